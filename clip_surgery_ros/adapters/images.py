@@ -1,0 +1,232 @@
+"""ROS images to RGB arrays and back.
+
+An image message is read in place, row by row as its ``step`` says, and converted by OpenCV. Where
+ROS's own cv_bridge is installed it does the conversion instead, after the same checks.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from ament_index_python.resources import has_resource
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from clip_surgery_ros.core.errors import ImageError
+
+MAX_SIDE = 16384
+"""Rows or columns beyond this are taken for a damaged message."""
+
+Converter = Callable[[Image], NDArray[np.uint8]]
+"""A checked image message to (H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How an encoding lies in memory and which OpenCV conversion makes it RGB.
+
+    :param channels: values per pixel.
+    :param depth: bytes per value, 1 or 2.
+    :param code: OpenCV's conversion to RGB, None when it is RGB already.
+    :param multiple: rows and columns must be multiples of these.
+    """
+
+    channels: int
+    depth: int
+    code: int | None
+    multiple_hw: tuple[int, int] = (1, 1)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of one value in the machine's own byte order."""
+        return np.dtype(np.uint8 if self.depth == 1 else np.uint16)
+
+
+_COLOURS = {
+    "rgb": (3, None),
+    "bgr": (3, cv2.COLOR_BGR2RGB),
+    "rgba": (4, cv2.COLOR_RGBA2RGB),
+    "bgra": (4, cv2.COLOR_BGRA2RGB),
+    "mono": (1, cv2.COLOR_GRAY2RGB),
+}
+# ROS names a mosaic by its first row and then its second; OpenCV's BayerBG and so on start at
+# the second row and column, so that its BayerBG is RGGB. These aliases are named as in ROS.
+_MOSAICS = {
+    "bayer_rggb": cv2.COLOR_BayerRGGB2RGB,
+    "bayer_bggr": cv2.COLOR_BayerBGGR2RGB,
+    "bayer_gbrg": cv2.COLOR_BayerGBRG2RGB,
+    "bayer_grbg": cv2.COLOR_BayerGRBG2RGB,
+}
+_PACKED = {
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "yuyv": cv2.COLOR_YUV2RGB_YUYV,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUYV,
+}
+# OpenCV's own type names carry no colour; its convention is grey, BGR and BGRA.
+_OPENCV_TYPES = {"C1": "mono", "C3": "bgr", "C4": "bgra"}
+
+
+def _encodings() -> dict[str, _Encoding]:
+    """Every encoding that can be read, by its ROS name."""
+    table = {}
+    for depth, bits in ((1, "8"), (2, "16")):
+        for name, (channels, code) in _COLOURS.items():
+            table[name + bits] = _Encoding(channels, depth, code)
+        for name, code in _MOSAICS.items():
+            table[name + bits] = _Encoding(1, depth, code, (2, 2))
+        for suffix, name in _OPENCV_TYPES.items():
+            table[f"{bits}U{suffix}"] = table[name + bits]
+    for name, code in _PACKED.items():
+        table[name] = _Encoding(2, 1, code, (1, 2))
+    return table
+
+
+ENCODINGS = _encodings()
+"""Encodings that :func:`image_to_rgb` reads."""
+
+# cv_bridge reads neither OpenCV's type names as colours nor the newer YUV names.
+_CV_BRIDGE_ENCODINGS = frozenset(
+    name for name in ENCODINGS if "U" not in name and name not in ("uyvy", "yuyv")
+)
+
+
+def image_to_rgb(message: Image, bridge: Converter | None = None) -> NDArray[np.uint8]:
+    """Convert an image message, of any encoding in :data:`ENCODINGS`, padded and of either byte order.
+
+    16-bit values are scaled to 8 bits; alpha is dropped.
+
+    :param message: the image; its data is not changed.
+    :param bridge: conversion to use instead of this module's own; by default cv_bridge's where
+        that is installed.
+    :return: (H, W, 3) uint8 RGB. It may share the message's memory and then cannot be written.
+    :raises ImageError: when the message contradicts itself or its encoding is not known.
+    """
+    encoding = _checked_encoding(message)
+    bridge = bridge or cv_bridge_converter()
+    if bridge is None or message.encoding not in _CV_BRIDGE_ENCODINGS:
+        return _convert(_pixels(message, encoding), encoding)
+    try:
+        return bridge(message)
+    except Exception as error:  # cv_bridge raises whatever OpenCV and Boost do
+        raise ImageError(f"cv_bridge cannot convert {_described(message)}: {error}") from error
+
+
+def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG message.
+
+    :return: (H, W, 3) uint8 RGB.
+    :raises ImageError: when OpenCV cannot decode it.
+    """
+    data = np.frombuffer(message.data, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ImageError(
+            f"compressed image of format '{message.format}' and {data.size} bytes cannot be "
+            "decoded; expected a whole JPEG or PNG"
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
+    """Build an image message.
+
+    :param pixels: (H, W) or (H, W, C), of the type that the encoding names.
+    :param encoding: ROS name; it is not checked against the array.
+    :param header: used as it is, not copied.
+    """
+    contiguous = np.ascontiguousarray(pixels)
+    height, width = contiguous.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.step = contiguous.nbytes // height if height else 0
+    message.is_bigendian = int(contiguous.dtype.byteorder == ">")
+    # array.array is the one type that rclpy takes as uint8[] without a check of every byte.
+    data = array.array("B")
+    data.frombytes(contiguous.reshape(-1).view(np.uint8).data)
+    message.data = data
+    return message
+
+
+@cache
+def cv_bridge_converter() -> Converter | None:
+    """ROS's cv_bridge as a converter, or None where it is not installed.
+
+    PyPI's package of the same name is another one: it ignores ``step`` and reads 16 bits as 8. It
+    is not in the ament index.
+    """
+    try:
+        if not has_resource("packages", "cv_bridge"):
+            return None
+        from cv_bridge import CvBridge
+    except (OSError, ImportError):  # no ament index; or built for another NumPy or Python
+        return None
+    bridge = CvBridge()
+    return lambda message: bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
+
+
+def _checked_encoding(message: Image) -> _Encoding:
+    """The encoding of a message whose fields fit together."""
+    encoding = ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(
+            f"image encoding '{message.encoding}' is not known; "
+            f"expected one of {', '.join(sorted(ENCODINGS))}"
+        )
+    if not (0 < message.height <= MAX_SIDE and 0 < message.width <= MAX_SIDE):
+        raise ImageError(f"{_described(message)}: expected sides of 1 to {MAX_SIDE} pixels")
+    rows, columns = encoding.multiple_hw
+    if message.height % rows or message.width % columns:
+        raise ImageError(
+            f"{_described(message)}: this encoding comes in cells of {columns} x {rows} pixels"
+        )
+    _check_extent(message, encoding)
+    return encoding
+
+
+def _check_extent(message: Image, encoding: _Encoding) -> None:
+    """Refuse rows or data that are too short for the size."""
+    row_bytes = message.width * encoding.channels * encoding.depth
+    if message.step < row_bytes:
+        raise ImageError(
+            f"{_described(message)}: step is {message.step} bytes, "
+            f"expected at least {row_bytes} for a row"
+        )
+    # Some drivers leave out the padding of the last row.
+    needed = message.step * (message.height - 1) + row_bytes
+    if len(message.data) < needed:
+        raise ImageError(
+            f"{_described(message)}: {len(message.data)} bytes of data, expected {needed} "
+            f"for rows of {message.step}; the message is cut short"
+        )
+
+
+def _described(message: Image) -> str:
+    """The image in a few words, for errors."""
+    return f"image of {message.width} x {message.height} pixels, {message.encoding}"
+
+
+def _pixels(message: Image, encoding: _Encoding) -> NDArray:
+    """(H, W, C) view of the message's data, or a copy where bytes had to be swapped."""
+    order = ">" if message.is_bigendian else "<"
+    view = np.ndarray(
+        (message.height, message.width, encoding.channels),
+        encoding.dtype.newbyteorder(order),
+        buffer=message.data,
+        strides=(message.step, encoding.channels * encoding.depth, encoding.depth),
+    )
+    return view.astype(encoding.dtype, copy=False)
+
+
+def _convert(pixels: NDArray, encoding: _Encoding) -> NDArray[np.uint8]:
+    """(H, W, C) of this encoding to (H, W, 3) uint8 RGB."""
+    source = pixels[..., 0] if encoding.channels == 1 else pixels
+    # OpenCV wants whole rows; a padded image is copied once, a dense one not at all.
+    source = np.ascontiguousarray(source)
+    rgb = source if encoding.code is None else cv2.cvtColor(source, encoding.code)
+    return rgb if encoding.depth == 1 else cv2.convertScaleAbs(rgb, alpha=255 / 65535)

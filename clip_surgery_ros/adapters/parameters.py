@@ -1,0 +1,125 @@
+"""ROS parameters from the table in ``core.config``: declared, checked together, read as one.
+
+No default, limit or help text is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from clip_surgery_ros.core.config import PARAMETERS, Config, Parameter
+from clip_surgery_ros.core.errors import ConfigError
+
+
+class NodeParameters:
+    """The parameters of a node.
+
+    :param node: declares the parameters on it, with the values its overrides give.
+    :param fixed_now: tells whether the parameters that are not live are fixed at the moment.
+    :param changed: called with the new snapshot and the names set, after parameters were set.
+    :raises ConfigError: when the values that the node was started with cannot be used.
+    """
+
+    def __init__(
+        self, node: Node, fixed_now: Callable[[], bool], changed: Callable[[Config, frozenset[str]], None]
+    ) -> None:
+        self._node = node
+        self._fixed_now = fixed_now
+        self._changed = changed
+        declared = [node.declare_parameter(entry.name, entry.default, descriptor(entry))
+                    for entry in PARAMETERS]
+        self._values = {parameter.name: parameter.value for parameter in declared}
+        self._config = Config.from_values(self._values)
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._take)
+
+    @property
+    def config(self) -> Config:
+        """Snapshot of all parameters."""
+        return self._config
+
+    def _check(self, parameters: Sequence[RosParameter]) -> SetParametersResult:
+        """Refuse what cannot be used, in a sentence, before anything is changed."""
+        changes = own_values(parameters)
+        try:
+            check_fixed(changes, self._values, self._fixed_now())
+            Config.from_values({**self._values, **changes})
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _take(self, parameters: Sequence[RosParameter]) -> None:
+        changes = own_values(parameters)
+        if not changes:
+            return
+        self._values.update(changes)
+        self._config = Config.from_values(self._values)
+        self._changed(self._config, frozenset(changes))
+
+
+_BY_NAME = {entry.name: entry for entry in PARAMETERS}
+
+
+def own_values(parameters: Iterable[RosParameter]) -> dict[str, Any]:
+    """Values of the parameters that are in the table; use_sim_time and the like are not."""
+    return {
+        parameter.name: parameter.value for parameter in parameters if parameter.name in _BY_NAME
+    }
+
+
+def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], fixed: bool) -> None:
+    """Refuse changes to parameters that are not live while they are fixed.
+
+    :raises ConfigError: naming the parameter.
+    """
+    for name, value in changes.items():
+        if fixed and not _BY_NAME[name].live and value != values[name]:
+            raise ConfigError(
+                f"parameter '{name}' is fixed while the node is active; deactivate the node, "
+                "set it and activate again"
+            )
+
+
+def same_fixed(one: Config, other: Config) -> bool:
+    """Whether two snapshots agree in everything that is not live."""
+    return all(
+        getattr(one, entry.name) == getattr(other, entry.name)
+        for entry in PARAMETERS
+        if not entry.live
+    )
+
+
+def descriptor(entry: Parameter) -> ParameterDescriptor:
+    """What ``ros2 param describe`` shows of a table entry."""
+    message = ParameterDescriptor(
+        description=entry.help, additional_constraints=_constraints(entry)
+    )
+    if entry.minimum is None and entry.maximum is None:
+        return message
+    if isinstance(entry.default, float):
+        low = -1e308 if entry.minimum is None else float(entry.minimum)
+        high = 1e308 if entry.maximum is None else float(entry.maximum)
+        message.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    else:
+        low = -(2**63) if entry.minimum is None else int(entry.minimum)
+        high = 2**63 - 1 if entry.maximum is None else int(entry.maximum)
+        message.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return message
+
+
+def _constraints(entry: Parameter) -> str:
+    """The limits that have no field of their own."""
+    said = [] if entry.live else ["fixed while the node is active"]
+    if entry.choices:
+        said.append("one of " + ", ".join(map(str, entry.choices)))
+    return "; ".join(said)

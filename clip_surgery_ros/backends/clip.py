@@ -1,0 +1,346 @@
+"""CLIP networks behind ``core.interfaces.ImageTextEncoder``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, convert_to_custom_text_state_dict
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from PIL import Image
+from torch import Tensor, nn
+
+from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.surgery import ResNetSurgeon, Surgeon, VitSurgeon
+from clip_surgery_ros.core.text import TEMPLATES, PromptEnsemble
+
+PRECISIONS: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClipTraits:
+    """What a CLIP says of itself beside its weights.
+
+    :param mean: of RGB in [0, 1], subtracted.
+    :param std: of RGB in [0, 1], divided by.
+    :param presence: levels for deciding presence.
+    :param labels: names it was trained on; empty when it knows language at large.
+    :param threshold: raw similarity of a token that lies on nothing; None where unknown.
+    """
+
+    mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
+    std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
+    presence: PresenceLevel = PresenceLevel()
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+
+
+class ClipBackend:
+    """A CLIP with surgery, built once; a forward changes nothing in it.
+
+    :param model: an open_clip model in evaluation mode.
+    :param tokenize: (P,) prompts to (P, L) token ids, truncated at the context length.
+    :param device: torch device.
+    :param precision: one of ``PRECISIONS``, for the image and text towers.
+    :param input_size: side that images are squashed to, in pixels; None for the trained one. A
+        multiple of the patch.
+    :raises ConfigError: when the image tower has no CLS token or cannot be opened up.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenize: Any,
+        *,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        input_size: int | None = None,
+        traits: ClipTraits = ClipTraits(),
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
+        self.device, self.dtype = torch.device(device), PRECISIONS[precision]
+        self.traits = traits
+        self._model: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        self._tokenize = tokenize
+        self._surgeon = _surgeon(self._model.visual)
+        self.input_size = input_size or self._surgeon.native_size
+        if self.input_size % self._surgeon.patch:
+            raise ConfigError(
+                f"CLIP input size {self.input_size} is not a multiple of the patch, "
+                f"{self._surgeon.patch}; take {_nearest(self.input_size, self._surgeon.patch)}"
+            )
+        self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
+        self._ensemble = PromptEnsemble(self._encode_prompts)
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        state_dict: Mapping[str, Tensor],
+        *,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        head_width: int = 64,
+        input_size: int | None = None,
+        traits: ClipTraits = ClipTraits(),
+    ) -> ClipBackend:
+        """Build from OpenAI's state-dict layout, all sizes read from the tensors.
+
+        :param head_width: channels per attention head of both towers; 64 in OpenAI's models.
+        :raises WeightsError: when tensors are missing or of the wrong shape.
+        """
+        model = _build_openai(state_dict, head_width)
+        context = int(state_dict["positional_embedding"].shape[0])
+        tokenize = open_clip.SimpleTokenizer(context_length=context)
+        return cls(
+            model,
+            tokenize,
+            device=device,
+            precision=precision,
+            input_size=input_size,
+            traits=traits,
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> ClipBackend:
+        """Build from a file in OpenAI's layout; the demo's metadata is read where present.
+
+        :param options: those of :meth:`from_state_dict`.
+        :raises WeightsError: naming the file.
+        """
+        tensors, metadata = load_state_dict(path)
+        if "head_width" in metadata:
+            options.setdefault("head_width", int(metadata["head_width"]))
+        options.setdefault("traits", _traits(metadata))
+        try:
+            return cls.from_state_dict(tensors, **options)
+        except WeightsError as error:
+            raise WeightsError(f"weight file {path}: {error}") from error
+
+    @classmethod
+    def from_open_clip(cls, name: str, checkpoint: str | Path, **options: Any) -> ClipBackend:
+        """Build any open_clip model of this name from a local checkpoint.
+
+        :param options: ``device``, ``precision``, ``input_size``.
+        :raises ConfigError: when open_clip knows no such model, or surgery cannot open it.
+        :raises WeightsError: when the checkpoint does not fit the model.
+        """
+        if name not in open_clip.list_models():
+            raise ConfigError(
+                f"open_clip knows no model '{name}'; `python -c 'import open_clip; "
+                "print(open_clip.list_models())'` lists the names"
+            )
+        tensors, _ = load_state_dict(checkpoint)
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        if hasattr(model, "text"):
+            tensors = convert_to_custom_text_state_dict(tensors)
+        _load(model, tensors, f"weight file {checkpoint}, as open_clip's {name}")
+        preprocess = open_clip.get_model_preprocess_cfg(model)
+        traits = ClipTraits(mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
+        return cls(model, open_clip.get_tokenizer(name), traits=traits, **options)
+
+    def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
+        """Squash to the input size (bicubic, antialiased) and normalise.
+
+        :param image_rgb: (H, W, 3) uint8 RGB.
+        :returns: (1, 3, S, S) in the backend's precision, on its device.
+        """
+        size = (self.input_size, self.input_size)
+        squashed = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(squashed)).to(self.device)
+        scaled = (pixels.permute(2, 0, 1).float() / 255 - self._mean) / self._std
+        return scaled.unsqueeze(0).to(self.dtype)
+
+    def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
+        """Token grid of (B, 3, h, w) pixel values."""
+        height, width = pixel_values.shape[-2:]
+        return height // self._surgeon.patch, width // self._surgeon.patch
+
+    def surgery_tokens(self, pixel_values: Tensor) -> Tensor:
+        """(B, 3, h, w) to (B, 1 + N, C) float32, before L2 normalisation; token 0 is CLS.
+
+        Any h and w in multiples of the patch.
+
+        :raises ConfigError: for other sizes.
+        """
+        with torch.inference_mode():
+            return self._surgeon.surgery_tokens(self._checked(pixel_values)).float()
+
+    def plain_tokens(self, pixel_values: Tensor) -> Tensor:
+        """The same from the network as it was trained."""
+        with torch.inference_mode():
+            return self._surgeon.plain_tokens(self._checked(pixel_values)).float()
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """(T, C) float32 prompt-ensemble features, unit rows; each text is encoded once."""
+        with torch.inference_mode():
+            return self._ensemble(texts)
+
+    @property
+    def texts_encoded(self) -> int:
+        """Texts that went through the text tower so far; the others came from the cache."""
+        return self._ensemble.encoded
+
+    def _checked(self, pixels: Tensor) -> Tensor:
+        patch = self._surgeon.patch
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or any(s % patch or not s for s in pixels.shape[2:]):
+            raise ConfigError(
+                f"pixel values want (B, 3, h, w) with h and w multiples of {patch}, got "
+                f"{tuple(pixels.shape)}"
+            )
+        return pixels.to(self.device, self.dtype)
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """(P, C) features; prompts over the context length are cut, and it is said."""
+        tokens: Tensor = self._tokenize(list(prompts)).to(self.device)
+        if tokens[0, -1] != 0 and len(prompts) == len(TEMPLATES):
+            _LOG.warning(
+                "the text in %.60r is longer than the network's %d tokens and was cut",
+                prompts[0],
+                tokens.shape[1],
+            )
+        if not isinstance(self._model, CLIP):
+            return self._model.encode_text(tokens)
+        return _encode_causal(self._model, tokens)
+
+
+def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
+    """CLIP's text tower on as many positions as the longest prompt needs.
+
+    The tower is causal and read at the end token, so what follows changes nothing: 85 prompts of
+    a short name cost a fifth of what all 77 positions do.
+    """
+    if model.text_pool_type != "argmax" or model.attn_mask is None:
+        return model.encode_text(tokens)
+    end = tokens.argmax(dim=-1)
+    length = int(end.max()) + 1
+    dtype = model.transformer.get_cast_dtype()
+    x = model.token_embedding(tokens[:, :length]).to(dtype)
+    x = x + model.positional_embedding[:length].to(dtype)
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+    x = model.ln_final(x)[torch.arange(len(x), device=x.device), end]
+    projection = model.text_projection
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+
+
+def _surgeon(visual: nn.Module) -> Surgeon:
+    """The surgeon for this image tower.
+
+    :raises ConfigError: naming the tower, when there is none.
+    """
+    if isinstance(visual, ModifiedResNet):
+        return ResNetSurgeon(visual)
+    plain = isinstance(visual, VisionTransformer) and not (
+        visual.attn_pool is not None or visual.pool_type != "tok" or visual.final_ln_after_pool
+    )
+    if plain and all(isinstance(b, ResidualAttentionBlock) for b in visual.transformer.resblocks):
+        return VitSurgeon(visual)
+    raise ConfigError(
+        f"CLIP Surgery needs a vision transformer read at its CLS token, or OpenAI's ResNet; this "
+        f"model's image tower is a {type(visual).__name__} of another kind. ViT-B-16 is a good "
+        "choice"
+    )
+
+
+def _build_openai(tensors: Mapping[str, Tensor], head_width: int) -> CLIP:
+    """An open_clip model of the sizes that the tensors have, in float32 throughout.
+
+    (open_clip's own reader of this layout rounds to float16 on the way in.)
+    """
+    try:
+        vision = _vit_config(tensors, head_width) if "visual.proj" in tensors else _resnet_config(tensors)
+        context, text_width = tensors["positional_embedding"].shape
+        text = CLIPTextCfg(
+            context_length=context,
+            vocab_size=tensors["token_embedding.weight"].shape[0],
+            width=text_width,
+            heads=text_width // head_width,
+            layers=_count(tensors, "transformer.resblocks."),
+        )
+        embed = tensors["text_projection"].shape[1]
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"these are not CLIP weights in OpenAI's layout (no usable {error}); give the "
+            "open_clip model name for other layouts"
+        ) from error
+    model = CLIP(embed, vision, text, quick_gelu=True)
+    extra = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own archives
+    _load(model, {k: v.float() for k, v in tensors.items() if k not in extra}, "OpenAI's layout")
+    return model
+
+
+def _vit_config(tensors: Mapping[str, Tensor], head_width: int) -> CLIPVisionCfg:
+    width, _, patch, _ = tensors["visual.conv1.weight"].shape
+    side = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
+    return CLIPVisionCfg(
+        layers=_count(tensors, "visual.transformer.resblocks."),
+        width=width,
+        head_width=head_width,
+        patch_size=patch,
+        image_size=side * patch,
+    )
+
+
+def _resnet_config(tensors: Mapping[str, Tensor]) -> CLIPVisionCfg:
+    side = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
+    return CLIPVisionCfg(
+        layers=tuple(_count(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
+        width=tensors["visual.layer1.0.conv1.weight"].shape[0],
+        image_size=side * ResNetSurgeon.patch,
+    )
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """How many numbered modules there are under a prefix."""
+    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load every tensor, or say which does not fit."""
+    own = model.state_dict()
+    wrong = [k for k, v in tensors.items() if k in own and v.shape != own[k].shape]
+    # open_clip registers counters of batch norm that OpenAI's layout may leave out.
+    missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in tensors if k not in own and not k.endswith("position_ids")]
+    for names, problem in ((missing, "lacks"), (wrong, "has another size of"), (unknown, "has an unknown")):
+        if names:
+            raise WeightsError(
+                f"{what}: the checkpoint {problem} {names[0]} (and {len(names) - 1} more); it "
+                "belongs to another network"
+            )
+    model.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
+
+
+def _traits(metadata: Mapping[str, str]) -> ClipTraits:
+    """What a weight file's own metadata tells; defaults where it tells nothing."""
+    if "presence_scale" not in metadata:
+        return ClipTraits()
+    return ClipTraits(
+        presence=PresenceLevel(
+            float(metadata["presence_scale"]), float(metadata["presence_offset"])
+        ),
+        labels=tuple(json.loads(metadata.get("labels", "[]"))),
+        threshold=float(metadata["threshold"]) if "threshold" in metadata else None,
+    )
+
+
+def _nearest(size: int, patch: int) -> int:
+    return max(1, round(size / patch)) * patch

@@ -1,0 +1,102 @@
+"""Weight files to state dicts; nothing is unpickled, nothing is downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from clip_surgery_ros.core.errors import WeightsError
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a checkpoint on the CPU.
+
+    A training checkpoint's ``state_dict`` is taken out of it, and a leading ``module.`` dropped.
+
+    :returns: tensors by name, and the file's own metadata (safetensors; else empty).
+    :raises WeightsError: naming the file and what it looks like.
+    """
+    path = Path(path).expanduser()
+    _check_file(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_torch(path), {}
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(path: Path) -> None:
+    """Say in a sentence what is wrong with a file that cannot hold weights."""
+    if not path.is_file():
+        raise WeightsError(f"weight file {path} does not exist; put it there or correct the path")
+    if path.suffix not in _SUFFIXES:
+        raise WeightsError(f"weight file {path} is none of {', '.join(_SUFFIXES)}")
+    with open(path, "rb") as file:
+        head = file.read(256)
+    if not head:
+        raise WeightsError(f"weight file {path} is empty; copy or download it again")
+    if head.lstrip()[:1] == b"<":
+        raise WeightsError(
+            f"weight file {path} is a web page, not weights; the download address was wrong or "
+            "wanted a login"
+        )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(
+            f"weight file {path} is truncated or not safetensors ({error}); copy it again"
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    if _is_torchscript(path):
+        return _read_torchscript(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"weight file {path} is truncated, or holds more than tensors "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); copy it "
+            "again, or save its state dict alone"
+        ) from error
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded:
+        raise WeightsError(f"weight file {path} holds no state dict but {type(loaded).__name__}")
+    tensors = {str(k).removeprefix("module."): v for k, v in loaded.items()}
+    odd = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise WeightsError(f"weight file {path} has entries that are no tensors, such as {odd[0]}")
+    return tensors
+
+
+def _is_torchscript(path: Path) -> bool:
+    """TorchScript archives are zip files with a ``constants.pkl`` beside ``data.pkl``."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """State dict of an archive such as OpenAI publishes; its code is never run."""
+    try:
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    except RuntimeError as error:
+        raise WeightsError(f"weight file {path} is a damaged TorchScript archive") from error

@@ -1,0 +1,82 @@
+"""Similarity maps: feature surgery, and from token scores to pictures.
+
+Li et al., "A Closer Look at the Explainability of CLIP" (arXiv 2304.05653), section 3.4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clip_surgery_ros.core.errors import ConfigError
+
+_FLAT = 1e-7
+"""A map whose values span less than this is constant: float32's resolution of a cosine."""
+
+
+def feature_surgery(tokens: Tensor, text: Tensor, redundant: Tensor | None = None) -> Tensor:
+    """Similarity of image tokens to texts without what the texts have in common.
+
+    With ``redundant``, ``S = F (Tx - r)^T``. Without it, the label-set form: with
+    ``w = T softmax_T(2 F_cls Tx^T)``, the mean over texts is taken from each channel-wise product
+    ``F_ic Tx_tc w_t`` before the sum over channels. Being linear in F, this is one matrix product
+    ``S = F That^T`` with ``That_t = w_t Tx_t - mean_u(w_u Tx_u)``.
+
+    :param tokens: (B, 1 + N, C) unit rows, token 0 is CLS.
+    :param text: (T, C) unit rows.
+    :param redundant: (1, C) or (C,) feature common to all texts: the empty string's ensemble.
+    :returns: (B, 1 + N, T).
+    :raises ConfigError: for one text without ``redundant``: the label-set form is 0 everywhere.
+    """
+    if redundant is not None:
+        return tokens @ (text - redundant.reshape(1, -1)).T
+    if len(text) < 2:
+        raise ConfigError(
+            f"the label-set form needs at least 2 texts, got {len(text)}: give the empty "
+            "string's feature as redundant, or let distractors join"
+        )
+    weights = (2 * tokens[:, 0] @ text.T).softmax(dim=-1) * len(text)  # (B, T)
+    weighted = weights.unsqueeze(-1) * text  # (B, T, C)
+    apart = weighted - weighted.mean(dim=1, keepdim=True)
+    return tokens @ apart.transpose(1, 2)
+
+
+def zero_shot_probabilities(cls: Tensor, text: Tensor) -> Tensor:
+    """``softmax(100 F_cls Tx^T)``: (B, C) and (T, C) unit rows to (B, T) (Radford et al. 2021)."""
+    return (100 * cls @ text.T).softmax(dim=-1)
+
+
+def normalized_map(
+    similarity: Tensor, grid_hw: tuple[int, int], size_hw: tuple[int, int]
+) -> Tensor:
+    """Min-max over tokens per text, then bilinear to the image.
+
+    :param similarity: (B, N, T) without CLS.
+    :returns: (B, H, W, T) in [0, 1]; a constant map is 0 everywhere.
+    """
+    scaled = min_max(similarity, dim=1)
+    maps = scaled.transpose(1, 2).unflatten(-1, grid_hw)  # (B, T, h, w)
+    maps = F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)
+    return maps.permute(0, 2, 3, 1)
+
+
+def min_max(values: Tensor, dim: int) -> Tensor:
+    """Scale to [0, 1] along ``dim``; constant values become 0."""
+    low, high = values.amin(dim, keepdim=True), values.amax(dim, keepdim=True)
+    span = high - low
+    return torch.where(span > _FLAT, (values - low) / span.clamp(min=_FLAT), 0.0)
+
+
+def floored(
+    similarity: NDArray[np.float32], thresholds: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Raw maps in which tokens below their label's threshold count as nothing.
+
+    :param similarity: (T, h, w).
+    :param thresholds: (T,).
+    :returns: (T, h, w), nothing below the threshold; constant where no token reaches it.
+    """
+    return np.maximum(similarity, thresholds[:, None, None])

@@ -1,0 +1,77 @@
+"""Text query to labels."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from clip_surgery_ros.core.errors import QueryError
+from clip_surgery_ros.core.types import Label, Query
+
+MAX_LABELS = 254
+"""Label indices must fit the class mask beside 255, "no label"."""
+MAX_CHARACTERS = 20_000
+"""More is a mistake (a file sent as a query), and would take minutes to encode."""
+
+
+def parse_query(text: str, sequence: int = 0) -> Query:
+    """Labels separated by ``,`` ``;`` or newline; ``a+b`` is one label asked together.
+
+    White space is trimmed, empty labels are dropped, and of labels that differ only in case the
+    first stays.
+
+    :returns: the query; without labels when the text has none, which clears.
+    :raises QueryError: when the text is too long, names too many labels or has control characters.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise QueryError(
+            f"the query has {len(text)} characters, at most {MAX_CHARACTERS} are taken; "
+            "send label names only"
+        )
+    return query_of(re.split(r"[,;\n]", text), None, sequence)
+
+
+def query_of(
+    names: Sequence[str], thresholds: Sequence[float] | None = None, sequence: int = 0
+) -> Query:
+    """A query of these labels.
+
+    :param thresholds: raw-similarity threshold of each label in [-1, 1], NaN for the default;
+        None or empty for the default everywhere.
+    :raises QueryError: when thresholds do not fit the labels, or a label cannot be used.
+    """
+    if not thresholds:
+        thresholds = [math.nan] * len(names)
+    if len(thresholds) != len(names):
+        raise QueryError(
+            f"{len(names)} labels came with {len(thresholds)} thresholds; send none or one each"
+        )
+    labels: dict[str, Label] = {}
+    for name, threshold in zip(names, thresholds, strict=True):
+        label = _label(name, threshold)
+        if label is not None:
+            labels.setdefault(label.name.casefold(), label)
+    if len(labels) > MAX_LABELS:
+        raise QueryError(
+            f"the query names {len(labels)} labels, at most {MAX_LABELS} fit the class mask; "
+            "ask for fewer"
+        )
+    return Query(tuple(labels.values()), sequence)
+
+
+def _label(name: str, threshold: float) -> Label | None:
+    """One label, or None for nothing but white space and ``+``."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") and not c.isspace() for c in name):
+        raise QueryError(f"the label {name[:40]!r} has control characters; send plain text")
+    parts = tuple(" ".join(part.split()) for part in name.split("+"))
+    parts = tuple(dict.fromkeys(part for part in parts if part))
+    if not parts:
+        return None
+    if not math.isnan(threshold) and not -1 <= threshold <= 1:
+        raise QueryError(
+            f"the threshold {threshold} of '{'+'.join(parts)[:40]}' is not a cosine; "
+            "send -1 to 1, or NaN for the default"
+        )
+    return Label("+".join(parts), parts, None if math.isnan(threshold) else float(threshold))

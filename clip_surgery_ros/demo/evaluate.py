@@ -1,0 +1,134 @@
+"""How good the demo networks are, on held-out scenes; the table of the weights' card.
+
+Everything is measured on the shipped files through the same code that the node runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clip_surgery_ros.core.heatmap import feature_surgery
+from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
+from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.presence import presence_score
+from clip_surgery_ros.core.types import FrameResult, Label, PointPrompts, Query
+from clip_surgery_ros.demo.scenes import Scene, SceneGenerator, innermost
+from clip_surgery_ros.demo.sprites import NAMES
+
+
+@dataclass
+class Tally:
+    """Raw outcomes, one entry per object, label or name."""
+
+    surgery_hits: list[bool] = field(default_factory=list)
+    plain_hits: list[bool] = field(default_factory=list)
+    click_ious: list[float] = field(default_factory=list)
+    text_ious: list[float] = field(default_factory=list)
+    present_scores: list[float] = field(default_factory=list)
+    absent_scores: list[float] = field(default_factory=list)
+
+    def table(self) -> list[tuple[str, float, str]]:
+        """Rows of (what, value, target)."""
+        return [
+            ("pointing accuracy, CLIP Surgery map", float(np.mean(self.surgery_hits)), ">= 0.90"),
+            ("pointing accuracy, plain CLIP map", float(np.mean(self.plain_hits)), "clearly below"),
+            ("present against absent, AUROC", auroc(self.present_scores, self.absent_scores), ">= 0.97"),
+            ("SAM from one click inside, IoU", float(np.mean(self.click_ious)), ">= 0.85"),
+            ("text to mask, mean IoU", float(np.mean(self.text_ious)), ">= 0.70"),
+        ]
+
+
+def evaluate(
+    clip: ImageTextEncoder,
+    segmenter: PromptableSegmenter,
+    pipeline: Pipeline,
+    count: int,
+    split: str = "held_out",
+) -> Tally:
+    """Measure ``count`` scenes of a split, with a progress bar."""
+    tally = Tally()
+    texts = clip.text_features(NAMES)
+    scenes = SceneGenerator().scenes(split, count)
+    for scene in tqdm(scenes, total=count, unit="scene"):
+        _maps(clip, texts, scene, tally)
+        _clicks(segmenter, scene, tally)
+        names = tuple(dict.fromkeys(scene.names))
+        query = Query(tuple(Label(name, (name,)) for name in names))
+        result = pipeline.run(scene.image, query)
+        tally.text_ious += [
+            iou(found_mask(result, name), scene.label_mask(name)) for name in names
+        ]
+    return tally
+
+
+def _maps(clip: ImageTextEncoder, texts: torch.Tensor, scene: Scene, tally: Tally) -> None:
+    """Pointing of both maps and the presence score of every known name."""
+    pixels = clip.preprocess(scene.image)
+    grid = clip.grid_hw(pixels)
+    surgery = F.normalize(clip.surgery_tokens(pixels), dim=-1)
+    plain = F.normalize(clip.plain_tokens(pixels), dim=-1)
+    present = list(scene.objects)
+    maps = feature_surgery(surgery, texts)[0, 1:, present]  # (N, K)
+    flat = (plain @ texts.T)[0, 1:, present]
+    for column, mask in enumerate(scene.masks):
+        tally.surgery_hits.append(points_into(maps[:, column].numpy(), grid, mask))
+        tally.plain_hits.append(points_into(flat[:, column].numpy(), grid, mask))
+    scores = presence_score(surgery[0, 0], texts, clip)
+    absent = np.setdiff1d(np.arange(len(NAMES)), present)
+    tally.present_scores += scores[present].tolist()
+    tally.absent_scores += scores[absent].tolist()
+
+
+def _clicks(segmenter: PromptableSegmenter, scene: Scene, tally: Tally) -> None:
+    """One click at each object's innermost pixel; the mask that SAM itself prefers."""
+    prompts = [
+        PointPrompts(np.array([innermost(mask)], np.int32), np.ones(1, np.bool_))
+        for mask in scene.masks
+    ]
+    candidates = segmenter.decode(segmenter.encode(scene.image), prompts)
+    for mask, offered in zip(scene.masks, candidates, strict=True):
+        tally.click_ious.append(iou(offered.masks[offered.scores.argmax()], mask))
+
+
+def points_into(
+    similarity: NDArray[np.float32], grid_hw: tuple[int, int], mask: NDArray[np.bool_]
+) -> bool:
+    """Does the highest pixel of the (N,) map, upsampled bilinearly, lie in the (H, W) mask?"""
+    height, width = mask.shape
+    large = cv2.resize(
+        similarity.reshape(grid_hw), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    return bool(mask.reshape(-1)[int(large.argmax())])
+
+
+def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
+    """(H, W) union of the segments of a label."""
+    union = np.zeros(result.size_hw, np.bool_)
+    for segment in result.segments:
+        if segment.name == name:
+            box = segment.box
+            union[box.y : box.y + box.height, box.x : box.x + box.width] |= segment.mask
+    return union
+
+
+def iou(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Intersection over union; two empty masks agree."""
+    union = np.count_nonzero(found | true)
+    return np.count_nonzero(found & true) / union if union else 1.0
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Chance that a present label scores above an absent one; ties count half."""
+    scores = np.concatenate([positive, negative])
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    p, n = len(positive), len(negative)
+    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))

@@ -1,0 +1,310 @@
+"""Train the demo's SAM on generated scenes, from scratch, on a CPU.
+
+segment-anything's own classes at a small size, trained from point prompts to masks: one click, or
+many positive and negative points as a heatmap gives them. Losses are binary cross-entropy and
+Dice on the low-resolution masks, over the best of the three masks and over the single mask, and
+the squared error of the predicted IoU (Kirillov et al. 2023, section A).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from clip_surgery_ros.backends.sam import SamSpec, build_sam
+from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle, innermost
+
+SPEC = SamSpec(
+    image_size=256,
+    patch_size=16,
+    encoder_dim=128,
+    encoder_depth=6,
+    encoder_heads=4,
+    global_attn_indexes=(2, 5),
+    window_size=8,
+    prompt_dim=128,
+    decoder_depth=2,
+    decoder_heads=4,
+    mlp_dim=256,
+)
+LOW = 4 * SPEC.image_size // SPEC.patch_size
+PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
+MAX_POINTS = 24
+ASPECTS = (1.0, 4 / 3, 16 / 9)
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one training run does; with the code, all that is needed to run it again."""
+
+    steps: int
+    decay: int
+    batch: int
+    rate: float
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``pixels`` (B, 3, S, S), ``points`` (B * P, K, 2) in input pixels, ``labels`` (B * P, K) of
+    1, 0 or -1 for padding, ``targets`` (B * P, l, l) share of each low-resolution cell covered."""
+
+    pixels: Tensor
+    points: Tensor
+    labels: Tensor
+    targets: Tensor
+
+
+Item = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+class PromptStream(torch.utils.data.Dataset[Item]):
+    """Training scenes with random prompts, by index."""
+
+    def __init__(self, options: Options, first: int) -> None:
+        self._options, self._first = options, first
+
+    def __len__(self) -> int:
+        return self._options.steps * self._options.batch - self._first
+
+    def __getitem__(self, index: int) -> Item:
+        cv2.setNumThreads(1)
+        # CLIP's training starts at seed 0; half-way up the split the two never meet.
+        seed = SPLITS["train"].start + 2**39 + self._first + index
+        rng = np.random.default_rng(seed)
+        scene = SceneGenerator(_style(seed)).scene(seed)
+        chosen = rng.integers(len(scene.masks), size=PROMPTS)
+        points, labels = zip(*(random_points(scene, int(k), rng) for k in chosen), strict=True)
+        targets = np.stack([_low_resolution(scene.masks[k]) for k in chosen])
+        return scene.image, np.stack(points), np.stack(labels), targets
+
+
+def _style(seed: int) -> SceneStyle:
+    """Scenes whose longer side is SAM's input size."""
+    aspect = ASPECTS[seed % len(ASPECTS)]
+    return SceneStyle(
+        size_hw=(round(SPEC.image_size / aspect), SPEC.image_size), scale=(0.22, 0.65)
+    )
+
+
+def _low_resolution(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(LOW, LOW) share covered, on the padded square."""
+    padded = np.zeros((SPEC.image_size, SPEC.image_size), np.float32)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return cv2.resize(padded, (LOW, LOW), interpolation=cv2.INTER_AREA)
+
+
+def random_points(
+    scene: Scene, index: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One click in the object, or many points on it and off it.
+
+    :returns: (MAX_POINTS, 2) x, y and (MAX_POINTS,) 1, 0 or -1 for padding.
+    """
+    mask = scene.masks[index].astype(np.uint8)
+    positives, negatives = 1, 0
+    if rng.random() < 0.6:
+        positives = int(rng.integers(1, MAX_POINTS // 2 + 1))
+        negatives = int(rng.integers(0, MAX_POINTS // 2 + 1))
+    inside = mask if rng.random() < 0.5 else cv2.erode(mask, np.ones((5, 5), np.uint8))
+    if positives > 3 and rng.random() < 0.5:
+        inside = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # a map's edge spills over
+    xy = np.zeros((MAX_POINTS, 2), np.float32)
+    labels = np.full(MAX_POINTS, -1, np.float32)
+    _fill(xy, labels, 0, positives, inside if inside.any() else mask, 1, rng)
+    _fill(xy, labels, positives, negatives, 1 - mask, 0, rng)
+    return xy, labels
+
+
+def _fill(
+    xy: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    start: int,
+    count: int,
+    where: NDArray[np.uint8],
+    label: int,
+    rng: np.random.Generator,
+) -> None:
+    rows, columns = np.nonzero(where)
+    if len(rows) and count:
+        picks = rng.integers(len(rows), size=count)
+        xy[start : start + count] = np.stack([columns[picks], rows[picks]], axis=1)
+        labels[start : start + count] = label
+
+
+def collate(items: list[Item]) -> Batch:
+    """Scenes to tensors, padded to the square after normalisation as SAM does."""
+    pixels = torch.zeros(len(items), 3, SPEC.image_size, SPEC.image_size)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    for row, (image, _, _, _) in enumerate(items):
+        chw = torch.from_numpy(image).permute(2, 0, 1).float()
+        pixels[row, :, : chw.shape[1], : chw.shape[2]] = (chw - mean) / std
+    points, labels, targets = (
+        torch.from_numpy(np.concatenate([item[k] for item in items])) for k in (1, 2, 3)
+    )
+    return Batch(pixels, points, labels, targets)
+
+
+def all_masks(sam: Sam, pixels: Tensor, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """All four masks of every prompt, P prompts for each image in turn.
+
+    segment-anything decodes one image at a time; handing the image features over in the place of
+    the dense prompt (they are added anyway) decodes the whole batch in one call.
+
+    :returns: (B * P, 4, l, l) logits and (B * P, 4) predicted IoU.
+    """
+    features = sam.image_encoder(pixels)
+    sparse, dense = sam.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+    dense = dense + features.repeat_interleave(len(points) // len(pixels), dim=0)
+    return sam.mask_decoder.predict_masks(
+        image_embeddings=torch.zeros_like(features[:1]),
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+    )
+
+
+def losses(logits: Tensor, predicted: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Mask and IoU losses of the module's docstring, and the mean IoU reached."""
+    wanted = targets.unsqueeze(1).expand_as(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean((2, 3))
+    share = logits.sigmoid()
+    overlap = (share * wanted).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (share.sum((2, 3)) + wanted.sum((2, 3)) + 1)
+    each = 5 * entropy + dice  # (B * P, 4)
+    best = each[:, 1:].min(dim=1).values
+    # A little for the other two: a candidate that never wins would otherwise never learn.
+    mask = (each[:, 0] + best + 0.1 * each[:, 1:].mean(dim=1)).mean()
+    with torch.no_grad():
+        hard, true = logits > 0, wanted > 0.5
+        iou = (hard & true).sum((2, 3)) / (hard | true).sum((2, 3)).clamp(min=1)
+    chosen = iou[:, 1:].gather(1, predicted[:, 1:].argmax(dim=1, keepdim=True))
+    return {"mask": mask, "iou_error": F.mse_loss(predicted, iou), "iou": chosen.mean()}
+
+
+def rate_at(step: int, options: Options, warmup: int = 100) -> float:
+    """Share of the peak rate: linear warm-up, constant, linear decay to 0."""
+    left = options.steps - step
+    return min(1.0, (step + 1) / warmup, left / options.decay if options.decay else 1.0)
+
+
+def optimizers(sam: Sam, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the transformers' matrices, AdamW for the rest (Jordan et al. 2024)."""
+    matrices, rest = [], []
+    for name, parameter in sam.named_parameters():
+        inner = ".blocks." in name or ".transformer." in name
+        muon = inner and parameter.ndim == 2 and "rel_pos" not in name
+        (matrices if muon else rest).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def train(options: Options, out: Path, resume: Path | None, validate_every: int) -> None:
+    """Run the steps that are left, saving a checkpoint at every validation."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    sam = build_sam(SPEC).train()
+    optims = optimizers(sam, options.rate)
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    if resume:
+        state = torch.load(resume, weights_only=True)
+        sam.load_state_dict(state["model"])
+        for optim, saved in zip(optims, state["optims"], strict=True):
+            optim.load_state_dict(saved)
+    forward = torch.compile(all_masks, dynamic=False)
+    began = time.monotonic() - state["seconds"]
+    loader = torch.utils.data.DataLoader(
+        PromptStream(options, state["step"] * options.batch),
+        batch_size=options.batch,
+        num_workers=1,
+        prefetch_factor=4,
+        collate_fn=collate,
+        drop_last=True,
+    )
+    progress = tqdm(loader, initial=state["step"], total=options.steps)
+    for step, batch in enumerate(progress, start=state["step"]):
+        for optim in optims:
+            for group in optim.param_groups:
+                group["lr"] = options.rate * rate_at(step, options)
+        parts = losses(*forward(sam, batch.pixels, batch.points, batch.labels), batch.targets)
+        for optim in optims:
+            optim.zero_grad()
+        (parts["mask"] + parts["iou_error"]).backward()
+        nn.utils.clip_grad_norm_(sam.parameters(), 2.0)
+        for optim in optims:
+            optim.step()
+        progress.set_postfix({name: f"{value.item():.3f}" for name, value in parts.items()})
+        if (step + 1) % validate_every == 0 or step + 1 == options.steps:
+            seconds = time.monotonic() - began
+            log = {"step": step + 1, "seconds": round(seconds), "one_click_iou": validate(sam)}
+            tqdm.write(json.dumps(log))
+            torch.save(
+                {
+                    "step": step + 1,
+                    "seconds": seconds,
+                    "model": sam.state_dict(),
+                    "optims": [optim.state_dict() for optim in optims],
+                },
+                out,
+            )
+
+
+@torch.no_grad()
+def validate(sam: Sam, count: int = 60) -> float:
+    """Mean IoU of the mask SAM itself prefers, from one click at each object's inside."""
+    ious = []
+    for scene in SceneGenerator(SceneStyle(size_hw=(192, 256))).scenes("development", count):
+        for mask in scene.masks:
+            x, y = innermost(mask)
+            item = (
+                scene.image,
+                np.array([[[x, y]]], np.float32),
+                np.ones((1, 1), np.float32),
+                _low_resolution(mask)[None],
+            )
+            batch = collate([item])
+            logits, predicted = all_masks(sam, batch.pixels, batch.points, batch.labels)
+            best = logits[:, 1:][0, predicted[0, 1:].argmax()][None, None]
+            size = (SPEC.image_size, SPEC.image_size)
+            large = F.interpolate(best, size, mode="bilinear", align_corners=False)[0, 0]
+            found = (large > 0).numpy()[: mask.shape[0], : mask.shape[1]]
+            ious.append((found & mask).sum() / (found | mask).sum())
+    return round(float(np.mean(ious)), 4)
+
+
+def main() -> None:
+    """Train, printing a line of figures at every validation."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("out", type=Path, help="checkpoint to write")
+    parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--decay", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--validate-every", type=int, default=200)
+    arguments = vars(parser.parse_args())
+    out, resume, every = (arguments.pop(k) for k in ("out", "resume", "validate_every"))
+    train(Options(**arguments), out, resume, every)
+
+
+if __name__ == "__main__":
+    main()

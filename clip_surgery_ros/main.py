@@ -1,0 +1,59 @@
+"""The node's program: ``ros2 run clip_surgery_ros clip_surgery_node``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+
+from clip_surgery_ros.backends.factory import build_networks
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.node import ClipSurgeryNode, Engine, Networks
+
+
+def load_networks(config: Config) -> Networks:
+    """Load the networks that the parameters name, for the node."""
+    built = build_networks(config)
+
+    def engine(live: Config) -> Engine:
+        return Pipeline(built.clip, built.segmenter, live)
+
+    return Networks(device=built.device, engine=engine)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop.
+
+    :param args: command line with ROS arguments; the process's own by default.
+    :return: exit status.
+    """
+    rclpy.init(args=args)
+    try:
+        return _run()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run() -> int:
+    try:
+        node = ClipSurgeryNode(load_networks)
+    except ClipSurgeryError as error:
+        print(f"clip_surgery: {error}", file=sys.stderr)
+        return 2
+    try:
+        if node.wants_autostart:
+            node.autostart()
+        rclpy.spin(node)
+        return 0
+    finally:
+        node.destroy_node()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

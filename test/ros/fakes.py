@@ -1,0 +1,61 @@
+"""Networks that answer at once, for tests of what lies around them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from clip_surgery_ros.core.types import (
+    Absent,
+    Box,
+    FrameResult,
+    PointPrompts,
+    Query,
+    Segment,
+    Wanted,
+)
+
+SIZE_HW = (6, 8)
+BOX = Box(x=2, y=1, width=4, height=3)
+
+
+def frame_result(query: Query, size_hw: tuple[int, int] = SIZE_HW) -> FrameResult:
+    """A result in which the first label is found at ``BOX`` and the others are absent."""
+    count = len(query.labels)
+    similarity = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3) / 10
+    mask = np.ones((BOX.height, BOX.width), np.bool_)
+    mask[0, 0] = False
+    points = PointPrompts(np.array([[3, 2], [7, 5]], np.int32), np.array([True, False]))
+    found = Segment(1, 0, query.names[0], 0.75, 0.875, 0.25, 0.5, BOX, mask, points)
+    return FrameResult(
+        query=query,
+        size_hw=size_hw,
+        similarity=similarity,
+        presence=np.linspace(0.875, 0.125, count, dtype=np.float32),
+        probabilities=np.full(count, 1 / count, np.float32),
+        thresholds=np.full(count, 0.125, np.float32),
+        segments=(found,),
+        absent=tuple(Absent(name, "nothing like it") for name in query.names[1:]),
+        stage_seconds={"clip": 0.25, "sam": 0.5},
+    )
+
+
+class FakeEngine:
+    """Answers with :func:`frame_result` and remembers what it was asked.
+
+    :param before: called first, on the thread that asks; may block or raise.
+    """
+
+    def __init__(self, before: Callable[[np.ndarray], None] = lambda _: None) -> None:
+        self.asked: list[tuple[np.ndarray, Query, Wanted]] = []
+        self.threads: set[str] = set()
+        self._before = before
+
+    def run(self, image_rgb: np.ndarray, query: Query, wanted: Wanted) -> FrameResult:
+        """Answer at once."""
+        self.threads.add(threading.current_thread().name)
+        self.asked.append((image_rgb.copy(), query, wanted))
+        self._before(image_rgb)
+        return frame_result(query, image_rgb.shape[:2])

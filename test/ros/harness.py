@@ -1,0 +1,155 @@
+"""What the tests over real ROS share: a node that spins, listeners, and processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = ROOT / "config" / "fastdds.xml"
+DEADLINE_S = 60.0
+"""How long a test waits for something that is on its way; a healthy run takes a fraction."""
+
+
+@pytest.fixture
+def ros_node() -> Iterator[Node]:
+    """A node of its own context, spun by a thread of its own."""
+    context = Context()
+    rclpy.init(context=context)
+    node = Node("test_listener", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    yield node
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+class Inbox:
+    """Keeps what arrives on a topic and waits for what a test expects."""
+
+    def __init__(self, node: Node, kind: type, topic: str, qos: object = 10) -> None:
+        self.messages: list = []
+        self._arrived = threading.Condition()
+        self._subscription = node.create_subscription(kind, topic, self._keep, qos)
+
+    def _keep(self, message: object) -> None:
+        with self._arrived:
+            self.messages.append(message)
+            self._arrived.notify_all()
+
+    def wait(
+        self,
+        accept: Callable[[object], bool] = lambda _: True,
+        *,
+        after: int = 0,
+        deadline_s: float = DEADLINE_S,
+    ) -> object:
+        """The first message from index ``after`` on that is accepted."""
+
+        def found() -> list:
+            return [message for message in self.messages[after:] if accept(message)][:1]
+
+        with self._arrived:
+            if not self._arrived.wait_for(found, deadline_s):
+                topic = self._subscription.topic_name
+                raise AssertionError(
+                    f"{topic}: nothing as expected within {deadline_s} s "
+                    f"among {len(self.messages)} messages"
+                )
+            return found()[0]
+
+    def wait_count(self, count: int, deadline_s: float = DEADLINE_S) -> list:
+        """Wait for this many messages; returns those that came, even if fewer."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self.messages) >= count, deadline_s)
+            return list(self.messages)
+
+
+class Process:
+    """A Python program of this project in its own process, with its output kept line by line."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        self._printed = threading.Condition()
+        self._closed = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            with self._printed:
+                self.lines.append(line.rstrip("\n"))
+                self._printed.notify_all()
+        with self._printed:
+            self._closed = True
+            self._printed.notify_all()
+
+    def wait_for_line(self, part: str, deadline_s: float = DEADLINE_S) -> str:
+        """The first line that contains this text."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if part in line][:1]
+
+        with self._printed:
+            self._printed.wait_for(lambda: found() or self._closed, deadline_s)
+            if not found():
+                raise AssertionError(f"'{part}' was not printed; output:\n" + self.text())
+            return found()[0]
+
+    def say(self, line: str) -> None:
+        """Write a line to the program's standard input."""
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def text(self) -> str:
+        """All output so far."""
+        return "\n".join(self.lines)
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, deadline_s: float = DEADLINE_S) -> int:
+        """Exit status, once it has ended and all output was read."""
+        status = self._process.wait(deadline_s)
+        self._reader.join(deadline_s)
+        return status
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._reader.join()
+        self._process.stdout.close()

@@ -1,0 +1,178 @@
+"""Results to messages, field by field, with values written down by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("clip_surgery_ros.msg")
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from clip_surgery_ros.adapters import messages  # noqa: E402
+from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, wanted_work  # noqa: E402
+from clip_surgery_ros.core.errors import QueryError  # noqa: E402
+from clip_surgery_ros.core.types import Label, Query  # noqa: E402
+from ros.fakes import SIZE_HW, frame_result  # noqa: E402
+
+STAMP = Time(sec=12, nanosec=34)
+HEADER = Header(stamp=STAMP, frame_id="camera_optical")
+QUERY = Query((Label("red mug", ("red mug",), 0.25), Label("saw", ("saw",))), sequence=7)
+
+
+@pytest.fixture
+def result():
+    return frame_result(QUERY)
+
+
+@pytest.fixture
+def frame(result):
+    image_rgb = np.zeros((*SIZE_HW, 3), np.uint8)
+    return Frame(result, image_rgb, HEADER, messages.query_message(QUERY, STAMP))
+
+
+def test_a_query_message_echoes_labels_thresholds_and_sequence():
+    message = messages.query_message(QUERY, STAMP)
+    assert message.header.stamp == STAMP
+    assert (list(message.labels), message.sequence) == (["red mug", "saw"], 7)
+    assert message.thresholds[0] == 0.25 and math.isnan(message.thresholds[1])
+
+
+def test_segments_carry_every_field(frame):
+    message = messages.segment_array(frame.result, HEADER, frame.query)
+    assert message.header == HEADER
+    assert message.query.sequence == 7
+    (segment,) = message.segments
+    assert (segment.id, segment.label, segment.label_id) == (1, "red mug", 0)
+    numbers = (segment.score, segment.presence, segment.similarity, segment.agreement)
+    assert numbers == (0.75, 0.875, 0.25, 0.5)
+    box = segment.box
+    assert (box.x_offset, box.y_offset, box.width, box.height) == (2, 1, 4, 3)
+    mask = segment.mask
+    assert (mask.encoding, mask.height, mask.width, mask.header) == ("mono8", 3, 4, HEADER)
+    assert bytes(mask.data) == b"\x00\xff\xff\xff" + b"\xff" * 8
+    points = [(point.x, point.y, point.positive) for point in segment.points]
+    assert points == [(3, 2, True), (7, 5, False)]
+
+
+def test_absent_labels_come_with_the_reason(frame):
+    (absent,) = messages.segment_array(frame.result, HEADER, frame.query).absent
+    assert (absent.label, absent.reason) == ("saw", "nothing like it")
+
+
+def test_stage_times_come_with_their_names(frame):
+    message = messages.segment_array(frame.result, HEADER, frame.query)
+    assert dict(zip(message.stage_names, message.stage_seconds, strict=True)) == {
+        "clip": 0.25,
+        "sam": 0.5,
+    }
+
+
+def test_a_detection_is_the_box_by_its_centre(result):
+    message = messages.detection_array(result, HEADER)
+    (detection,) = message.detections
+    assert message.header == detection.header == HEADER
+    # Columns 2 to 5 and rows 1 to 3 cover 2 to 6 and 1 to 4.
+    centre = detection.bbox.center.position
+    assert (centre.x, centre.y, detection.bbox.center.theta) == (4.0, 2.5, 0.0)
+    assert (detection.bbox.size_x, detection.bbox.size_y) == (4.0, 3.0)
+    hypothesis = detection.results[0].hypothesis
+    assert (hypothesis.class_id, hypothesis.score, detection.id) == ("red mug", 0.75, "1")
+
+
+def test_heatmaps_are_row_major_label_by_label(result):
+    message = messages.heatmap_array(result, HEADER)
+    assert (message.header, message.sequence) == (HEADER, 7)
+    assert list(message.labels) == ["red mug", "saw"]
+    assert (message.height, message.width) == (2, 3)
+    assert (message.image_height, message.image_width) == SIZE_HW
+    assert np.allclose(message.values, np.arange(12) / 10)
+    assert list(message.thresholds) == [0.125, 0.125]
+
+
+def test_classification_gives_every_label_its_probability(result):
+    message = messages.classification(result, HEADER)
+    assert message.header == HEADER
+    found = [(hypothesis.class_id, hypothesis.score) for hypothesis in message.results]
+    assert found == [("red mug", 0.5), ("saw", 0.5)]
+
+
+def test_label_info_is_the_masks_key():
+    message = messages.label_info(QUERY, STAMP, 0.5)
+    key = {entry.class_id: entry.class_name for entry in message.class_map}
+    assert key == {0: "red mug", 1: "saw"}
+    assert (message.header.stamp, message.threshold) == (STAMP, 0.5)
+
+
+def test_labels_and_thresholds_make_a_query():
+    query = messages.query_from_labels(["red mug", "a+b", "saw"], [0.25, math.nan, -1.0], 3)
+    assert query.names == ("red mug", "a+b", "saw")
+    assert [label.threshold for label in query.labels] == [0.25, None, -1.0]
+    assert query.labels[1].parts == ("a", "b")
+    assert query.sequence == 3
+
+
+def test_no_labels_make_the_query_that_clears():
+    assert messages.query_from_labels([], [], 3).labels == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "thresholds", "said"),
+    [
+        (["mug"], [0.1, 0.2], "1 labels and 2 thresholds"),
+        ([], [0.1], "0 labels and 1 thresholds"),
+        (["mug"], [1.5], "threshold 1.5 of label 'mug'"),
+        (["mug"], [math.inf], "threshold inf of label 'mug'"),
+        (["mug, saw"], [], "1 labels were given and 2 understood"),
+        (["mug", "mug"], [], "2 labels were given and 1 understood"),
+        (["mug", " "], [], "2 labels were given and 1 understood"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused_in_a_sentence(labels, thresholds, said):
+    with pytest.raises(QueryError, match=said):
+        messages.query_from_labels(labels, thresholds, 1)
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
+def test_every_output_carries_the_header_and_survives_the_wire(output, frame):
+    message = output.build(frame)
+    assert message.header == HEADER
+    again = deserialize_message(serialize_message(message), output.kind)
+    assert again.header == HEADER and type(again) is output.kind
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "bytes_per_pixel"),
+    [
+        ("mask", "mono8", 1),
+        ("instances", "mono16", 2),
+        ("confidence", "mono8", 1),
+        ("heatmap", "32FC1", 4),
+        ("overlay", "rgb8", 3),
+    ],
+)
+def test_pictures_have_the_size_of_the_source_image(name, encoding, bytes_per_pixel, frame):
+    (output,) = [output for output in OUTPUTS if output.name == name]
+    message = output.build(frame)
+    assert (message.encoding, (message.height, message.width)) == (encoding, SIZE_HW)
+    assert message.step == SIZE_HW[1] * bytes_per_pixel
+    assert len(message.data) == message.step * SIZE_HW[0]
+
+
+def test_the_mask_is_the_label_index_and_255_elsewhere(frame):
+    (output,) = [output for output in OUTPUTS if output.name == "mask"]
+    pixels = np.frombuffer(output.build(frame).data, np.uint8).reshape(SIZE_HW)
+    expected = np.full(SIZE_HW, 255, np.uint8)
+    expected[1:4, 2:6] = 0
+    expected[1, 2] = 255
+    assert pixels.tolist() == expected.tolist()
+
+
+def test_work_is_asked_for_by_what_is_read():
+    outputs = {output.name: output for output in OUTPUTS}
+    assert wanted_work([]) is None
+    assert not wanted_work([outputs["heatmap"], outputs["heatmaps"]]).segments
+    assert wanted_work([outputs["heatmap"], outputs["detections"]]).segments

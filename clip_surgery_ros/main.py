@@ -8,21 +8,9 @@ from collections.abc import Sequence
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
-from clip_surgery_ros.backends.factory import build_networks
-from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.node import ClipSurgeryNode, Engine, Networks
-
-
-def load_networks(config: Config) -> Networks:
-    """Load the networks that the parameters name, for the node."""
-    built = build_networks(config)
-
-    def engine(live: Config) -> Engine:
-        return Pipeline(built.clip, built.segmenter, live)
-
-    return Networks(device=built.device, engine=engine)
+from clip_surgery_ros.node import ClipSurgeryNode
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output, wanted_wor
 from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError, QueryError
-from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.msg import TextQuery
 from clip_surgery_ros.newest_worker import NewestWorker
@@ -50,20 +50,15 @@ class Engine(Protocol):
         """(H, W, 3) uint8 RGB and a query to everything wanted of the frame."""
 
 
-EngineMaker = Callable[[Config], Engine]
-"""Cheap: the loaded networks with the live parameters of this configuration."""
+class Networks(Protocol):
+    """What configuring loads: ``backends.factory.LoadedNetworks``, or a test's own."""
 
+    @property
+    def device(self) -> str:
+        """Where they run, for people."""
 
-@dataclass(frozen=True)
-class Networks:
-    """What configuring loads.
-
-    :param device: where they run, for people.
-    :param engine: makes the engine for live parameters.
-    """
-
-    device: str
-    engine: EngineMaker
+    def pipeline(self, config: Config) -> Engine:
+        """These networks under the live parameters of ``config``; cheap."""
 
 
 NetworkLoader = Callable[[Config], Networks]
@@ -267,20 +262,14 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _on_text_query(self, message: TextQuery) -> None:
         self._ask_or_log(
-            lambda sequence: messages.query_from_labels(
-                message.labels, message.thresholds, sequence
-            )
+            lambda sequence: query_of(message.labels, message.thresholds, sequence)
         )
 
     def _on_set_query(
         self, request: SetQuery.Request, response: SetQuery.Response
     ) -> SetQuery.Response:
         try:
-            self._ask(
-                lambda sequence: messages.query_from_labels(
-                    request.labels, request.thresholds, sequence
-                )
-            )
+            self._ask(lambda sequence: query_of(request.labels, request.thresholds, sequence))
             response.success = True
             response.message = _asked(self._active_query.query)
         except QueryError as error:
@@ -331,9 +320,10 @@ class ClipSurgeryNode(LifecycleNode):
         now_s = time.monotonic()
         if rate_hz <= 0:
             return True
-        if now_s < self._next_due_s:
+        late_s = now_s - self._next_due_s
+        if late_s < 0:
             return False
-        self._next_due_s = max(self._next_due_s + 1 / rate_hz, now_s)
+        self._next_due_s = now_s + 1 / rate_hz - (late_s if late_s < 1 / rate_hz else 0.0)
         return True
 
     def subscribed(self) -> tuple[Output, ...]:
@@ -365,7 +355,7 @@ class ClipSurgeryNode(LifecycleNode):
         """The networks under the parameters as they are now."""
         config = self._config
         if self._engine is None or self._engine[0] is not config:
-            self._engine = (config, self._networks.engine(config))
+            self._engine = (config, self._networks.pipeline(config))
         return self._engine[1]
 
     def _too_old(self, header: Header) -> bool:

@@ -14,7 +14,6 @@ from std_msgs.msg import Header  # noqa: E402
 
 from clip_surgery_ros.adapters import messages  # noqa: E402
 from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, wanted_work  # noqa: E402
-from clip_surgery_ros.core.errors import QueryError  # noqa: E402
 from clip_surgery_ros.core.types import Label, Query  # noqa: E402
 from ros.fakes import SIZE_HW, frame_result  # noqa: E402
 
@@ -105,35 +104,6 @@ def test_label_info_is_the_masks_key():
     key = {entry.class_id: entry.class_name for entry in message.class_map}
     assert key == {0: "red mug", 1: "saw"}
     assert (message.header.stamp, message.threshold) == (STAMP, 0.5)
-
-
-def test_labels_and_thresholds_make_a_query():
-    query = messages.query_from_labels(["red mug", "a+b", "saw"], [0.25, math.nan, -1.0], 3)
-    assert query.names == ("red mug", "a+b", "saw")
-    assert [label.threshold for label in query.labels] == [0.25, None, -1.0]
-    assert query.labels[1].parts == ("a", "b")
-    assert query.sequence == 3
-
-
-def test_no_labels_make_the_query_that_clears():
-    assert messages.query_from_labels([], [], 3).labels == ()
-
-
-@pytest.mark.parametrize(
-    ("labels", "thresholds", "said"),
-    [
-        (["mug"], [0.1, 0.2], "1 labels and 2 thresholds"),
-        ([], [0.1], "0 labels and 1 thresholds"),
-        (["mug"], [1.5], "threshold 1.5 of label 'mug'"),
-        (["mug"], [math.inf], "threshold inf of label 'mug'"),
-        (["mug, saw"], [], "1 labels were given and 2 understood"),
-        (["mug", "mug"], [], "2 labels were given and 1 understood"),
-        (["mug", " "], [], "2 labels were given and 1 understood"),
-    ],
-)
-def test_labels_that_cannot_be_used_are_refused_in_a_sentence(labels, thresholds, said):
-    with pytest.raises(QueryError, match=said):
-        messages.query_from_labels(labels, thresholds, 1)
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)

@@ -1,4 +1,4 @@
-"""Results to ROS messages, and messages to queries. No node, no arithmetic on images.
+"""Results and queries to ROS messages. No node, no arithmetic on images.
 
 Every message built here carries the header it is given, as it is: the source image's.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -27,55 +25,12 @@ from vision_msgs.msg import (
 )
 
 from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.core.errors import QueryError
-from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment
 from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, PromptPoint, SegmentArray, TextQuery
 from clip_surgery_ros.msg import Segment as SegmentMessage
 
 NO_THRESHOLD = math.nan
 """On the wire: this label takes the node's own threshold."""
-
-
-def query_from_labels(
-    labels: Sequence[str], thresholds: Sequence[float], sequence: int
-) -> Query:
-    """A query given as a list of labels.
-
-    :param labels: one per thing looked for, each as it would stand in a text query.
-    :param thresholds: none at all, or one per label; NaN takes the node's own.
-    :param sequence: number of the new query.
-    :raises QueryError: when a label or threshold cannot be used.
-    """
-    query = parse_query("\n".join(labels), sequence)
-    if len(query.labels) != len(labels):
-        raise QueryError(
-            f"{len(labels)} labels were given and {len(query.labels)} understood; a label is "
-            "not empty, comes once and contains no comma, semicolon or newline"
-        )
-    if not len(thresholds):
-        return query
-    if len(thresholds) != len(labels):
-        raise QueryError(
-            f"query has {len(labels)} labels and {len(thresholds)} thresholds; "
-            "give one per label, or none"
-        )
-    with_thresholds = (
-        replace(label, threshold=_threshold(label.name, float(value)))
-        for label, value in zip(query.labels, thresholds, strict=True)
-    )
-    return replace(query, labels=tuple(with_thresholds))
-
-
-def _threshold(name: str, value: float) -> float | None:
-    """A threshold off the wire."""
-    if math.isnan(value):
-        return None
-    if not -1.0 <= value <= 1.0:
-        raise QueryError(
-            f"threshold {value:g} of label '{name}' is no cosine; give -1 to 1, or NaN"
-        )
-    return value
 
 
 def query_message(query: Query, stamp: Time) -> TextQuery:

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.presence import presence_score
+from clip_surgery_ros.core.presence import PresenceLevel, presence_score
 from clip_surgery_ros.core.types import FrameResult, Label, PointPrompts, Query
 from clip_surgery_ros.demo.scenes import Scene, SceneGenerator, innermost
 from clip_surgery_ros.demo.sprites import NAMES
@@ -47,7 +48,7 @@ class Tally:
 
 
 def evaluate(
-    clip: ImageTextEncoder,
+    clip: ClipBackend,
     segmenter: PromptableSegmenter,
     pipeline: Pipeline,
     count: int,
@@ -58,7 +59,7 @@ def evaluate(
     texts = clip.text_features(NAMES)
     scenes = SceneGenerator().scenes(split, count)
     for scene in tqdm(scenes, total=count, unit="scene"):
-        _maps(clip, texts, scene, tally)
+        _maps(clip, clip.traits.presence, texts, scene, tally)
         _clicks(segmenter, scene, tally)
         names = tuple(dict.fromkeys(scene.names))
         query = Query(tuple(Label(name, (name,)) for name in names))
@@ -69,7 +70,9 @@ def evaluate(
     return tally
 
 
-def _maps(clip: ImageTextEncoder, texts: torch.Tensor, scene: Scene, tally: Tally) -> None:
+def _maps(
+    clip: ImageTextEncoder, level: PresenceLevel, texts: torch.Tensor, scene: Scene, tally: Tally
+) -> None:
     """Pointing of both maps and the presence score of every known name."""
     pixels = clip.preprocess(scene.image)
     grid = clip.grid_hw(pixels)
@@ -81,7 +84,7 @@ def _maps(clip: ImageTextEncoder, texts: torch.Tensor, scene: Scene, tally: Tall
     for column, mask in enumerate(scene.masks):
         tally.surgery_hits.append(points_into(maps[:, column].numpy(), grid, mask))
         tally.plain_hits.append(points_into(flat[:, column].numpy(), grid, mask))
-    scores = presence_score(surgery[0, 0], texts, clip)
+    scores = presence_score(surgery[0, 0], texts, texts, level).numpy()
     absent = np.setdiff1d(np.arange(len(NAMES)), present)
     tally.present_scores += scores[present].tolist()
     tally.absent_scores += scores[absent].tolist()

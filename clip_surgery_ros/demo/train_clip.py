@@ -13,7 +13,6 @@ The schedule is warm-up, constant, linear decay, in steps, so that it can be run
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -397,25 +396,3 @@ def _auroc(scores: Tensor, truths: Tensor) -> float:
     positive = truths.flatten() > 0
     p, n = int(positive.sum()), int((~positive).sum())
     return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
-
-
-def main() -> None:
-    """Train, printing a line of figures at every validation."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("out", type=Path, help="checkpoint to write")
-    parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--decay", type=int, default=1500)
-    parser.add_argument("--small-steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=20261123)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--validate-every", type=int, default=200)
-    arguments = vars(parser.parse_args())
-    out, resume, every = (arguments.pop(k) for k in ("out", "resume", "validate_every"))
-    train(Options(**arguments), out, resume, every)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,6 @@ the squared error of the predicted IoU (Kirillov et al. 2023, section A).
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
@@ -287,24 +286,3 @@ def validate(sam: Sam, count: int = 60) -> float:
             found = (large > 0).numpy()[: mask.shape[0], : mask.shape[1]]
             ious.append((found & mask).sum() / (found | mask).sum())
     return round(float(np.mean(ious)), 4)
-
-
-def main() -> None:
-    """Train, printing a line of figures at every validation."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("out", type=Path, help="checkpoint to write")
-    parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--decay", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--seed", type=int, default=20261123)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--validate-every", type=int, default=200)
-    arguments = vars(parser.parse_args())
-    out, resume, every = (arguments.pop(k) for k in ("out", "resume", "validate_every"))
-    train(Options(**arguments), out, resume, every)
-
-
-if __name__ == "__main__":
-    main()

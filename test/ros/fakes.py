@@ -59,3 +59,21 @@ class FakeEngine:
         self.asked.append((image_rgb.copy(), query, wanted))
         self._before(image_rgb)
         return frame_result(query, image_rgb.shape[:2])
+
+
+class FakeNetworks:
+    """Loaded networks that are one engine.
+
+    :param engine: answers every frame, whatever the parameters.
+    """
+
+    device = "cpu"
+
+    def __init__(self, engine: FakeEngine | None = None) -> None:
+        self.engine = engine or FakeEngine()
+        self.configs: list[object] = []
+
+    def pipeline(self, config: object) -> FakeEngine:
+        """The engine; remembers the parameters it was made for."""
+        self.configs.append(config)
+        return self.engine

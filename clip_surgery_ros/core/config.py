@@ -1,0 +1,270 @@
+"""Every parameter, once: default, limits, help, reason; and a checked snapshot of them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clip_surgery_ros.core.errors import ConfigError
+
+DEMO = "demo"
+"""Name of the small networks that the package ships."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table.
+
+    :param default: gives the type too: str, float, int or bool.
+    :param help: what it does, with units.
+    :param reason: why the default is what it is.
+    :param live: takes effect on the next frame; the others are fixed while the node is active.
+    :param minimum: smallest value, inclusive.
+    :param maximum: largest value, inclusive.
+    :param choices: the only values, if not empty.
+    """
+
+    name: str
+    default: str | float | int | bool
+    help: str
+    reason: str
+    live: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        "clip_model",
+        DEMO,
+        "CLIP: 'demo', 'openai' (a state dict in OpenAI's layout) or an open_clip model name",
+        "works without a download",
+    ),
+    Parameter(
+        "clip_checkpoint",
+        "",
+        "file with CLIP's weights; empty for the demo",
+        "nothing is downloaded",
+    ),
+    Parameter(
+        "clip_input_size",
+        0,
+        "side in pixels that images are squashed to for CLIP, a multiple of its patch; 0 takes "
+        "the size it was trained at",
+        "the trained size is right for zero-shot scores; 512 gives finer maps",
+        minimum=0,
+        maximum=2048,
+    ),
+    Parameter(
+        "sam_model",
+        DEMO,
+        "SAM: 'demo', 'vit_b', 'vit_l' or 'vit_h'",
+        "works without a download",
+        choices=(DEMO, "vit_b", "vit_l", "vit_h"),
+    ),
+    Parameter(
+        "sam_checkpoint",
+        "",
+        "file with SAM's weights; empty for the demo",
+        "nothing is downloaded",
+    ),
+    Parameter(
+        "device",
+        "auto",
+        "'auto' (CUDA if there is one), 'cpu' or 'cuda:N'",
+        "a robot with a GPU should use it unasked",
+    ),
+    Parameter(
+        "precision",
+        "float32",
+        "arithmetic of the image encoders: float32, bfloat16 or float16",
+        "exact, and fast enough for the demo; bfloat16 is faster on newer CPUs and GPUs",
+        choices=("float32", "bfloat16", "float16"),
+    ),
+    Parameter(
+        "image_transport",
+        "raw",
+        "'raw' for image_raw, 'compressed' for image_raw/compressed",
+        "every camera driver publishes raw images",
+        choices=("raw", "compressed"),
+    ),
+    Parameter(
+        "autostart",
+        True,
+        "configure and activate without a lifecycle manager",
+        "a plain `ros2 run` should work",
+    ),
+    Parameter(
+        "default_query",
+        "",
+        "query in force until another comes; labels separated by , or ;",
+        "no query, no work",
+        live=True,
+    ),
+    Parameter(
+        "threshold",
+        math.nan,
+        "raw similarity below which a token counts as nothing, -1 to 1; NaN takes the network's "
+        "own if it has one, else none",
+        "it depends on the network and the data: choose it on a histogram of raw similarities",
+        live=True,
+    ),
+    Parameter(
+        "presence_threshold",
+        0.5,
+        "presence from which a label counts as being in the picture, 0 to 1; 0 asks no presence",
+        "as likely in the picture as not",
+        live=True,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Parameter(
+        "distractors",
+        True,
+        "let built-in names join the labels, so that one or two have something to differ from",
+        "one label alone has no defined label-set similarity",
+        live=True,
+    ),
+    Parameter(
+        "points",
+        "reference",
+        "how prompt points are picked: 'reference' (the published recipe) or 'peaks' (one prompt "
+        "set per connected component)",
+        "the published recipe is what figures are compared with",
+        live=True,
+        choices=("reference", "peaks"),
+    ),
+    Parameter(
+        "point_threshold",
+        0.8,
+        "share of a map's range from which a cell gives a positive point, above 0 to 1",
+        "the published value",
+        live=True,
+        minimum=0.05,
+        maximum=1.0,
+    ),
+    Parameter(
+        "min_area",
+        16,
+        "smallest segment in pixels of the source image; smaller ones are dropped as specks",
+        "4 x 4 pixels: less cannot be grasped or avoided",
+        live=True,
+        minimum=1,
+    ),
+    Parameter(
+        "max_rate_hz",
+        0.0,
+        "most frames answered per second; 0 for as many as the networks manage",
+        "the newest frame wins anyway",
+        live=True,
+        minimum=0.0,
+        maximum=1000.0,
+    ),
+    Parameter(
+        "max_frame_age_s",
+        0.0,
+        "frames whose stamp is older than this many seconds are dropped; 0 takes any age",
+        "recorded bags carry old stamps",
+        live=True,
+        minimum=0.0,
+    ),
+)
+
+_BY_NAME = {entry.name: entry for entry in PARAMETERS}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked snapshot of all parameters; fields are documented in the table."""
+
+    clip_model: str
+    clip_checkpoint: str
+    clip_input_size: int
+    sam_model: str
+    sam_checkpoint: str
+    device: str
+    precision: str
+    image_transport: str
+    autostart: bool
+    default_query: str
+    threshold: float
+    presence_threshold: float
+    distractors: bool
+    points: str
+    point_threshold: float
+    min_area: int
+    max_rate_hz: float
+    max_frame_age_s: float
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any] | None = None) -> Config:
+        """Defaults overridden by ``values``.
+
+        :raises ConfigError: for an unknown name, a wrong type, a value out of range, or values
+            that cannot work together.
+        """
+        values = values or {}
+        unknown = sorted(set(values) - set(_BY_NAME))
+        if unknown:
+            raise ConfigError(f"there is no parameter '{unknown[0]}'; see the README's table")
+        checked = {e.name: _checked(e, values.get(e.name, e.default)) for e in PARAMETERS}
+        config = cls(**checked)
+        _check_together(config)
+        return config
+
+
+def defaults() -> dict[str, Any]:
+    """Default of every parameter, by name."""
+    return {entry.name: entry.default for entry in PARAMETERS}
+
+
+def _checked(entry: Parameter, value: Any) -> Any:
+    kind = type(entry.default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"parameter '{entry.name}' wants {kind.__name__}, got {value!r}")
+    if entry.choices and value not in entry.choices:
+        raise ConfigError(
+            f"parameter '{entry.name}' is '{value}', but must be one of {', '.join(entry.choices)}"
+        )
+    low, high = entry.minimum, entry.maximum
+    limited = low is not None or high is not None
+    if limited and not (low is None or value >= low) or limited and not (high is None or value <= high):
+        raise ConfigError(f"parameter '{entry.name}' is {value}, but must be {_range(low, high)}")
+    return value
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"at least {low:g}"
+    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+
+
+def _check_together(config: Config) -> None:
+    """Refuse values that cannot work together, saying what to do."""
+    for model, checkpoint, kind in (
+        (config.clip_model, config.clip_checkpoint, "clip"),
+        (config.sam_model, config.sam_checkpoint, "sam"),
+    ):
+        if model == DEMO and checkpoint:
+            raise ConfigError(
+                f"{kind}_checkpoint is '{checkpoint}', but {kind}_model is '{DEMO}', whose "
+                f"weights come with the package; set {kind}_model to the checkpoint's network"
+            )
+        if model != DEMO and not checkpoint:
+            raise ConfigError(
+                f"{kind}_model is '{model}', but {kind}_checkpoint is empty; put the weight file "
+                "in place and name it there"
+            )
+    if not math.isnan(config.threshold) and not -1 <= config.threshold <= 1:
+        raise ConfigError(
+            f"threshold is {config.threshold}, but a cosine lies in -1 to 1; NaN sets none"
+        )
+    if config.device not in ("auto", "cpu", "cuda") and not config.device.startswith("cuda:"):
+        raise ConfigError(f"device is '{config.device}', but must be auto, cpu or cuda:N")
+    if config.precision == "float16" and config.device == "cpu":
+        raise ConfigError("float16 is for GPUs; set precision to float32 or bfloat16 on the CPU")

@@ -1,0 +1,86 @@
+"""Masks: choosing among a segmenter's candidates, and segments to images for other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.core.geometry import paste
+from clip_surgery_ros.core.interfaces import MaskCandidates
+from clip_surgery_ros.core.types import NO_LABEL, FrameResult, Segment
+
+
+def best_candidate(candidates: MaskCandidates) -> tuple[NDArray[np.bool_], float]:
+    """The mask that the segmenter itself scores highest, as the published recipe takes it.
+
+    :returns: (H, W) bool and its score.
+    """
+    index = int(candidates.scores.argmax())
+    return candidates.masks[index], float(candidates.scores[index])
+
+
+def without_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
+    """The (H, W) mask without its 8-connected parts smaller than ``min_area`` pixels."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    keep = stats[:, cv2.CC_STAT_AREA] >= min_area
+    keep[0] = False  # the background
+    return mask if count == 2 and keep[1] else keep[parts]
+
+
+def resized(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """A (h, w) grid map, bilinear at (H, W); edges repeat, cell centres stay where they are."""
+    return cv2.resize(similarity, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def agreement(mask: NDArray[np.bool_], similarity: NDArray[np.float32]) -> tuple[float, float]:
+    """How mask and map fit.
+
+    :param mask: (H, W).
+    :param similarity: (H, W) raw.
+    :returns: mean similarity inside the mask, and the share of the map's mass above zero that
+        lies inside, 0 to 1.
+    """
+    mass = np.maximum(similarity, 0)
+    total = float(mass.sum())
+    return float(similarity[mask].mean()), float(mass[mask].sum()) / total if total else 0.0
+
+
+def class_mask(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) label index per pixel, 255 for none; where segments overlap the higher score wins."""
+    canvas = np.full(size_hw, NO_LABEL, np.uint8)
+    for segment in _by_score(segments):
+        paste(canvas, segment.mask, segment.box, segment.label)
+    return canvas
+
+
+def instance_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint16]:
+    """(H, W) segment id per pixel, 0 for none; overlaps as in :func:`class_mask`."""
+    canvas = np.zeros(size_hw, np.uint16)
+    for segment in _by_score(segments):
+        paste(canvas, segment.mask, segment.box, segment.id)
+    return canvas
+
+
+def confidence_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) score of the segment shown in :func:`class_mask`, 0 to 255, 0 for none."""
+    canvas = np.zeros(size_hw, np.uint8)
+    for segment in _by_score(segments):
+        paste(canvas, segment.mask, segment.box, round(255 * segment.score))
+    return canvas
+
+
+def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:
+    """(H, W) highest label's raw similarity per pixel; below its threshold 0; 0 to 1."""
+    canvas = np.zeros(result.size_hw, np.float32)
+    for similarity, threshold in zip(result.similarity, result.thresholds, strict=True):
+        large = resized(similarity, result.size_hw)
+        np.maximum(canvas, np.where(large >= threshold, large, 0), out=canvas)
+    return np.minimum(canvas, 1)
+
+
+def _by_score(segments: Iterable[Segment]) -> list[Segment]:
+    """Lowest score first, so that the highest is drawn last; of equals the first found wins."""
+    return sorted(segments, key=lambda segment: (segment.score, -segment.id))

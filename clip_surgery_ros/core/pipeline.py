@@ -1,0 +1,330 @@
+"""Image and query to everything known of the frame."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.geometry import crop, mask_box
+from clip_surgery_ros.core.heatmap import feature_surgery, floored, zero_shot_probabilities
+from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
+from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
+from clip_surgery_ros.core.points import combined_points, peak_points, reference_points
+from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
+from clip_surgery_ros.core.types import (
+    Absent,
+    FrameResult,
+    Label,
+    PointPrompts,
+    Query,
+    Segment,
+    Wanted,
+)
+
+MIN_SIDE = 8
+"""Images smaller than this in pixels show nothing that could be segmented."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a frame is answered with; :class:`Config` documents each.
+
+    :param threshold: raw similarity below which tokens count as nothing; None for none.
+    :param distractor_names: names that join the labels; empty to leave them out.
+    """
+
+    presence_level: PresenceLevel = PresenceLevel()
+    presence_threshold: float = 0.5
+    threshold: float | None = None
+    distractor_names: tuple[str, ...] = DISTRACTORS
+    points: str = "reference"
+    point_threshold: float = 0.8
+    min_area: int = 16
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        level: PresenceLevel,
+        own_threshold: float | None,
+        own_names: Sequence[str],
+    ) -> Settings:
+        """Settings of a configuration, with what the network knows of itself.
+
+        :param own_threshold: taken when the configuration sets none.
+        :param own_names: distractors of a network that knows these names only.
+        """
+        names = tuple(own_names) or DISTRACTORS
+        return cls(
+            presence_level=level,
+            presence_threshold=config.presence_threshold,
+            threshold=own_threshold if math.isnan(config.threshold) else config.threshold,
+            distractor_names=names if config.distractors else (),
+            points=config.points,
+            point_threshold=config.point_threshold,
+            min_area=config.min_area,
+        )
+
+
+class Pipeline:
+    """From an image and a query to segments, by way of maps and points.
+
+    :param clip: image and text towers.
+    :param segmenter: points to masks; its image embedding is computed once per frame, and not at
+        all when no label is present.
+    """
+
+    def __init__(
+        self,
+        clip: ImageTextEncoder,
+        segmenter: PromptableSegmenter,
+        settings: Settings = Settings(),
+    ) -> None:
+        self._clip, self._segmenter, self._settings = clip, segmenter, settings
+
+    def run(
+        self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted = Wanted()
+    ) -> FrameResult:
+        """Answer one frame.
+
+        :param image_rgb: (H, W, 3) uint8 RGB.
+        :param query: without labels, no network runs.
+        :param wanted: outputs that nobody reads are not computed.
+        :raises ImageError: when the image is not (H, W, 3) uint8, or too small.
+        """
+        _check_image(image_rgb)
+        if not query.labels:
+            return _nothing(query, image_rgb)
+        clock = _Stages()
+        scene = self._look(image_rgb, query, wanted, clock)
+        absent = {i: reason for i, reason in enumerate(self._absent(scene, query)) if reason}
+        segments: tuple[Segment, ...] = ()
+        if wanted.segments:
+            with clock.stage("points"):
+                prompts = self._prompts(scene, query, skip=absent)
+            segments = self._segments(image_rgb, query, scene, prompts, clock)
+            found = {segment.label for segment in segments}
+            for index in range(len(query.labels)):
+                if index not in found:
+                    absent.setdefault(index, "the segmenter found no mask for its points")
+        return FrameResult(
+            query=query,
+            size_hw=scene.size_hw,
+            similarity=scene.similarity,
+            presence=scene.presence,
+            probabilities=scene.probabilities,
+            thresholds=scene.thresholds,
+            segments=segments,
+            absent=tuple(Absent(query.labels[i].name, absent[i]) for i in sorted(absent)),
+            stage_seconds=clock.seconds,
+            plain_similarity=scene.plain,
+        )
+
+    def _look(
+        self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted, clock: _Stages
+    ) -> _Scene:
+        """Everything that CLIP says of the frame."""
+        with clock.stage("text"):
+            texts, distractors = self._texts(query)
+        with clock.stage("clip"):
+            pixels = self._clip.preprocess(image_rgb)
+            grid_hw = self._clip.grid_hw(pixels)
+            tokens = F.normalize(self._clip.surgery_tokens(pixels), dim=-1)
+        with clock.stage("maps"):
+            scene = self._scene(tokens, texts, distractors, query, grid_hw, image_rgb)
+        if wanted.plain_similarity:
+            with clock.stage("plain clip"):
+                plain = F.normalize(self._clip.plain_tokens(pixels), dim=-1)
+                raw = (plain @ texts.T)[0, 1:].T.unflatten(-1, grid_hw)
+                scene.plain = _per_label(raw, query, torch.mean)
+        return scene
+
+    def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
+        """Features of all labels' parts, and of the distractors that are none of them."""
+        parts = [part for label in query.labels for part in label.parts]
+        asked = {part.casefold() for part in parts}
+        others = [n for n in self._settings.distractor_names if n.casefold() not in asked]
+        if len(parts) + len(others) < 2:
+            others = ["", *others]  # a label alone differs from the empty string
+        features = self._clip.text_features([*parts, *others])
+        return features[: len(parts)], features[len(parts) :]
+
+    def _scene(
+        self,
+        tokens: Tensor,
+        texts: Tensor,
+        distractors: Tensor,
+        query: Query,
+        grid_hw: tuple[int, int],
+        image_rgb: NDArray[np.uint8],
+    ) -> _Scene:
+        settings = self._settings
+        everything = torch.cat([texts, distractors])
+        parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T.unflatten(-1, grid_hw)
+        presence = presence_score(tokens[0, 0], texts, distractors, settings.presence_level)
+        chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
+        default = -1.0 if settings.threshold is None else settings.threshold
+        thresholds = [default if x.threshold is None else x.threshold for x in query.labels]
+        return _Scene(
+            size_hw=(image_rgb.shape[0], image_rgb.shape[1]),
+            parts=parts.cpu().numpy(),
+            similarity=_per_label(parts, query, torch.mean),
+            presence=_per_label(presence, query, torch.amax),
+            probabilities=_per_label(chance, query, torch.sum),
+            thresholds=np.array(thresholds, np.float32),
+        )
+
+    def _absent(self, scene: _Scene, query: Query) -> Iterator[str]:
+        """For each label the reason why it is not in the picture, or an empty string."""
+        least = self._settings.presence_threshold
+        for index in range(len(query.labels)):
+            presence, threshold = scene.presence[index], scene.thresholds[index]
+            highest = scene.similarity[index].max()
+            if presence < least:
+                yield f"its presence is {presence:.2f}, below the threshold of {least:.2f}"
+            elif highest < threshold:
+                yield (
+                    f"no place reaches a similarity of {threshold:.3f}; the highest is "
+                    f"{highest:.3f}"
+                )
+            elif np.ptp(scene.similarity[index]) < 1e-6:
+                yield "its map is the same everywhere"
+            else:
+                yield ""
+
+    def _prompts(
+        self, scene: _Scene, query: Query, skip: dict[int, str]
+    ) -> list[tuple[int, PointPrompts]]:
+        """Label index and prompt of every mask to decode."""
+        prompts, first = [], 0
+        for index, label in enumerate(query.labels):
+            maps = floored(
+                scene.parts[first : first + len(label.parts)],
+                np.repeat(scene.thresholds[index], len(label.parts)),
+            )
+            first += len(label.parts)
+            if index not in skip:
+                prompts += [(index, one) for one in self._points(maps, label, scene.size_hw)]
+        return prompts
+
+    def _points(
+        self, maps: NDArray[np.float32], label: Label, size_hw: tuple[int, int]
+    ) -> Iterator[PointPrompts]:
+        """Prompt sets of one label from its parts' (P, h, w) maps."""
+        threshold, grid_hw = self._settings.point_threshold, maps.shape[1:]
+        flat = maps.reshape(len(maps), -1)
+        if self._settings.points == "peaks":
+            sets = peak_points(flat.mean(axis=0), grid_hw, size_hw, threshold)
+        elif len(label.parts) > 1:
+            sets = [combined_points(list(flat), grid_hw, size_hw, threshold)]
+        else:
+            sets = [reference_points(flat[0], grid_hw, size_hw, threshold)]
+        for xy, labels in sets:
+            if labels.any():
+                yield PointPrompts(xy, labels.astype(np.bool_))
+
+    def _segments(
+        self,
+        image_rgb: NDArray[np.uint8],
+        query: Query,
+        scene: _Scene,
+        prompts: Sequence[tuple[int, PointPrompts]],
+        clock: _Stages,
+    ) -> tuple[Segment, ...]:
+        """Decode all prompts from one embedding; none, and no embedding, without prompts."""
+        if not prompts:
+            return ()
+        with clock.stage("sam encoder"):
+            embedding = self._segmenter.encode(image_rgb)
+        with clock.stage("sam decoder"):
+            offered = self._segmenter.decode(embedding, [points for _, points in prompts])
+        segments: list[Segment] = []
+        with clock.stage("masks"):
+            for (index, points), candidates in zip(prompts, offered, strict=True):
+                mask, score = best_candidate(candidates)
+                mask = without_specks(mask, self._settings.min_area)
+                box = mask_box(mask)
+                if box is None:
+                    continue
+                similarity, share = agreement(mask, resized(scene.similarity[index], scene.size_hw))
+                presence = float(scene.presence[index])
+                segments.append(
+                    Segment(
+                        id=len(segments) + 1,
+                        label=index,
+                        name=query.labels[index].name,
+                        # Right only if the label is there and the mask is good: both, so a product.
+                        score=presence * min(max(score, 0.0), 1.0),
+                        presence=presence,
+                        similarity=similarity,
+                        agreement=share,
+                        box=box,
+                        mask=crop(mask, box),
+                        points=points,
+                    )
+                )
+        return tuple(segments)
+
+
+@dataclass
+class _Scene:
+    """What CLIP says of a frame: per part of a label, and per label."""
+
+    size_hw: tuple[int, int]
+    parts: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+    plain: NDArray[np.float32] | None = None
+
+
+class _Stages:
+    """Times stages of a frame, in the order they run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what runs inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+def _per_label(values: Tensor, query: Query, reduce: object) -> NDArray[np.float32]:
+    """(parts, ...) to (T, ...), reduced over the parts of each label."""
+    sizes = [len(label.parts) for label in query.labels]
+    groups = [reduce(group, dim=0) for group in values.split(sizes)]  # type: ignore[operator]
+    return torch.stack(groups).float().cpu().numpy()
+
+
+def _check_image(image_rgb: NDArray[np.uint8]) -> None:
+    if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3:
+        raise ImageError(
+            f"an image wants (H, W, 3) uint8 RGB, got {image_rgb.shape} {image_rgb.dtype}"
+        )
+    if min(image_rgb.shape[:2]) < MIN_SIDE:
+        raise ImageError(
+            f"an image of {image_rgb.shape[1]} x {image_rgb.shape[0]} pixels is too small; at "
+            f"least {MIN_SIDE} each way are wanted"
+        )
+
+
+def _nothing(query: Query, image_rgb: NDArray[np.uint8]) -> FrameResult:
+    """The answer to an empty query."""
+    none = np.zeros(0, np.float32)
+    size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+    return FrameResult(query, size_hw, np.zeros((0, 1, 1), np.float32), none, none, none)

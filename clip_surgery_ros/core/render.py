@@ -1,0 +1,139 @@
+"""Pictures for people: overlays, maps, points, masks, and strips of them with titles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.core.masks import combined_heatmap, resized
+from clip_surgery_ros.core.types import FrameResult, PointPrompts, Segment
+
+Rgb = NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB."""
+
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48), (145, 30, 180),
+    (70, 240, 240), (240, 50, 230), (210, 245, 60), (0, 128, 128), (170, 110, 40),
+)  # fmt: skip
+"""Colours of labels, by index; far apart for most eyes (Trubetskoy's list)."""
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_PAPER, _INK = (255, 255, 255), (32, 32, 32)
+
+
+def overlay(image_rgb: Rgb, result: FrameResult) -> Rgb:
+    """The frame with heatmap, masks, points and labels, for rviz.
+
+    :returns: (H, W, 3), a new array.
+    """
+    picture = heat(image_rgb, combined_heatmap(result), 0.35)
+    picture = draw_segments(picture, result.segments)
+    for segment in result.segments:
+        draw_points(picture, segment.points)
+    draw_absent(picture, [label.name for label in result.absent])
+    return picture
+
+
+def heat(image_rgb: Rgb, values: NDArray[np.float32], strength: float = 0.55) -> Rgb:
+    """The image under a (H, W) map, from nothing at its lowest to red at its highest value."""
+    span = float(np.ptp(values))
+    scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+    colours = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    return cv2.addWeighted(image_rgb, 1 - strength, colours, strength, 0)
+
+
+def map_picture(image_rgb: Rgb, similarity: NDArray[np.float32]) -> Rgb:
+    """The image under one label's (h, w) map, stretched to its own range."""
+    return heat(image_rgb, resized(similarity, (image_rgb.shape[0], image_rgb.shape[1])))
+
+
+def draw_segments(image_rgb: Rgb, segments: Iterable[Segment]) -> Rgb:
+    """Tinted masks with outlines, names and scores; a new array."""
+    picture = image_rgb.copy()
+    kept = list(segments)
+    for segment in kept:
+        _tint(picture, segment)
+    for segment in kept:  # above all tints, so that none hides a name
+        caption = f"{segment.name} {segment.score:.2f}"
+        _tag(picture, caption, (segment.box.x, segment.box.y), colour_of(segment.label))
+    return picture
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """Colour of a label's index."""
+    return PALETTE[label % len(PALETTE)]
+
+
+def draw_points(picture: Rgb, points: PointPrompts) -> None:
+    """Prompt points in place: green inside, red outside, ringed in white."""
+    radius = max(2, min(picture.shape[:2]) // 90)
+    for (x, y), positive in zip(points.xy.tolist(), points.positive.tolist(), strict=True):
+        cv2.circle(picture, (x, y), radius + 1, _PAPER, -1, cv2.LINE_AA)
+        colour = (30, 170, 60) if positive else (215, 40, 40)
+        cv2.circle(picture, (x, y), radius, colour, -1, cv2.LINE_AA)
+
+
+def draw_absent(picture: Rgb, names: Sequence[str]) -> None:
+    """Name what was not found, along the bottom, in place."""
+    if names:
+        _tag(picture, "not found: " + ", ".join(names), (0, picture.shape[0] - 1), (70, 70, 70))
+
+
+def strip(panels: Sequence[tuple[str, Rgb]], columns: int = 4, width: int = 320) -> Rgb:
+    """Panels with titles, in rows of ``columns``, on white.
+
+    :param panels: title and (H, W, 3) picture; scaled to ``width`` each.
+    """
+    cells = [_cell(title, picture, width) for title, picture in panels]
+    tallest = max(cell.shape[0] for cell in cells)
+    blank = np.full((tallest, cells[0].shape[1], 3), 255, np.uint8)
+    cells = [_padded(cell, tallest) for cell in cells]
+    cells += [blank] * (-len(cells) % columns)
+    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    return np.vstack(rows)
+
+
+def _tint(picture: Rgb, segment: Segment) -> None:
+    box, colour = segment.box, colour_of(segment.label)
+    part = picture[box.y : box.y + box.height, box.x : box.x + box.width]
+    part[segment.mask] = (0.5 * part[segment.mask] + 0.5 * np.array(colour)).astype(np.uint8)
+    contours, _ = cv2.findContours(
+        segment.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    thickness = max(1, min(picture.shape[:2]) // 240)
+    cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA, offset=(box.x, box.y))
+
+
+def _tag(picture: Rgb, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Text on a plate that sits above ``corner`` where it can, and stays inside the picture."""
+    height, width = picture.shape[:2]
+    scale = max(0.4, min(height, width) / 900)
+    (wide, tall), base = cv2.getTextSize(_ascii(text), _FONT, scale, 1)
+    x = int(np.clip(corner[0], 0, max(0, width - wide - 4)))
+    y = int(np.clip(corner[1], tall + base + 4, height))
+    cv2.rectangle(picture, (x, y - tall - base - 4), (x + wide + 4, y), colour, -1)
+    ink = _INK if sum(colour) > 420 else _PAPER
+    cv2.putText(picture, _ascii(text), (x + 2, y - base - 1), _FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+def _cell(title: str, picture: Rgb, width: int) -> Rgb:
+    """A picture scaled to ``width`` below its title, with a margin."""
+    height = round(picture.shape[0] * width / picture.shape[1])
+    interpolation = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
+    scaled = cv2.resize(picture, (width, height), interpolation=interpolation)
+    cell = np.full((height + 34, width + 12, 3), 255, np.uint8)
+    cell[28 : 28 + height, 6 : 6 + width] = scaled
+    cv2.putText(cell, _ascii(title), (8, 20), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
+    return cell
+
+
+def _padded(cell: Rgb, height: int) -> Rgb:
+    return np.pad(cell, ((0, height - cell.shape[0]), (0, 0), (0, 0)), constant_values=255)
+
+
+def _ascii(text: str) -> str:
+    """OpenCV's fonts draw ASCII only; the rest is shown as ?."""
+    return text.encode("ascii", "replace").decode()

@@ -1,0 +1,278 @@
+"""The demo: a camera node, the clip_surgery node and a query, each as users have them.
+
+Two processes are started, images and results travel over real topics, and what comes back is
+printed and drawn into a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from tqdm import tqdm
+
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.images import image_to_rgb
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.factory import demo_weights
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
+from clip_surgery_ros.demo.sprites import NAMES
+from clip_surgery_ros.msg import HeatmapArray, SegmentArray
+from clip_surgery_ros.tools.pictures import read_image, story, write_image
+from clip_surgery_ros.tools.segment import DEMO_NOTE, report
+
+SIZE_HW = (480, 640)
+FIRST_SCENE = 7000  # among the held-out ones; any would do
+DEADLINE_S = 60.0
+"""Longest wait for any one thing; a slow machine takes a fifth of it."""
+
+Rgb = NDArray[np.uint8]
+Stamp = tuple[int, int]
+
+
+class DemoError(ClipSurgeryError):
+    """The demo cannot go on."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One view to ask about: its name, what to ask, and how to know it when it comes."""
+
+    name: str
+    query: str
+    image_rgb: Rgb
+
+
+class Listener(Node):
+    """Asks, and keeps what comes back for each image, by its stamp."""
+
+    def __init__(self) -> None:
+        super().__init__("demo_listener")
+        self._images: OrderedDict[Stamp, Rgb] = OrderedDict()
+        self._heatmaps: OrderedDict[Stamp, HeatmapArray] = OrderedDict()
+        self._segments: OrderedDict[Stamp, SegmentArray] = OrderedDict()
+        self._query = self.create_publisher(String, "query", qos.query())
+        self.create_subscription(Image, "image_raw", self._on_image, qos.newest_image())
+        node = "clip_surgery"
+        self.create_subscription(
+            HeatmapArray, f"{node}/heatmaps", lambda m: _keep(self._heatmaps, m), qos.result()
+        )
+        self.create_subscription(
+            SegmentArray, f"{node}/segments", lambda m: _keep(self._segments, m), qos.result()
+        )
+
+    def _on_image(self, message: Image) -> None:
+        _keep(self._images, message, image_to_rgb(message))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether camera and node are there."""
+        return bool(self._query.get_subscription_count() and self.count_publishers("image_raw"))
+
+    def ask(self, text: str) -> None:
+        """Publish a query."""
+        self._query.publish(String(data=text))
+
+    def answer(self, shot: Shot) -> tuple[SegmentArray, HeatmapArray] | None:
+        """What the node said of this view and query, if it has."""
+        names = list(parse_query(shot.query).names)
+        for stamp, segments in reversed(self._segments.items()):
+            heatmaps, image = self._heatmaps.get(stamp), self._images.get(stamp)
+            if heatmaps is None or image is None or list(segments.query.labels) != names:
+                continue
+            if np.array_equal(image, shot.image_rgb):
+                return segments, heatmaps
+        return None
+
+
+def _keep(kept: OrderedDict, message: object, value: object | None = None) -> None:
+    """Remember a message, or what was made of it, by its stamp; forget the oldest."""
+    stamp = message.header.stamp  # type: ignore[attr-defined]
+    kept[(stamp.sec, stamp.nanosec)] = message if value is None else value
+    if len(kept) > 40:
+        kept.popitem(last=False)
+
+
+def scene_shots(count: int, query: str | None) -> list[Shot]:
+    """Held-out scenes, each asked for what is in it and one thing that is not."""
+    generator = SceneGenerator(SceneStyle(size_hw=SIZE_HW))
+    start = SPLITS["held_out"].start + FIRST_SCENE
+    scenes = [generator.scene(start + index) for index in range(count)]
+    return [
+        Shot(f"scene {i}", query or _asked_of(scene), scene.image)
+        for i, scene in enumerate(scenes, start=1)
+    ]
+
+
+def _asked_of(scene: Scene) -> str:
+    names = sorted(set(scene.names))[:3]
+    others = [name for name in NAMES if name not in scene.names]
+    return "; ".join([*names, others[scene.seed % len(others)]])
+
+
+def picture_shots(path: Path, query: str | None) -> list[Shot]:
+    """One picture file."""
+    return [Shot(path.stem, query or "red apple; banana; hammer", read_image(path))]
+
+
+@contextmanager
+def process(name: str, output: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python module in a process of its own, its output in ``NAME.log``; ended at the end."""
+    with open(output / f"{name}.log", "wb") as log:
+        running = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield running
+        finally:
+            running.terminate()
+            try:
+                running.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                running.kill()
+
+
+def wait(
+    node: Node, ready: Callable[[], object], what: str, running: Sequence[subprocess.Popen[bytes]]
+) -> object:
+    """Spin until ``ready`` gives something.
+
+    :raises DemoError: when a process ended or nothing came.
+    """
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+        if found := ready():
+            return found
+        if any(one.poll() is not None for one in running):
+            raise DemoError(f"{what}: a process of the demo ended; see its log")
+    raise DemoError(f"{what}: nothing within {DEADLINE_S:.0f} s; see the logs")
+
+
+def result_of(
+    query: Query,
+    shot: Shot,
+    segments: SegmentArray,
+    heatmaps: HeatmapArray,
+    plain: NDArray[np.float32],
+) -> FrameResult:
+    """The node's messages as the pictures want them.
+
+    :param plain: (T, h, w) plain CLIP similarity, which the node does not publish.
+    """
+    grid = (len(heatmaps.labels), heatmaps.height, heatmaps.width)
+    none = np.zeros(len(query.labels), np.float32)
+    return FrameResult(
+        query=query,
+        size_hw=shot.image_rgb.shape[:2],
+        similarity=np.array(heatmaps.values, np.float32).reshape(grid),
+        presence=none,
+        probabilities=none,
+        thresholds=np.array(heatmaps.thresholds, np.float32),
+        segments=tuple(_segment(one) for one in segments.segments),
+        absent=tuple(Absent(one.label, one.reason) for one in segments.absent),
+        stage_seconds=dict(zip(segments.stage_names, segments.stage_seconds, strict=True)),
+        plain_similarity=plain,
+    )
+
+
+def _segment(message: object) -> Segment:
+    m: object = message
+    box = Box(m.box.x_offset, m.box.y_offset, m.box.width, m.box.height)  # type: ignore[attr-defined]
+    mask = np.frombuffer(bytes(m.mask.data), np.uint8).reshape(box.height, box.width) > 0  # type: ignore[attr-defined]
+    points = PointPrompts(
+        np.array([(p.x, p.y) for p in m.points], np.int32).reshape(-1, 2),  # type: ignore[attr-defined]
+        np.array([p.positive for p in m.points], np.bool_),  # type: ignore[attr-defined]
+    )
+    return Segment(
+        m.id, m.label_id, m.label, m.score, m.presence, m.similarity, m.agreement, box, mask, points  # type: ignore[attr-defined]
+    )
+
+
+def plain_similarity(clip: ClipBackend, image_rgb: Rgb, query: Query) -> NDArray[np.float32]:
+    """(T, h, w) similarity of unmodified CLIP, to show beside CLIP Surgery's."""
+    pixels = clip.preprocess(image_rgb)
+    tokens = F.normalize(clip.plain_tokens(pixels), dim=-1)[0, 1:]
+    texts = clip.text_features(query.names)
+    return (tokens @ texts.T).T.unflatten(-1, clip.grid_hw(pixels)).numpy()
+
+
+def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
+    """Start everything, ask about every shot, print and draw; how many things were found."""
+    output.mkdir(parents=True, exist_ok=True)
+    clip = ClipBackend.from_file(demo_weights("clip_demo"))
+    found = 0
+    with (
+        process("camera", output, "clip_surgery_ros.demo.camera", *camera) as camera_process,
+        process("node", output, "clip_surgery_ros.main") as node_process,
+    ):
+        running = (camera_process, node_process)
+        rclpy.init()
+        listener = Listener()
+        try:
+            print("starting camera and node ...", flush=True)
+            wait(listener, lambda: listener.is_connected, "starting", running)
+            for shot in tqdm(shots, unit="view", file=sys.stdout):
+                listener.ask(shot.query)
+                answer = wait(listener, lambda s=shot: listener.answer(s), shot.name, running)
+                query = parse_query(shot.query)
+                plain = plain_similarity(clip, shot.image_rgb, query)
+                result = result_of(query, shot, *answer, plain)  # type: ignore[misc]
+                found += len(result.segments)
+                path = output / f"{shot.name.replace(' ', '_')}.png"
+                write_image(path, story(shot.image_rgb, result))
+                tqdm.write(f'\n{shot.name}: asked "{shot.query}"\n{report(result)}\n  picture    {path}')
+        finally:
+            listener.destroy_node()
+            rclpy.try_shutdown()
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse options and run; what goes wrong is one sentence and exit status 2."""
+    parser = argparse.ArgumentParser(prog="./demo", description=main.__doc__)
+    parser.add_argument("--image", type=Path, help="a picture file instead of generated scenes")
+    parser.add_argument("--query", help='labels separated by , or ; ("red apple; hammer")')
+    parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder to fill")
+    parser.add_argument("--scenes", type=int, default=5, help="how many scenes (default: 5)")
+    options = parser.parse_args(arguments)
+    # Nothing of the demo belongs on the network, unless the user has said otherwise.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    try:
+        if options.image:
+            print(DEMO_NOTE)
+            shots = picture_shots(options.image, options.query)
+            camera = ["--image", str(options.image), "--rate", "5"]
+        else:
+            shots = scene_shots(options.scenes, options.query)
+            width_height = f"{SIZE_HW[1]}x{SIZE_HW[0]}"
+            camera = ["--scenes", str(len(shots)), "--first", str(FIRST_SCENE)]
+            camera += ["--size", width_height, "--rate", "5", "--hold", "1"]
+        found = run(shots, camera, options.output)
+    except ClipSurgeryError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    print(f"\n{found} objects found; pictures and logs are in {options.output}/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The pictures that the demo and ``clip_surgery segment`` write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.core import render
+from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.types import FrameResult
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a picture file.
+
+    :raises ImageError: when it is not there or not a picture.
+    """
+    if not Path(path).is_file():
+        raise ImageError(f"image {path} does not exist")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"{path} is not a picture that OpenCV reads; JPEG and PNG are")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:
+    """Write a picture, making its folder.
+
+    :raises ImageError: when the file's ending names no picture format, or it cannot be written.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = cv2.imwrite(str(path), cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise ImageError(f"cannot write {path}: take an ending such as .png") from error
+    if not written:
+        raise ImageError(f"cannot write {path}; is the folder writable?")
+
+
+def story(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
+    """One picture of a frame: what came in, plain CLIP beside CLIP Surgery per label, points on
+    the way, masks at the end.
+    """
+    found = {segment.label for segment in result.segments}
+    points, masks = image_rgb.copy(), render.draw_segments(image_rgb, result.segments)
+    for segment in result.segments:
+        render.draw_points(points, segment.points)
+    render.draw_absent(masks, [label.name for label in result.absent])
+    panels = [("camera", image_rgb), ("prompt points", points), ("masks", masks)]
+    if result.plain_similarity is not None:
+        panels.append(("", np.full_like(image_rgb, 255)))  # maps start on a row of their own
+        for index, name in enumerate(result.query.names):
+            state = "" if index in found else " (not found)"
+            panels += [
+                (f"CLIP: {name}", render.map_picture(image_rgb, result.plain_similarity[index])),
+                (f"CLIP Surgery: {name}{state}", render.map_picture(image_rgb, result.similarity[index])),
+            ]
+    return render.strip(panels)
+
+

@@ -1,0 +1,58 @@
+"""Find things by name in a picture file, and write a picture of what was found."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.core.config import DEMO
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.types import FrameResult, Wanted
+from clip_surgery_ros.tools.options import add_network_options, config_of
+from clip_surgery_ros.tools.pictures import read_image, story, write_image
+
+NAME = "segment"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``segment IMAGE "mug; banana" --output out.png``."""
+    parser.add_argument("image", help="JPEG or PNG file")
+    parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
+    parser.add_argument("--output", help="picture to write: maps, points and masks")
+    add_network_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found and what was not; exit status 0 either way."""
+    config = config_of(arguments)
+    image = read_image(arguments.image)
+    query = parse_query(arguments.query)
+    if config.clip_model == DEMO:
+        print(DEMO_NOTE, file=sys.stderr)
+    pipeline = load_networks(config).pipeline(config)
+    result = pipeline.run(image, query, Wanted(plain_similarity=bool(arguments.output)))
+    print(report(result))
+    if arguments.output:
+        write_image(arguments.output, story(image, result))
+        print(f"wrote {arguments.output}")
+    return 0
+
+
+DEMO_NOTE = (
+    "note: the demo networks know the demo's generated scenes only, not photographs; for real "
+    "pictures give --clip-model, --clip-checkpoint, --sam-model and --sam-checkpoint (README, "
+    '"Real networks")'
+)
+
+
+def report(result: FrameResult) -> str:
+    """What was found, what was not and why, and where the time went."""
+    lines = [
+        f"  found      {s.name:<18} score {s.score:.2f}  presence {s.presence:.2f}  "
+        f"box {s.box.width} x {s.box.height} at ({s.box.x}, {s.box.y})"
+        for s in result.segments
+    ]
+    lines += [f"  not found  {label.name:<18} {label.reason}" for label in result.absent]
+    times = ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in result.stage_seconds.items())
+    return "\n".join([*lines, f"  time       {times}"])

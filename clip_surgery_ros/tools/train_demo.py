@@ -1,0 +1,65 @@
+"""Train the demo's networks from scratch, or turn checkpoints into the shipped weight files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "train-demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``train-demo clip CHECKPOINT``, ``train-demo sam CHECKPOINT``, ``train-demo export ...``."""
+    steps = parser.add_subparsers(dest="network", required=True)
+    for name, batch in (("clip", 64), ("sam", 16)):
+        step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
+        step.add_argument("checkpoint", type=Path, help="checkpoint to write")
+        step.add_argument("--resume", type=Path, help="checkpoint to go on from")
+        step.add_argument("--steps", type=int, default=3000, help="last step (default: 3000)")
+        step.add_argument("--decay", type=int, default=700, help="steps of rate decay at the end")
+        step.add_argument("--batch", type=int, default=batch, help="scenes a step")
+        step.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+        step.add_argument("--seed", type=int, default=20261123)
+        step.add_argument("--threads", type=int, default=2)
+        step.add_argument("--validate-every", type=int, default=250, help="steps between figures")
+        if name == "clip":
+            step.add_argument(
+                "--small-steps", type=int, default=1000, help="first steps, on small scenes"
+            )
+    export = steps.add_parser("export", help="write the shipped files from two checkpoints")
+    export.add_argument("clip", type=Path, help="checkpoint of the CLIP")
+    export.add_argument("sam", type=Path, help="checkpoint of the SAM")
+    export.add_argument("folder", type=Path, help="where clip_demo and sam_demo are written")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train or export."""
+    if arguments.network == "export":
+        from clip_surgery_ros.demo.export import export_clip, export_sam
+
+        export_clip(arguments.clip, arguments.folder / "clip_demo.safetensors")
+        export_sam(arguments.sam, arguments.folder / "sam_demo.safetensors")
+    elif arguments.network == "clip":
+        from clip_surgery_ros.demo import train_clip
+
+        train_clip.train(
+            _options(train_clip.Options, arguments),
+            arguments.checkpoint,
+            arguments.resume,
+            arguments.validate_every,
+        )
+    else:
+        from clip_surgery_ros.demo import train_sam
+
+        train_sam.train(
+            _options(train_sam.Options, arguments),
+            arguments.checkpoint,
+            arguments.resume,
+            arguments.validate_every,
+        )
+    return 0
+
+
+def _options(kind: type, arguments: argparse.Namespace) -> object:
+    """The fields of a training's options, from the command line."""
+    return kind(**{name: getattr(arguments, name) for name in kind.__annotations__})

@@ -1,0 +1,124 @@
+"""``pip install .`` beside ROS: drives the same CMakeLists.txt as colcon.
+
+CMake installs into a staging prefix; its site-packages become the wheel's, and the rest (share/,
+lib/, include/, the ament index) its data, which pip lays into the environment's prefix as the
+ROS wheels' is. Where no vision_msgs is found, the underlay is built along.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
+STAGING = BUILD / "staging"
+
+
+def prefixes() -> list[Path]:
+    """Where ROS packages are: sourced workspaces first, then this environment."""
+    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [Path(p) for p in (*sourced, sys.prefix) if p]
+
+
+def has_package(name: str) -> bool:
+    """Is there a ROS package of this name, other than one that this very file built?"""
+    marker = Path("share") / "ament_index" / "resource_index" / "packages" / name
+    found = [prefix for prefix in prefixes() if (prefix / marker).is_file()]
+    return any(not (prefix / "share" / name / BUILT_HERE).is_file() for prefix in found)
+
+
+BUILT_HERE = "built_by_clip_surgery_ros"
+
+
+def cmake(source: Path, name: str) -> None:
+    """Configure, build and install one CMake project into the staging prefix."""
+    build = BUILD / name
+    search = os.pathsep.join(str(p) for p in [STAGING, *prefixes()])
+    env = {**os.environ, "AMENT_PREFIX_PATH": search, "CMAKE_PREFIX_PATH": search}
+    options = [
+        f"-DCMAKE_INSTALL_PREFIX={STAGING}",
+        f"-DPython3_EXECUTABLE={sys.executable}",
+        "-DBUILD_TESTING=OFF",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
+    if (Path(sys.prefix) / "share" / "rclpy").is_dir():  # ROS from wheels
+        options.append(f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}")
+    jobs = str(os.cpu_count() or 1)
+    for command in (
+        ["cmake", "-S", str(source), "-B", str(build), *options],
+        ["cmake", "--build", str(build), "--parallel", jobs],
+        ["cmake", "--install", str(build)],
+    ):
+        subprocess.run(command, check=True, env=env)
+
+
+class BuildWithCMake(build_py):
+    """Let CMake build and lay out everything; setuptools only packs it."""
+
+    def run(self) -> None:
+        """Build into staging, then hand its parts to the wheel."""
+        shutil.rmtree(STAGING, ignore_errors=True)
+        if not has_package("vision_msgs"):
+            cmake(ROOT / "underlay" / "vision_msgs", "vision_msgs")
+            (STAGING / "share" / "vision_msgs" / BUILT_HERE).touch()
+        cmake(ROOT, "clip_surgery_ros")
+        (site_packages,) = STAGING.glob("lib/python3*/*-packages")
+        for part in site_packages.iterdir():
+            if part.is_dir() and not part.name.endswith(".egg-info"):
+                shutil.copytree(part, Path(self.build_lib) / part.name, dirs_exist_ok=True)
+        self.distribution.data_files = data_files(site_packages)
+
+
+def data_files(site_packages: Path) -> list[tuple[str, list[str]]]:
+    """Everything in staging that is no Python package, by folder."""
+    folders: dict[str, list[str]] = {}
+    for path in sorted(STAGING.rglob("*")):
+        if path.is_file() and not path.is_relative_to(site_packages):
+            folder = str(path.parent.relative_to(STAGING))
+            folders.setdefault(folder, []).append(str(path.relative_to(ROOT)))
+    return list(folders.items())
+
+
+class BinaryDistribution(Distribution):
+    """The interfaces are compiled, so the wheel is of this platform."""
+
+    def has_ext_modules(self) -> bool:
+        """Compiled code is in it."""
+        return True
+
+
+def version() -> str:
+    """The package's version, as package.xml has it."""
+    match = re.search(r"<version>(.+?)</version>", (ROOT / "package.xml").read_text())
+    if match is None:
+        raise SystemExit("package.xml has no version")
+    return match.group(1)
+
+
+def requirements() -> list[str]:
+    """Lines of setup/requirements.txt."""
+    lines = (ROOT / "setup" / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+setup(
+    name="clip_surgery_ros",
+    version=version(),
+    description="Finds things by name in a robot's camera: CLIP Surgery heatmaps and SAM masks",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=["clip_surgery_ros"],
+    install_requires=requirements(),
+    cmdclass={"build_py": BuildWithCMake},
+    distclass=BinaryDistribution,
+    data_files=[],
+    entry_points={"console_scripts": ["clip_surgery = clip_surgery_ros.tools.cli:main"]},
+)

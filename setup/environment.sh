@@ -1,0 +1,136 @@
+# Sourced by ./demo and ./test.sh: makes .venv what setup/ says it should be, and enters it.
+#
+# Each step leaves a stamp with a hash of what it depends on, so that only what changed is done
+# again. Where ROS 2 comes from apt, that ROS is used, and no wheel of it is installed.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+LOG=$VENV/setup.log
+
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+find_python() {
+  # ROS from apt is compiled for the system's Python; without it 3.11 or 3.12 serve.
+  local candidate
+  for candidate in ${PYTHON:-} ${ROS_PREFIX:+/usr/bin/python3} python3.12 python3.11 python3; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' \
+      2>/dev/null && { [ -z "$ROS_PREFIX" ] || "$candidate" -c 'import rclpy' 2>/dev/null; }; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  fail "Python 3.11 or 3.12 is needed${ROS_PREFIX:+, with the rclpy of $ROS_PREFIX,} but $(
+    python3 --version 2>/dev/null || echo 'no python3') is what there is; install one (apt install
+python3.11 python3.11-venv) or name one: PYTHON=/path/to/python3.12 $0"
+}
+
+find_ros() {
+  # A sourced ROS first, else what apt puts under /opt/ros; empty where there is none.
+  if [ -n "${ROS_DISTRO:-}" ] && [ -f "/opt/ros/$ROS_DISTRO/setup.bash" ]; then
+    echo "/opt/ros/$ROS_DISTRO"
+  else
+    local found
+    found=$(ls -d /opt/ros/*/setup.bash 2>/dev/null | tail -n 1) || true
+    [ -z "$found" ] || dirname "$found"
+  fi
+}
+
+check_machine() {
+  command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+    fail "A C++ compiler is needed to build the message types: apt install g++"
+  command -v git >/dev/null || fail "git is needed: apt install git"
+  "$PY" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "Python's venv module is missing: apt install python3-venv (or python3.11-venv)"
+}
+
+hash_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
+
+step() { # name, what it depends on (a hash), then the command
+  local name=$1 hash=$2 start=$SECONDS
+  shift 2
+  local stamp=$VENV/stamps/$name
+  [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
+  printf '  %-34s' "$name ..." >&2
+  "$@" >>"$LOG" 2>&1 &
+  local job=$! ticks=0
+  while kill -0 "$job" 2>/dev/null; do
+    sleep 1
+    ticks=$((ticks + 1))
+    [ $((ticks % 5)) -ne 0 ] || printf '.' >&2
+  done
+  wait "$job" || {
+    printf ' failed\n' >&2
+    tail -n 15 "$LOG" >&2
+    fail "Set-up failed at \"$name\"; the whole story is in $LOG"
+  }
+  printf '%s' "$hash" >"$stamp"
+  printf ' %d s\n' $((SECONDS - start)) >&2
+}
+
+make_venv() {
+  # ROS from apt lives in the system's site-packages; wheels live in the environment.
+  rm -rf "$VENV/stamps"
+  "$PY" -m venv ${ROS_PREFIX:+--system-site-packages} "$VENV"
+  mkdir -p "$VENV/stamps"
+  "$VENV/bin/python" -m pip install --upgrade pip 'setuptools>=65' wheel
+}
+
+install_file() { "$VENV/bin/python" -m pip install -r "$1" ${ROS_PREFIX:+-c "$ROOT/setup/constraints-apt.txt"}; }
+
+install_build_tools() {
+  if [ -z "$ROS_PREFIX" ]; then
+    install_file "$ROOT/setup/requirements-ros.txt"
+  fi
+  command -v cmake >/dev/null && command -v make >/dev/null ||
+    "$VENV/bin/python" -m pip install 'cmake>=3.20' ninja
+}
+
+install_package() {
+  cd "$ROOT" && "$VENV/bin/python" -m pip install --no-build-isolation --no-deps .
+}
+
+source_hash() {
+  cd "$ROOT" && find CMakeLists.txt package.xml setup.py cmake underlay msg srv launch config \
+    clip_surgery_ros -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum |
+    cut -d ' ' -f 1
+}
+
+enter() {
+  # The environment's prefix is a ROS underlay like any other.
+  export PATH="$VENV/bin:$PATH" VIRTUAL_ENV="$VENV"
+  export AMENT_PREFIX_PATH="$VENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}"
+  export CMAKE_PREFIX_PATH="$VENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}"
+  export LD_LIBRARY_PATH="$VENV/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  # Ninja only where there is no make: the build trees of both do not mix.
+  command -v make >/dev/null || export CMAKE_GENERATOR=Ninja
+  export FASTRTPS_DEFAULT_PROFILES_FILE="$ROOT/config/fastdds.xml"
+}
+
+set_up() { # requirement files beside the package's own
+  ROS_PREFIX=$(find_ros)
+  if [ -n "$ROS_PREFIX" ]; then
+    set +u # ROS's own scripts read unset variables
+    # shellcheck disable=SC1091
+    . "$ROS_PREFIX/setup.bash"
+    set -u
+  fi
+  PY=$(find_python) || exit 1
+  check_machine
+  [ -f "$VENV/stamps/environment" ] || rm -rf "$VENV"
+  mkdir -p "$VENV/stamps"
+  [ "$(find "$VENV/stamps" -type f | wc -l)" -gt 0 ] ||
+    printf 'Setting up %s (once; 3 to 10 minutes, mostly PyTorch):\n' "$VENV" >&2
+  step environment "$PY $ROS_PREFIX" make_venv
+  step "PyTorch, CLIP and SAM" "$(hash_of "$ROOT/setup/requirements.txt")" \
+    install_file "$ROOT/setup/requirements.txt"
+  step "ROS 2 and build tools" "$(hash_of "$ROOT/setup/requirements-ros.txt")" install_build_tools
+  local extra
+  for extra in "$@"; do
+    step "$(basename "$extra" .txt)" "$(hash_of "$ROOT/$extra")" install_file "$ROOT/$extra"
+  done
+  enter
+  step "messages and node" "$(source_hash)" install_package
+}

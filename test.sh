@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets everything up, then checks format, lint and types, and runs every test.
+# Arguments go to pytest: ./test.sh -k points
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup/environment.sh"
+set_up setup/requirements-test.txt
+cd "$ROOT"
+echo "format and lint"
+ruff format --check .
+ruff check .
+echo "types"
+mypy
+echo "tests"
+# Away from the source tree's own package: what is tested is what was installed.
+exec pytest "$@"

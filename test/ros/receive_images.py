@@ -1,0 +1,36 @@
+"""Count best-effort images until the last one came, or none for a while.
+
+Usage: receive_images.py TOPIC COUNT
+"""
+
+import sys
+import time
+
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+TOPIC, COUNT = sys.argv[1], int(sys.argv[2])
+PATIENCE_S = 5.0
+DISCOVERY_S = 30.0
+
+rclpy.init()
+node = rclpy.create_node("receiver")
+seen = set()
+# A short queue evens out a busy machine; what is tested is the way between the processes.
+quality = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+node.create_subscription(
+    Image,
+    TOPIC,
+    lambda image: seen.add(int(image.header.frame_id)) if len(image.data) == 2764800 else None,
+    quality,
+)
+print("listening", flush=True)
+deadline = time.monotonic() + DISCOVERY_S
+while time.monotonic() < deadline and COUNT - 1 not in seen:
+    before = len(seen)
+    rclpy.spin_once(node, timeout_sec=0.5)
+    if len(seen) > before:
+        deadline = time.monotonic() + PATIENCE_S
+print("received", len(seen), flush=True)
+rclpy.shutdown()

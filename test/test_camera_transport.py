@@ -1,0 +1,21 @@
+"""Large best-effort images between two processes, with the Fast DDS profile that is shipped."""
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("clip_surgery_ros.msg")
+
+from ros.harness import ROOT, Process  # noqa: E402
+
+SENDER, RECEIVER = (str(ROOT / "test" / "ros" / f"{x}_images.py") for x in ("send", "receive"))
+TOPIC, COUNT = "/transport_test/image_raw", "90"
+
+
+def test_three_seconds_of_720p_at_30_hz_lose_no_frame():
+    with Process(RECEIVER, TOPIC, COUNT) as receiver, Process(SENDER, TOPIC, COUNT) as sender:
+        sender.wait_for_line("sent 90")
+        line = receiver.wait_for_line("received")
+        print(line)
+        sender.say("done")
+        assert line == "received 90"
+        assert receiver.wait() == sender.wait() == 0

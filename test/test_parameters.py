@@ -1,0 +1,105 @@
+"""ROS parameters against the table they come from."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from rcl_interfaces.msg import ParameterType  # noqa: E402
+from rclpy.parameter import Parameter as RosParameter  # noqa: E402
+
+from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed  # noqa: E402
+from clip_surgery_ros.core.config import PARAMETERS, Config  # noqa: E402
+from ros.harness import ros_node  # noqa: E402, F401
+
+TYPES = {
+    str: ParameterType.PARAMETER_STRING,
+    float: ParameterType.PARAMETER_DOUBLE,
+    int: ParameterType.PARAMETER_INTEGER,
+    bool: ParameterType.PARAMETER_BOOL,
+}
+
+
+class Declared:
+    """The parameters on a bare node, and what was told of changes."""
+
+    def __init__(self, node):
+        self.node = node
+        self.fixed = False
+        self.told = []
+        self.parameters = NodeParameters(
+            node, lambda: self.fixed, lambda config, names: self.told.append((config, names))
+        )
+
+    def set(self, **values):
+        changes = [RosParameter(name, value=value) for name, value in values.items()]
+        return self.node.set_parameters_atomically(changes)
+
+
+@pytest.fixture
+def declared(ros_node):  # noqa: F811
+    return Declared(ros_node)
+
+
+@pytest.mark.parametrize("entry", PARAMETERS, ids=lambda entry: entry.name)
+def test_every_entry_is_declared_with_type_default_and_help(entry, declared):
+    described = declared.node.describe_parameter(entry.name)
+    assert described.type == TYPES[type(entry.default)]
+    assert described.description == entry.help
+    value = declared.node.get_parameter(entry.name).value
+    assert value == entry.default or math.isnan(value) and math.isnan(entry.default)
+    for choice in entry.choices:
+        assert choice in described.additional_constraints
+    assert ("fixed" in described.additional_constraints) != entry.live
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("presence_threshold", 1.5), ("max_rate_hz", -1.0), ("min_area", 0)]
+)
+def test_values_out_of_range_are_refused(name, value, declared):
+    outcome = declared.set(**{name: value})
+    assert not outcome.successful and name in outcome.reason
+    assert declared.told == []
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_choices(declared):
+    outcome = declared.set(points="guess")
+    assert not outcome.successful
+    assert "'guess'" in outcome.reason and "reference" in outcome.reason
+
+
+def test_values_that_cannot_work_together_are_refused_and_together_set_they_pass(declared):
+    outcome = declared.set(clip_model="ViT-B-16")
+    assert not outcome.successful and "clip_checkpoint" in outcome.reason
+    assert declared.set(clip_model="ViT-B-16", clip_checkpoint="clip.pt").successful
+    assert declared.parameters.config.clip_model == "ViT-B-16"
+
+
+def test_the_snapshot_follows_and_the_change_is_told(declared):
+    assert declared.set(presence_threshold=0.25, min_area=4).successful
+    config = declared.parameters.config
+    assert (config.presence_threshold, config.min_area) == (0.25, 4)
+    assert declared.told == [(config, {"presence_threshold", "min_area"})]
+
+
+def test_fixed_parameters_are_refused_only_while_fixed(declared):
+    declared.fixed = True
+    outcome = declared.set(device="cpu")
+    assert not outcome.successful and "'device' is fixed" in outcome.reason
+    assert declared.set(presence_threshold=0.25).successful
+    assert declared.set(device="auto").successful, "the value it has already"
+    declared.fixed = False
+    assert declared.set(device="cpu").successful
+
+
+def test_parameters_of_rclpy_itself_are_let_through(declared):
+    assert declared.set(use_sim_time=True).successful
+    assert declared.told == []
+
+
+def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
+    config = Config.from_values()
+    assert same_fixed(config, replace(config, min_area=99, threshold=0.5))
+    assert not same_fixed(config, replace(config, device="cpu"))

@@ -1,0 +1,1 @@
+"""Find things by name in a robot's camera: CLIP Surgery heatmaps, SAM masks."""

@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: command line with ROS arguments; the process's own by default.
     :return: exit status.
     """
-    rclpy.init(args=args)
+    rclpy.init(args=None if args is None else list(args))
     try:
         return _run()
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -84,8 +84,7 @@ class ClipSurgeryNode(LifecycleNode):
     def __init__(self, load: NetworkLoader, **options: Any) -> None:
         super().__init__("clip_surgery", **options)
         self._load = load
-        self._networks: Networks | None = None
-        self._loaded_for: Config | None = None
+        self._loaded: tuple[Config, Networks] | None = None
         self._engine: tuple[Config, Engine] | None = None
         self._outputs: dict[Output, Publisher] = {}
         self._images: Subscription | None = None
@@ -134,7 +133,8 @@ class ClipSurgeryNode(LifecycleNode):
         :return: whether the node is active now; the log says why not.
         """
         success = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == success and self.trigger_activate() == success
+        configured = self.trigger_configure() == success
+        return bool(configured and self.trigger_activate() == success)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the networks and open the result topics."""
@@ -189,14 +189,14 @@ class ClipSurgeryNode(LifecycleNode):
             )
 
     def _activate(self) -> None:
-        self._load_networks()
+        networks = self._load_networks()
         self._next_due_s, self._skipped, self._last_error = 0.0, 0, ""
         self._said_no_query = False
         self._worker.start()
         self._images = self._subscribe_images()
         self._active = True
         self.get_logger().info(
-            f"active on {self._networks.device}; images from {self._images.topic_name}"
+            f"active on {networks.device}; images from {self._images.topic_name}"
         )
 
     def _deactivate(self) -> None:
@@ -211,32 +211,29 @@ class ClipSurgeryNode(LifecycleNode):
         for publisher in self._outputs.values():
             self.destroy_publisher(publisher)
         self._outputs = {}
-        self._networks = self._loaded_for = self._engine = None
+        self._loaded = self._engine = None
 
-    def _load_networks(self) -> None:
+    def _load_networks(self) -> Networks:
         """Load what the parameters name, unless it is loaded already."""
         config = self._config
-        if self._loaded_for is not None and same_fixed(config, self._loaded_for):
-            return
+        if self._loaded is not None and same_fixed(config, self._loaded[0]):
+            return self._loaded[1]
         # Let go of the old ones first: two pairs may not fit into memory.
-        self._networks = self._loaded_for = self._engine = None
+        self._loaded = self._engine = None
         start = time.monotonic()
-        self._networks = self._load(config)
-        self._loaded_for = config
+        networks = self._load(config)
+        self._loaded = (config, networks)
         self.get_logger().info(
-            f"networks loaded in {time.monotonic() - start:.1f} s on {self._networks.device}"
+            f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device}"
         )
+        return networks
 
     def _subscribe_images(self) -> Subscription:
         if self._config.image_transport == "raw":
-            return self.create_subscription(
-                Image, "image_raw", self._on_image, qos.newest_image()
-            )
+            return self.create_subscription(Image, "image_raw", self._on_image, qos.newest_image())
         # As image_transport does: below whatever name image_raw was remapped to.
         topic = self.resolve_topic_name("image_raw") + "/compressed"
-        return self.create_subscription(
-            CompressedImage, topic, self._on_image, qos.newest_image()
-        )
+        return self.create_subscription(CompressedImage, topic, self._on_image, qos.newest_image())
 
     def _guard_transitions(self) -> None:
         """Refuse a transition that the state does not have; rclpy lets it end the process."""
@@ -261,9 +258,7 @@ class ClipSurgeryNode(LifecycleNode):
         self._ask_or_log(lambda sequence: parse_query(message.data, sequence))
 
     def _on_text_query(self, message: TextQuery) -> None:
-        self._ask_or_log(
-            lambda sequence: query_of(message.labels, message.thresholds, sequence)
-        )
+        self._ask_or_log(lambda sequence: query_of(message.labels, message.thresholds, sequence))
 
     def _on_set_query(
         self, request: SetQuery.Request, response: SetQuery.Response
@@ -355,7 +350,7 @@ class ClipSurgeryNode(LifecycleNode):
         """The networks under the parameters as they are now."""
         config = self._config
         if self._engine is None or self._engine[0] is not config:
-            self._engine = (config, self._networks.pipeline(config))
+            self._engine = (config, self._load_networks().pipeline(config))
         return self._engine[1]
 
     def _too_old(self, header: Header) -> bool:
@@ -368,6 +363,8 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _complain(self, error: Exception, text: str) -> None:
         """On the worker's thread: a frame failed. Said at once, and repeated seldom."""
+        if not self.context.ok():
+            return  # ROS was shut down in the middle of a frame: nothing is wrong with it
         now_s = time.monotonic()
         is_new = str(error) != self._last_error
         self._last_error = str(error)
@@ -382,9 +379,7 @@ class ClipSurgeryNode(LifecycleNode):
         if "default_query" in changed:
             self._ask_or_log(lambda sequence: parse_query(config.default_query, sequence))
 
-    def _on_enable(
-        self, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
         response.success = True
         response.message = "frames are answered" if request.data else "frames are left alone"
@@ -396,7 +391,7 @@ class ClipSurgeryNode(LifecycleNode):
         return NodeHealth(
             name=self.get_fully_qualified_name(),
             state=self._state_machine.current_state[1],
-            device=self._networks.device if self._networks else "",
+            device=self._loaded[1].device if self._loaded else "",
             query=self._active_query.query.names,
             counts=self._worker.counts,
             skipped=self._skipped,

@@ -1,4 +1,4 @@
-"""Start the node: ``ros2 launch clip_surgery_ros clip_surgery.launch.py image:=/camera/image_raw``.
+"""Start the node on a camera: ``ros2 launch clip_surgery_ros clip_surgery.launch.py``.
 
 Start the camera with the same Fast DDS profile, or large images are lost between the two.
 """
@@ -6,11 +6,12 @@ Start the camera with the same Fast DDS profile, or large images are lost betwee
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(get_package_share_directory("clip_surgery_ros")) / "config"
 ARGUMENTS = {

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("clip_surgery_ros.msg")
 
-from ros.harness import ROOT, Process  # noqa: E402
+from ros.harness import ROOT, Process
 
 SENDER, RECEIVER = (str(ROOT / "test" / "ros" / f"{x}_images.py") for x in ("send", "receive"))
 TOPIC, COUNT = "/transport_test/image_raw", "90"

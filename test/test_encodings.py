@@ -8,6 +8,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from ros.harness import ros_node  # noqa: E402, F401
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
@@ -18,8 +19,6 @@ from clip_surgery_ros.adapters.images import (  # noqa: E402
     image_to_rgb,
 )
 from clip_surgery_ros.core.errors import ImageError  # noqa: E402
-
-from ros.harness import ros_node  # noqa: E402, F401, I001
 
 RED, GREEN, BLUE, ORANGE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 136, 17)
 COLOURS = [RED, GREEN, BLUE, ORANGE]
@@ -193,7 +192,7 @@ def test_a_png_message_decodes_to_rgb():
 
 @pytest.mark.parametrize("data", [b"", b"not a picture"])
 def test_an_undecodable_compressed_image_is_refused(data):
-    with pytest.raises(ImageError, match="format 'jpeg'.*expected a whole JPEG or PNG"):
+    with pytest.raises(ImageError, match=r"format 'jpeg'.*expected a whole JPEG or PNG"):
         compressed_to_rgb(CompressedImage(format="jpeg", data=data))
 
 
@@ -215,7 +214,7 @@ def test_a_built_message_holds_the_rows_of_its_array(dtype, shape, encoding, ste
     assert bytes(image.data) == b"".join(row.tobytes() for row in pixels)
 
 
-def test_building_and_publishing_a_720p_image_takes_a_few_milliseconds(ros_node):
+def test_building_and_publishing_a_720p_image_takes_a_few_milliseconds(ros_node):  # noqa: F811
     publisher = ros_node.create_publisher(Image, "built", 1)
     pixels = np.zeros((720, 1280, 3), np.uint8)
     seconds = []

@@ -8,25 +8,30 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("clip_surgery_ros.msg")
 
-from sensor_msgs.msg import Image  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
-from vision_msgs.msg import Detection2DArray  # noqa: E402
+from clip_surgery_ros.msg import SegmentArray
+from ros.harness import ROOT, Inbox, Process, ros_node, wait_for_reader  # noqa: F401
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from vision_msgs.msg import Detection2DArray
 
-from clip_surgery_ros.adapters import qos  # noqa: E402
-from clip_surgery_ros.backends.factory import demo_weights  # noqa: E402
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle  # noqa: E402
-from clip_surgery_ros.demo.sprites import NAMES  # noqa: E402
-from clip_surgery_ros.msg import SegmentArray  # noqa: E402
-from ros.harness import Inbox, Process, ros_node  # noqa: E402, F401
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.backends.factory import demo_weights
+from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
+from clip_surgery_ros.demo.sprites import NAMES
 
 CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 NODE = ("-m", "clip_surgery_ros.main")
 SIZE_HW = (240, 320)
 # A held-out scene of two objects that do not touch: what is tested here is the way from camera
 # to listener; how good the networks are on average is measured by `clip_surgery evaluate`.
-SCENE = 3
+SCENE = 13
 START_S = 120.0
 """Until the node is up: importing torch and loading networks on a busy machine."""
+NEEDS_WEIGHTS = pytest.mark.skipif(
+    not (demo_weights("clip_demo").exists() and demo_weights("sam_demo").exists()),
+    reason="the demo networks' weights are not installed: run `clip_surgery train-demo`",
+)
+LAUNCH_FILE = ROOT / "launch" / "clip_surgery.launch.py"
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +57,7 @@ def pixels(image):
     return np.frombuffer(image.data, np.uint8).reshape(SIZE_HW)
 
 
-@pytest.mark.skipif(
-    not (demo_weights("clip_demo").exists() and demo_weights("sam_demo").exists()),
-    reason="the demo networks' weights are not installed; train them with `clip_surgery train-demo`",
-)
+@NEEDS_WEIGHTS
 def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):  # noqa: F811
     absent = next(name for name in NAMES if name not in scene.names)
     query = "; ".join([*scene.names, absent])
@@ -70,6 +72,7 @@ def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):  # noqa: F
     with camera, Process(*NODE) as node:
         node.wait_for_line("images arrive and nothing is asked for", START_S)
         assert not segments.messages, "no query, no work"
+        wait_for_reader(queries)
         queries.publish(String(data=query))
         message = segments.wait(lambda found: len(found.query.labels) == len(scene.names) + 1)
         found = {segment.label: segment for segment in message.segments}
@@ -125,6 +128,20 @@ def test_missing_weights_leave_a_node_that_can_be_set_right():
         node.signal(signal.SIGINT)
         assert node.wait() == 0
         assert "/nowhere/sam.pth" in node.text() and "Traceback" not in node.text()
+
+
+@NEEDS_WEIGHTS
+def test_the_launch_file_passes_its_arguments_on():
+    pytest.importorskip("launch_ros", reason="launch comes with ROS from apt, not from wheels")
+    runner = (str(ROOT / "test" / "ros" / "launch_file.py"), str(LAUNCH_FILE))
+    arguments = ("namespace:=robot", "image:=front/image", "query:=7; saw")
+    environment = {"FASTRTPS_DEFAULT_PROFILES_FILE": ""}
+    with Process(*runner, *arguments, environment=environment) as launch:
+        launch.wait_for_line("[robot.clip_surgery]: query 1: 7; saw", START_S)
+        launch.wait_for_line("images from /robot/front/image", START_S)
+        launch.signal(signal.SIGINT)
+        assert launch.wait() == 0
+        assert "Traceback" not in launch.text()
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("clip_surgery_ros.msg")
 
-from builtin_interfaces.msg import Time  # noqa: E402
-from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
+from builtin_interfaces.msg import Time
+from rclpy.serialization import deserialize_message, serialize_message
+from ros.fakes import SIZE_HW, frame_result
+from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters import messages  # noqa: E402
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, wanted_work  # noqa: E402
-from clip_surgery_ros.core.types import Label, Query  # noqa: E402
-from ros.fakes import SIZE_HW, frame_result  # noqa: E402
+from clip_surgery_ros.adapters import messages
+from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, wanted_work
+from clip_surgery_ros.core.types import Label, Query
 
 STAMP = Time(sec=12, nanosec=34)
 HEADER = Header(stamp=STAMP, frame_id="camera_optical")

@@ -8,11 +8,21 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("clip_surgery_ros.msg")
 
+from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery  # noqa: E402
+from clip_surgery_ros.srv import SetQuery  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from ros.fakes import FakeEngine, FakeNetworks  # noqa: E402
+from ros.harness import (  # noqa: E402
+    DEADLINE_S,
+    Inbox,
+    ros_node,  # noqa: F401
+    wait_for_reader,
+    wait_until,
+)
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
@@ -21,11 +31,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo  # noqa: E402
 from clip_surgery_ros.adapters import qos  # noqa: E402
 from clip_surgery_ros.adapters.images import image_message  # noqa: E402
 from clip_surgery_ros.core.errors import WeightsError  # noqa: E402
-from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery  # noqa: E402
 from clip_surgery_ros.node import ClipSurgeryNode  # noqa: E402
-from clip_surgery_ros.srv import SetQuery  # noqa: E402
-from ros.fakes import FakeEngine, FakeNetworks  # noqa: E402
-from ros.harness import DEADLINE_S, Inbox, ros_node  # noqa: E402, F401
 
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
@@ -106,11 +112,6 @@ class Rig:
         return message.header
 
 
-def wait_for_reader(publisher):
-    """Wait until somebody reads the topic; ROS gives no event for it, so ask in turns."""
-    wait_until(lambda: publisher.get_subscription_count() > 0)
-
-
 def wait_readers(rig, *names):
     """Wait until the node itself sees the readers of these topics."""
     wait_until(lambda: {output.name for output in rig.node.subscribed()} >= set(names))
@@ -119,15 +120,6 @@ def wait_readers(rig, *names):
 def skipped(rig, count):
     """Wait until the node has left this many frames alone."""
     wait_until(lambda: rig.node.health.skipped == count)
-
-
-def wait_until(true, deadline_s=DEADLINE_S):
-    pause = threading.Event()
-    for _ in range(int(deadline_s / 0.01)):
-        if true():
-            return
-        pause.wait(0.01)
-    raise AssertionError(f"not so within {deadline_s} s")
 
 
 @pytest.fixture
@@ -272,7 +264,9 @@ def test_a_text_query_brings_thresholds(active):
 def test_set_query_answers_with_the_sequence_in_force(active):
     response = active.call(SetQuery, "set_query", SetQuery.Request(labels=["mug"]))
     assert response.success
-    assert active.echo.wait(lambda echo: list(echo.labels) == ["mug"]).sequence == response.sequence
+    assert (
+        active.echo.wait(lambda echo: list(echo.labels) == ["mug"]).sequence == response.sequence
+    )
 
 
 def test_live_parameters_take_effect_with_the_next_frame(active):

@@ -9,10 +9,10 @@ rclpy = pytest.importorskip("rclpy")
 
 from rcl_interfaces.msg import ParameterType  # noqa: E402
 from rclpy.parameter import Parameter as RosParameter  # noqa: E402
+from ros.harness import ros_node  # noqa: E402, F401
 
 from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed  # noqa: E402
 from clip_surgery_ros.core.config import PARAMETERS, Config  # noqa: E402
-from ros.harness import ros_node  # noqa: E402, F401
 
 TYPES = {
     str: ParameterType.PARAMETER_STRING,
@@ -49,7 +49,7 @@ def test_every_entry_is_declared_with_type_default_and_help(entry, declared):
     assert described.type == TYPES[type(entry.default)]
     assert described.description == entry.help
     value = declared.node.get_parameter(entry.name).value
-    assert value == entry.default or math.isnan(value) and math.isnan(entry.default)
+    assert value == entry.default or (math.isnan(value) and math.isnan(entry.default))
     for choice in entry.choices:
         assert choice in described.additional_constraints
     assert ("fixed" in described.additional_constraints) != entry.live

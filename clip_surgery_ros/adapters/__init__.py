@@ -1,0 +1,1 @@
+"""ROS messages, parameters and qualities of service, to and from the core's types."""

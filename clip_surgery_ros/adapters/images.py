@@ -10,6 +10,7 @@ import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -98,9 +99,9 @@ _CV_BRIDGE_ENCODINGS = frozenset(
 
 
 def image_to_rgb(message: Image, bridge: Converter | None = None) -> NDArray[np.uint8]:
-    """Convert an image message, of any encoding in :data:`ENCODINGS`, padded and of either byte order.
+    """Convert an image message, padded or not, of either byte order.
 
-    16-bit values are scaled to 8 bits; alpha is dropped.
+    16-bit values are scaled to 8 bits; alpha is dropped. :data:`ENCODINGS` lists what is read.
 
     :param message: the image; its data is not changed.
     :param bridge: conversion to use instead of this module's own; by default cv_bridge's where
@@ -131,7 +132,7 @@ def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
             f"compressed image of format '{message.format}' and {data.size} bytes cannot be "
             "decoded; expected a whole JPEG or PNG"
         )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
@@ -213,7 +214,7 @@ def _described(message: Image) -> str:
 
 def _pixels(message: Image, encoding: _Encoding) -> NDArray:
     """(H, W, C) view of the message's data, or a copy where bytes had to be swapped."""
-    order = ">" if message.is_bigendian else "<"
+    order: Literal["<", ">"] = ">" if message.is_bigendian else "<"
     view = np.ndarray(
         (message.height, message.width, encoding.channels),
         encoding.dtype.newbyteorder(order),
@@ -229,4 +230,5 @@ def _convert(pixels: NDArray, encoding: _Encoding) -> NDArray[np.uint8]:
     # OpenCV wants whole rows; a padded image is copied once, a dense one not at all.
     source = np.ascontiguousarray(source)
     rgb = source if encoding.code is None else cv2.cvtColor(source, encoding.code)
-    return rgb if encoding.depth == 1 else cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+    eight_bit = rgb if encoding.depth == 1 else cv2.convertScaleAbs(rgb, alpha=255 / 65535)
+    return np.asarray(eight_bit, np.uint8)

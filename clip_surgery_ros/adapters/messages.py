@@ -74,9 +74,7 @@ def _segment(segment: Segment, header: Header) -> SegmentMessage:
         presence=float(segment.presence),
         similarity=float(segment.similarity),
         agreement=float(segment.agreement),
-        box=RegionOfInterest(
-            x_offset=box.x, y_offset=box.y, height=box.height, width=box.width
-        ),
+        box=RegionOfInterest(x_offset=box.x, y_offset=box.y, height=box.height, width=box.width),
         mask=image_message(segment.mask.astype(np.uint8) * 255, "mono8", header),
         points=_points(segment.points),
     )
@@ -131,7 +129,7 @@ def heatmap_array(result: FrameResult, header: Header) -> HeatmapArray:
     )
 
 
-def _floats(values: NDArray[np.float32]) -> array.array:
+def _floats(values: NDArray[np.float32]) -> array.array[float]:
     """Row-major float32[]; like bytes, array.array is what rclpy takes unchecked."""
     return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())
 
@@ -142,9 +140,7 @@ def classification(result: FrameResult, header: Header) -> Classification:
         header=header,
         results=[
             ObjectHypothesis(class_id=name, score=float(probability))
-            for name, probability in zip(
-                result.query.names, result.probabilities, strict=True
-            )
+            for name, probability in zip(result.query.names, result.probabilities, strict=True)
         ],
     )
 

@@ -1,4 +1,4 @@
-"""What the node publishes for a frame: one table of topic, type, quality of service and builder."""
+"""What the node publishes for a frame: a table of topic, type, quality of service, builder."""
 
 from __future__ import annotations
 

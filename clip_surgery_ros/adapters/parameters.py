@@ -31,13 +31,18 @@ class NodeParameters:
     """
 
     def __init__(
-        self, node: Node, fixed_now: Callable[[], bool], changed: Callable[[Config, frozenset[str]], None]
+        self,
+        node: Node,
+        fixed_now: Callable[[], bool],
+        changed: Callable[[Config, frozenset[str]], None],
     ) -> None:
         self._node = node
         self._fixed_now = fixed_now
         self._changed = changed
-        declared = [node.declare_parameter(entry.name, entry.default, descriptor(entry))
-                    for entry in PARAMETERS]
+        declared = [
+            node.declare_parameter(entry.name, entry.default, descriptor(entry))
+            for entry in PARAMETERS
+        ]
         self._values = {parameter.name: parameter.value for parameter in declared}
         self._config = Config.from_values(self._values)
         node.add_on_set_parameters_callback(self._check)

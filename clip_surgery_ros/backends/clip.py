@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class ClipTraits:
 
     mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
-    presence: PresenceLevel = PresenceLevel()
+    presence: PresenceLevel = field(default_factory=PresenceLevel)
     labels: tuple[str, ...] = ()
     threshold: float | None = None
 
@@ -201,7 +201,11 @@ class ClipBackend:
 
     def _checked(self, pixels: Tensor) -> Tensor:
         patch = self._surgeon.patch
-        if pixels.ndim != 4 or pixels.shape[1] != 3 or any(s % patch or not s for s in pixels.shape[2:]):
+        if (
+            pixels.ndim != 4
+            or pixels.shape[1] != 3
+            or any(s % patch or not s for s in pixels.shape[2:])
+        ):
             raise ConfigError(
                 f"pixel values want (B, 3, h, w) with h and w multiples of {patch}, got "
                 f"{tuple(pixels.shape)}"
@@ -241,7 +245,7 @@ def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
 
-def _surgeon(visual: nn.Module) -> Surgeon:
+def _surgeon(visual: Any) -> Surgeon:
     """The surgeon for this image tower.
 
     :raises ConfigError: naming the tower, when there is none.
@@ -266,7 +270,11 @@ def _build_openai(tensors: Mapping[str, Tensor], head_width: int) -> CLIP:
     (open_clip's own reader of this layout rounds to float16 on the way in.)
     """
     try:
-        vision = _vit_config(tensors, head_width) if "visual.proj" in tensors else _resnet_config(tensors)
+        vision = (
+            _vit_config(tensors, head_width)
+            if "visual.proj" in tensors
+            else _resnet_config(tensors)
+        )
         context, text_width = tensors["positional_embedding"].shape
         text = CLIPTextCfg(
             context_length=context,
@@ -320,7 +328,11 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     # open_clip registers counters of batch norm that OpenAI's layout may leave out.
     missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
     unknown = [k for k in tensors if k not in own and not k.endswith("position_ids")]
-    for names, problem in ((missing, "lacks"), (wrong, "has another size of"), (unknown, "has an unknown")):
+    for names, problem in (
+        (missing, "lacks"),
+        (wrong, "has another size of"),
+        (unknown, "has an unknown"),
+    ):
         if names:
             raise WeightsError(
                 f"{what}: the checkpoint {problem} {names[0]} (and {len(names) - 1} more); it "

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -29,8 +28,6 @@ from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of RGB in [0, 255]
-_PADDING = -1
-"""segment-anything's label of a point that is not there."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +180,18 @@ class SamBackend:
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
         """Three candidates for each prompt, in order."""
+        # Only prompts of as many points share a call: a padded point would be attended to.
+        by_size: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            by_size.setdefault(len(prompt.xy), []).append(index)
+        found: dict[int, MaskCandidates] = {}
         with torch.inference_mode():
-            found: list[MaskCandidates] = []
-            for start in range(0, len(prompts), self._chunk):
-                found += self._decode_chunk(embedding, prompts[start : start + self._chunk])
-        return found
+            for group in by_size.values():
+                for start in range(0, len(group), self._chunk):
+                    part = group[start : start + self._chunk]
+                    chunk = self._decode_chunk(embedding, [prompts[i] for i in part])
+                    found.update(zip(part, chunk, strict=True))
+        return [found[index] for index in range(len(prompts))]
 
     def _decode_chunk(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
@@ -214,18 +218,12 @@ class SamBackend:
     def _points(
         self, prompts: Sequence[PointPrompts], size_hw: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """(B, P, 2) input pixels and (B, P) labels, padded to the longest prompt."""
-        longest = max(len(prompt.xy) for prompt in prompts)
-        xy = np.zeros((len(prompts), longest, 2))
-        labels = np.full((len(prompts), longest), _PADDING)
-        for row, prompt in enumerate(prompts):
-            count = len(prompt.xy)
-            xy[row, :count] = self._resize.apply_coords(prompt.xy, size_hw)
-            labels[row, :count] = prompt.positive
+        """(B, P, 2) input pixels and (B, P) labels of prompts with P points each."""
+        xy = np.stack([self._resize.apply_coords(prompt.xy, size_hw) for prompt in prompts])
+        labels = np.stack([prompt.positive for prompt in prompts])
         device = self._sam.device
-        return torch.as_tensor(xy, dtype=torch.float32, device=device), torch.as_tensor(
-            labels, dtype=torch.int32, device=device
-        )
+        points = torch.as_tensor(xy, dtype=torch.float32, device=device)
+        return points, torch.as_tensor(labels, dtype=torch.int32, device=device)
 
 
 def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> SamSpec:
@@ -235,7 +233,8 @@ def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> S
         return SPECS[model]
     if "sam_spec" not in metadata:
         raise WeightsError(
-            f"weight file {path} does not tell its sizes; name the model, one of {', '.join(SPECS)}"
+            f"weight file {path} does not tell its sizes; name its model, one of "
+            f"{', '.join(SPECS)}"
         )
     sizes = json.loads(metadata["sam_spec"])
     return SamSpec(**{**sizes, "global_attn_indexes": tuple(sizes["global_attn_indexes"])})

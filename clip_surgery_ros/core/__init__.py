@@ -1,0 +1,1 @@
+"""The method: numpy, torch and OpenCV; no ROS, no networks' packages."""

@@ -222,7 +222,7 @@ def defaults() -> dict[str, Any]:
 
 
 def _checked(entry: Parameter, value: Any) -> Any:
-    kind = type(entry.default)
+    kind: type = type(entry.default)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
@@ -232,8 +232,10 @@ def _checked(entry: Parameter, value: Any) -> Any:
             f"parameter '{entry.name}' is '{value}', but must be one of {', '.join(entry.choices)}"
         )
     low, high = entry.minimum, entry.maximum
-    limited = low is not None or high is not None
-    if limited and not (low is None or value >= low) or limited and not (high is None or value <= high):
+    number: Any = value
+    # Written so that NaN is out of every range.
+    fits = (low is None or number >= low) and (high is None or number <= high)
+    if not fits:
         raise ConfigError(f"parameter '{entry.name}' is {value}, but must be {_range(low, high)}")
     return value
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Settings:
     :param distractor_names: names that join the labels; empty to leave them out.
     """
 
-    presence_level: PresenceLevel = PresenceLevel()
+    presence_level: PresenceLevel = field(default_factory=PresenceLevel)
     presence_threshold: float = 0.5
     threshold: float | None = None
     distractor_names: tuple[str, ...] = DISTRACTORS
@@ -257,14 +257,16 @@ class Pipeline:
                 box = mask_box(mask)
                 if box is None:
                     continue
-                similarity, share = agreement(mask, resized(scene.similarity[index], scene.size_hw))
+                similarity, share = agreement(
+                    mask, resized(scene.similarity[index], scene.size_hw)
+                )
                 presence = float(scene.presence[index])
                 segments.append(
                     Segment(
                         id=len(segments) + 1,
                         label=index,
                         name=query.labels[index].name,
-                        # Right only if the label is there and the mask is good: both, so a product.
+                        # Right only if the label is there and its mask good: a product.
                         score=presence * min(max(score, 0.0), 1.0),
                         presence=presence,
                         similarity=similarity,

@@ -52,7 +52,7 @@ def combined_points(
     """
     each = [_extremes(one, grid_hw, threshold, down_sample) for one in similarities]
     scaled = [min_max(torch.as_tensor(one), dim=0).numpy() for one in similarities]
-    mean = np.mean(scaled, axis=0, dtype=np.float32)
+    mean = np.stack(scaled).mean(axis=0, dtype=np.float32)
     _, negative, small_hw = _extremes(mean, grid_hw, threshold, down_sample)
     positive = np.concatenate([found for found, _, _ in each])
     xy = cells_to_pixels(np.concatenate([negative, positive]), small_hw, size_hw)

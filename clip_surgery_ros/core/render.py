@@ -36,18 +36,34 @@ def overlay(image_rgb: Rgb, result: FrameResult) -> Rgb:
     return picture
 
 
-def heat(image_rgb: Rgb, values: NDArray[np.float32], strength: float = 0.55) -> Rgb:
-    """The image under a (H, W) map, from nothing at its lowest to red at its highest value."""
-    span = float(np.ptp(values))
-    scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+def heat(
+    image_rgb: Rgb,
+    values: NDArray[np.float32],
+    strength: float = 0.55,
+    value_range: tuple[float, float] | None = None,
+) -> Rgb:
+    """The image under a (H, W) map, from blue at its lowest to red at its highest value.
+
+    :param value_range: lowest and highest value; None takes the map's own.
+    """
+    low, high = value_range or (float(values.min()), float(values.max()))
+    scaled = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
     colours = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_JET)
     colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
     return cv2.addWeighted(image_rgb, 1 - strength, colours, strength, 0)
 
 
-def map_picture(image_rgb: Rgb, similarity: NDArray[np.float32]) -> Rgb:
-    """The image under one label's (h, w) map, stretched to its own range."""
-    return heat(image_rgb, resized(similarity, (image_rgb.shape[0], image_rgb.shape[1])))
+def map_picture(
+    image_rgb: Rgb,
+    similarity: NDArray[np.float32],
+    value_range: tuple[float, float] | None = None,
+) -> Rgb:
+    """The image under one label's (h, w) map.
+
+    :param value_range: values drawn as nothing and as red; None stretches the map to its own.
+    """
+    large = resized(similarity, (image_rgb.shape[0], image_rgb.shape[1]))
+    return heat(image_rgb, large, value_range=value_range)
 
 
 def draw_segments(image_rgb: Rgb, segments: Iterable[Segment]) -> Rgb:

@@ -1,0 +1,1 @@
+"""Generated scenes, their camera node, and the small networks trained on them."""

@@ -89,7 +89,7 @@ def picture_view(path: Path) -> Callable[[int], View]:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise ImageError(f"'{path}' cannot be read as a picture; give a JPEG or PNG file")
-    image_rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    image_rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
     return lambda _: (path.name, image_rgb)
 
 
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _positive(kind: type) -> Callable[[str], float]:
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = kind(text)
         if not value > 0:

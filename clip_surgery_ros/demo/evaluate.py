@@ -40,8 +40,16 @@ class Tally:
         """Rows of (what, value, target)."""
         return [
             ("pointing accuracy, CLIP Surgery map", float(np.mean(self.surgery_hits)), ">= 0.90"),
-            ("pointing accuracy, plain CLIP map", float(np.mean(self.plain_hits)), "clearly below"),
-            ("present against absent, AUROC", auroc(self.present_scores, self.absent_scores), ">= 0.97"),
+            (
+                "pointing accuracy, plain CLIP map",
+                float(np.mean(self.plain_hits)),
+                "clearly below",
+            ),
+            (
+                "present against absent, AUROC",
+                auroc(self.present_scores, self.absent_scores),
+                ">= 0.97",
+            ),
             ("SAM from one click inside, IoU", float(np.mean(self.click_ious)), ">= 0.85"),
             ("text to mask, mean IoU", float(np.mean(self.text_ious)), ">= 0.70"),
         ]

@@ -15,7 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import rclpy
@@ -36,6 +38,7 @@ from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, 
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
+from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.tools.pictures import read_image, story, write_image
 from clip_surgery_ros.tools.segment import DEMO_NOTE, report
 
@@ -103,9 +106,9 @@ class Listener(Node):
         return None
 
 
-def _keep(kept: OrderedDict, message: object, value: object | None = None) -> None:
+def _keep(kept: OrderedDict[Stamp, Any], message: Any, value: Any = None) -> None:
     """Remember a message, or what was made of it, by its stamp; forget the oldest."""
-    stamp = message.header.stamp  # type: ignore[attr-defined]
+    stamp = message.header.stamp
     kept[(stamp.sec, stamp.nanosec)] = message if value is None else value
     if len(kept) > 40:
         kept.popitem(last=False)
@@ -150,9 +153,15 @@ def process(name: str, output: Path, *arguments: str) -> Iterator[subprocess.Pop
                 running.kill()
 
 
+Found = TypeVar("Found")
+
+
 def wait(
-    node: Node, ready: Callable[[], object], what: str, running: Sequence[subprocess.Popen[bytes]]
-) -> object:
+    node: Node,
+    ready: Callable[[], Found | None],
+    what: str,
+    running: Sequence[subprocess.Popen[bytes]],
+) -> Found:
     """Spin until ``ready`` gives something.
 
     :raises DemoError: when a process ended or nothing came.
@@ -194,16 +203,22 @@ def result_of(
     )
 
 
-def _segment(message: object) -> Segment:
-    m: object = message
-    box = Box(m.box.x_offset, m.box.y_offset, m.box.width, m.box.height)  # type: ignore[attr-defined]
-    mask = np.frombuffer(bytes(m.mask.data), np.uint8).reshape(box.height, box.width) > 0  # type: ignore[attr-defined]
-    points = PointPrompts(
-        np.array([(p.x, p.y) for p in m.points], np.int32).reshape(-1, 2),  # type: ignore[attr-defined]
-        np.array([p.positive for p in m.points], np.bool_),  # type: ignore[attr-defined]
-    )
+def _segment(message: SegmentMessage) -> Segment:
+    box = Box(message.box.x_offset, message.box.y_offset, message.box.width, message.box.height)
+    pixels = np.frombuffer(message.mask.data, np.uint8).reshape(box.height, box.width)
+    xy = np.array([(point.x, point.y) for point in message.points], np.int32).reshape(-1, 2)
+    positive = np.array([point.positive for point in message.points], np.bool_)
     return Segment(
-        m.id, m.label_id, m.label, m.score, m.presence, m.similarity, m.agreement, box, mask, points  # type: ignore[attr-defined]
+        id=message.id,
+        label=message.label_id,
+        name=message.label,
+        score=message.score,
+        presence=message.presence,
+        similarity=message.similarity,
+        agreement=message.agreement,
+        box=box,
+        mask=pixels > 0,
+        points=PointPrompts(xy, positive),
     )
 
 
@@ -229,17 +244,18 @@ def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
         listener = Listener()
         try:
             print("starting camera and node ...", flush=True)
-            wait(listener, lambda: listener.is_connected, "starting", running)
-            for shot in tqdm(shots, unit="view", file=sys.stdout):
+            wait(listener, lambda: listener.is_connected or None, "starting", running)
+            for shot in tqdm(shots, unit="view", file=sys.stdout, leave=False):
                 listener.ask(shot.query)
-                answer = wait(listener, lambda s=shot: listener.answer(s), shot.name, running)
+                answer = partial(listener.answer, shot)
+                segments, heatmaps = wait(listener, answer, shot.name, running)
                 query = parse_query(shot.query)
                 plain = plain_similarity(clip, shot.image_rgb, query)
-                result = result_of(query, shot, *answer, plain)  # type: ignore[misc]
+                result = result_of(query, shot, segments, heatmaps, plain)
                 found += len(result.segments)
                 path = output / f"{shot.name.replace(' ', '_')}.png"
                 write_image(path, story(shot.image_rgb, result))
-                tqdm.write(f'\n{shot.name}: asked "{shot.query}"\n{report(result)}\n  picture    {path}')
+                tqdm.write(f'{shot.name}: asked "{shot.query}"\n{report(result)}\n  see {path}\n')
         finally:
             listener.destroy_node()
             rclpy.try_shutdown()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,7 +70,9 @@ class Scene:
 
     def label_mask(self, name: str) -> NDArray[np.bool_]:
         """(H, W) union of the objects of this name; all False when there is none."""
-        chosen = [mask for mask, other in zip(self.masks, self.names, strict=True) if other == name]
+        chosen = [
+            mask for mask, other in zip(self.masks, self.names, strict=True) if other == name
+        ]
         return np.any(chosen, axis=0) if chosen else np.zeros(self.image.shape[:2], np.bool_)
 
 
@@ -234,6 +237,7 @@ def _background(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[n
     base = np.clip(rng.uniform(0.15, 0.95) + rng.normal(0, 0.12, 3), 0, 1)  # muted colours
     other = np.clip(base + rng.normal(0, 0.12) + rng.normal(0, 0.08, 3), 0, 1)
     kind = rng.integers(6)
+    share: NDArray[Any]
     if kind == 0:
         share = np.zeros((height, width))
     elif kind == 1:
@@ -270,14 +274,14 @@ def _camera(canvas: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
 
 
 def caption(names: Sequence[str]) -> str:
-    """"a photo of a red apple, a hammer and a mug"."""
+    """Say what is in a scene: "a photo of a red apple, a hammer and a camera"."""
     things = [f"{article(name)} {name}" for name in names]
     listed = ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else things[0]
     return f"a photo of {listed}"
 
 
 def article(name: str) -> str:
-    """"a" or "an", as English wants before this name."""
+    """Give "a" or "an", as English wants before this name."""
     return "an" if name[0] in "aeiou" else "a"
 
 

@@ -124,7 +124,7 @@ def build(vocabulary_size: int) -> CLIP:
     )
 
 
-def image_paths(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def image_paths(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """CLS of the plain path, and patch tokens of the surgery path, both projected.
 
     The same arithmetic as ``core.surgery`` (a test holds them together), written for training:
@@ -138,12 +138,14 @@ def image_paths(visual: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     surgery = x
     for block in visual.transformer.resblocks:
         attention = block.attn
-        batch, tokens, width = x.shape
+        batch, tokens, _ = x.shape
         qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
         qkv = qkv.view(batch, tokens, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv  # (B, heads, N, d)
 
-        def attend(q: Tensor, k: Tensor, v: Tensor = value, out: nn.Module = attention.out_proj) -> Tensor:
+        def attend(
+            q: Tensor, k: Tensor, v: Tensor = value, out: nn.Module = attention.out_proj
+        ) -> Tensor:
             mixed = F.scaled_dot_product_attention(q, k, v)
             return out(mixed.transpose(1, 2).flatten(2))
 
@@ -199,7 +201,9 @@ class Batch:
     captions: tuple[str, ...]
 
 
-class SceneStream(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], tuple[int, ...]]]):
+class SceneStream(
+    torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], tuple[int, ...]]]
+):
     """Training scenes by index; the curriculum's first ones are few, large and small-sided."""
 
     def __init__(self, options: Options, first: int) -> None:
@@ -208,11 +212,15 @@ class SceneStream(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.i
     def __len__(self) -> int:
         return self._options.steps * self._options.batch - self._first
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[int, ...]]:
+    def __getitem__(
+        self, index: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[int, ...]]:
         cv2.setNumThreads(1)
         seed = self._first + index
         step = seed // self._options.batch
-        scene = SceneGenerator(style_at(step, self._options, seed)).scene(SPLITS["train"].start + seed)
+        scene = SceneGenerator(style_at(step, self._options, seed)).scene(
+            SPLITS["train"].start + seed
+        )
         return scene.image, token_targets(scene, PATCH), scene.objects
 
 
@@ -248,7 +256,9 @@ def collate(items: list[tuple[NDArray[np.uint8], NDArray[np.int64], tuple[int, .
         caption([NAMES[i] for i in np.random.default_rng(int(image.sum())).permutation(objects)])
         for image, _, objects in items
     )
-    return Batch(normalised(images), present, torch.from_numpy(np.stack([t for _, t, _ in items])), captions)
+    return Batch(
+        normalised(images), present, torch.from_numpy(np.stack([t for _, t, _ in items])), captions
+    )
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -268,7 +278,12 @@ def named(rng: np.random.Generator) -> list[str]:
 
 
 def losses(
-    model: CLIP, heads: Heads, batch: Batch, vocabulary: Vocabulary, rng: np.random.Generator, paths: Any
+    model: CLIP,
+    heads: Heads,
+    batch: Batch,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    paths: Any,
 ) -> dict[str, Tensor]:
     """The three objectives of the module's docstring."""
     cls, tokens = paths(model.visual, batch.pixels)
@@ -290,7 +305,9 @@ def losses(
     count = len(NAMES)
     similarity = torch.cat([similarity[..., :count], level, similarity[..., count:]], dim=-1)
     token = F.cross_entropy(
-        (heads.token_scale.exp() * similarity).flatten(0, 1), batch.targets.flatten(), label_smoothing=0.02
+        (heads.token_scale.exp() * similarity).flatten(0, 1),
+        batch.targets.flatten(),
+        label_smoothing=0.02,
     )
     return {"contrastive": contrastive, "presence": presence, "token": token}
 
@@ -303,12 +320,15 @@ def rate_at(step: int, options: Options, warmup: int = 100) -> float:
 
 def optimizers(model: CLIP, heads: Heads, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices, AdamW for the rest (Jordan et al. 2024)."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (matrices if "resblocks" in name and parameter.ndim == 2 else rest).append(parameter)
     return [
         torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([*rest, *heads.parameters()], lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(
+            [*rest, *heads.parameters()], lr=rate, betas=(0.9, 0.98), weight_decay=0.0
+        ),
     ]
 
 
@@ -333,7 +353,9 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = options.rate * rate_at(step, options)
-        parts = losses(model, heads, batch, vocabulary, np.random.default_rng([options.seed, step]), paths)
+        parts = losses(
+            model, heads, batch, vocabulary, np.random.default_rng([options.seed, step]), paths
+        )
         loss = parts["contrastive"] + parts["presence"] + 2 * parts["token"]
         for optim in optims:
             optim.zero_grad()
@@ -345,7 +367,12 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
         if (step + 1) % validate_every == 0 or step + 1 == options.steps:
             metrics = validate(model, heads, vocabulary)
             seconds = time.monotonic() - began
-            log = {"step": step + 1, "seconds": round(seconds), **{k: round(v.item(), 3) for k, v in parts.items()}, **metrics}
+            log = {
+                "step": step + 1,
+                "seconds": round(seconds),
+                **{k: round(v.item(), 3) for k, v in parts.items()},
+                **metrics,
+            }
             tqdm.write(json.dumps(log))
             torch.save(
                 {
@@ -363,15 +390,24 @@ def _batches(options: Options, first_step: int) -> Iterator[Batch]:
     stream = SceneStream(options, first_step * options.batch)
     return iter(
         torch.utils.data.DataLoader(
-            stream, batch_size=options.batch, num_workers=1, prefetch_factor=4, collate_fn=collate, drop_last=True
+            stream,
+            batch_size=options.batch,
+            num_workers=1,
+            prefetch_factor=4,
+            collate_fn=collate,
+            drop_last=True,
         )
     )
 
 
 @torch.no_grad()
-def validate(model: CLIP, heads: Heads, vocabulary: Vocabulary, count: int = 200) -> dict[str, float]:
+def validate(
+    model: CLIP, heads: Heads, vocabulary: Vocabulary, count: int = 200
+) -> dict[str, float]:
     """Quick look on development scenes: pointing of both paths, presence AUROC."""
-    texts = text_features(model, *vocabulary.tokens([f"a photo of {article(n)} {n}" for n in NAMES]))
+    texts = text_features(
+        model, *vocabulary.tokens([f"a photo of {article(n)} {n}" for n in NAMES])
+    )
     generator = SceneGenerator(squashed(SceneStyle(), IMAGE_SIZE, 4 / 3))
     hits, total, scores, truths = 0, 0, [], []
     for scene in generator.scenes("development", count):
@@ -385,7 +421,10 @@ def validate(model: CLIP, heads: Heads, vocabulary: Vocabulary, count: int = 200
             total += 1
         scores.append((F.normalize(cls, dim=-1) @ texts.T)[0])
         truths.append(torch.zeros(len(NAMES)).index_fill(0, torch.tensor(scene.objects), 1.0))
-    return {"pointing": round(hits / total, 4), "auroc": round(_auroc(torch.stack(scores), torch.stack(truths)), 4)}
+    return {
+        "pointing": round(hits / total, 4),
+        "auroc": round(_auroc(torch.stack(scores), torch.stack(truths)), 4),
+    }
 
 
 def _auroc(scores: Tensor, truths: Tensor) -> float:

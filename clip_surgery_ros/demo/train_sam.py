@@ -41,7 +41,7 @@ SPEC = SamSpec(
 )
 LOW = 4 * SPEC.image_size // SPEC.patch_size
 PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
-MAX_POINTS = 24
+PROMPT_SIZES = (1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
 ASPECTS = (1.0, 4 / 3, 16 / 9)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -61,7 +61,8 @@ class Options:
 @dataclass(frozen=True)
 class Batch:
     """``pixels`` (B, 3, S, S), ``points`` (B * P, K, 2) in input pixels, ``labels`` (B * P, K) of
-    1, 0 or -1 for padding, ``targets`` (B * P, l, l) share of each low-resolution cell covered."""
+    1 or 0, ``targets`` (B * P, l, l) share of each low-resolution cell covered.
+    """
 
     pixels: Tensor
     points: Tensor
@@ -86,9 +87,13 @@ class PromptStream(torch.utils.data.Dataset[Item]):
         # CLIP's training starts at seed 0; half-way up the split the two never meet.
         seed = SPLITS["train"].start + 2**39 + self._first + index
         rng = np.random.default_rng(seed)
+        step = (self._first + index) // self._options.batch
+        size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
         scene = SceneGenerator(_style(seed)).scene(seed)
         chosen = rng.integers(len(scene.masks), size=PROMPTS)
-        points, labels = zip(*(random_points(scene, int(k), rng) for k in chosen), strict=True)
+        points, labels = zip(
+            *(random_points(scene, int(k), size, rng) for k in chosen), strict=True
+        )
         targets = np.stack([_low_resolution(scene.masks[k]) for k in chosen])
         return scene.image, np.stack(points), np.stack(labels), targets
 
@@ -109,41 +114,27 @@ def _low_resolution(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def random_points(
-    scene: Scene, index: int, rng: np.random.Generator
+    scene: Scene, index: int, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One click in the object, or many points on it and off it.
+    """One click in the object, or several points on it and off it.
 
-    :returns: (MAX_POINTS, 2) x, y and (MAX_POINTS,) 1, 0 or -1 for padding.
+    :returns: (size, 2) x, y and (size,) 1 or 0.
     """
     mask = scene.masks[index].astype(np.uint8)
-    positives, negatives = 1, 0
-    if rng.random() < 0.6:
-        positives = int(rng.integers(1, MAX_POINTS // 2 + 1))
-        negatives = int(rng.integers(0, MAX_POINTS // 2 + 1))
+    positives = 1 if size == 1 else int(rng.integers(1, size + 1))
     inside = mask if rng.random() < 0.5 else cv2.erode(mask, np.ones((5, 5), np.uint8))
     if positives > 3 and rng.random() < 0.5:
         inside = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # a map's edge spills over
-    xy = np.zeros((MAX_POINTS, 2), np.float32)
-    labels = np.full(MAX_POINTS, -1, np.float32)
-    _fill(xy, labels, 0, positives, inside if inside.any() else mask, 1, rng)
-    _fill(xy, labels, positives, negatives, 1 - mask, 0, rng)
-    return xy, labels
+    on = _pick(inside if inside.any() else mask, positives, rng)
+    off = _pick(1 - mask, size - positives, rng)
+    return np.concatenate([on, off]), np.repeat(np.float32([1, 0]), [positives, size - positives])
 
 
-def _fill(
-    xy: NDArray[np.float32],
-    labels: NDArray[np.float32],
-    start: int,
-    count: int,
-    where: NDArray[np.uint8],
-    label: int,
-    rng: np.random.Generator,
-) -> None:
+def _pick(where: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(count, 2) x, y of random pixels where the mask is set."""
     rows, columns = np.nonzero(where)
-    if len(rows) and count:
-        picks = rng.integers(len(rows), size=count)
-        xy[start : start + count] = np.stack([columns[picks], rows[picks]], axis=1)
-        labels[start : start + count] = label
+    picks = rng.integers(len(rows), size=count)
+    return np.stack([columns[picks], rows[picks]], axis=1).astype(np.float32)
 
 
 def collate(items: list[Item]) -> Batch:
@@ -204,7 +195,8 @@ def rate_at(step: int, options: Options, warmup: int = 100) -> float:
 
 def optimizers(sam: Sam, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the transformers' matrices, AdamW for the rest (Jordan et al. 2024)."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in sam.named_parameters():
         inner = ".blocks." in name or ".transformer." in name
         muon = inner and parameter.ndim == 2 and "rel_pos" not in name

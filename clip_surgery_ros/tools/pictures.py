@@ -52,12 +52,15 @@ def story(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8
     panels = [("camera", image_rgb), ("prompt points", points), ("masks", masks)]
     if result.plain_similarity is not None:
         panels.append(("", np.full_like(image_rgb, 255)))  # maps start on a row of their own
+        # One scale for all labels, or the map of a label that is not there would glow too.
+        shared = (min(0.0, float(result.similarity.min())), float(result.similarity.max()))
         for index, name in enumerate(result.query.names):
             state = "" if index in found else " (not found)"
             panels += [
                 (f"CLIP: {name}", render.map_picture(image_rgb, result.plain_similarity[index])),
-                (f"CLIP Surgery: {name}{state}", render.map_picture(image_rgb, result.similarity[index])),
+                (
+                    f"CLIP Surgery: {name}{state}",
+                    render.map_picture(image_rgb, result.similarity[index], shared),
+                ),
             ]
     return render.strip(panels)
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 NAME = "train-demo"
 
@@ -60,6 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _options(kind: type, arguments: argparse.Namespace) -> object:
+def _options(kind: type, arguments: argparse.Namespace) -> Any:
     """The fields of a training's options, from the command line."""
     return kind(**{name: getattr(arguments, name) for name in kind.__annotations__})

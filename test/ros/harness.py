@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "config" / "fastdds.xml"
@@ -37,6 +39,21 @@ def ros_node() -> Iterator[Node]:
     thread.join()
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+    """Wait for what gives no event of its own, by asking in turns."""
+    pause = threading.Event()
+    end_s = time.monotonic() + deadline_s
+    while not true():
+        if time.monotonic() > end_s:
+            raise AssertionError(f"not so within {deadline_s} s")
+        pause.wait(0.01)
+
+
+def wait_for_reader(publisher: Publisher) -> None:
+    """Wait until somebody reads the topic; what is published before reaches nobody."""
+    wait_until(lambda: publisher.get_subscription_count() > 0)
 
 
 class Inbox:

@@ -1,0 +1,78 @@
+"""The command line as users run it: in a process of its own, without ROS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
+from clip_surgery_ros.tools.cli import SUBCOMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def clip_surgery(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clip_surgery_ros.tools.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def found(line: str) -> bool:
+    return line.startswith("  found ")
+
+
+def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: Path) -> None:
+    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_001)
+    cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
+    absent = "tractor" if "tractor" not in scene.names else "banana"
+    query = f"{scene.names[-1]}; {absent}"
+    done = clip_surgery("segment", "scene.png", query, "--output", "sub/out.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(found(line) and scene.names[-1] in line for line in lines)
+    assert any(line.startswith("  not found") and absent in line for line in lines)
+    assert "demo networks know the demo's generated scenes only" in done.stderr
+    assert cv2.imread(str(tmp_path / "sub" / "out.png")).shape[1] > scene.image.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("nowhere.png", "mug"), "does not exist"),
+        (("text.png", "mug"), "not a picture"),
+        (("image.png", "mug", "--device", "cuda:9"), "CUDA devices"),
+        (("image.png", "mug", "--clip-model", "ViT-B-16"), "clip_checkpoint is empty"),
+        (("image.png", "a\x07b"), "control characters"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((32, 32, 3), np.uint8))
+    done = clip_surgery("segment", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_subcommand(tmp_path: Path) -> None:
+    done = clip_surgery("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for module in SUBCOMMANDS:
+        assert module.NAME in done.stdout
+
+
+def test_every_subcommand_is_installed_for_ros2_run() -> None:
+    installed = (ROOT / "CMakeLists.txt").read_text()
+    line = next(row for row in installed.splitlines() if row.startswith("foreach(name "))
+    assert line == f"foreach(name {' '.join(module.NAME for module in SUBCOMMANDS)})"

@@ -1,0 +1,53 @@
+"""The table of parameters, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from clip_surgery_ros.core.config import PARAMETERS, Config, defaults
+from clip_surgery_ros.core.errors import ConfigError
+
+
+def test_the_snapshot_has_exactly_the_parameters_of_the_table_in_order() -> None:
+    assert [f.name for f in dataclasses.fields(Config)] == [entry.name for entry in PARAMETERS]
+
+
+def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
+    config = Config.from_values()
+    for name, value in defaults().items():
+        kept = getattr(config, name)
+        assert kept == value or (math.isnan(kept) and math.isnan(float(value)))
+    assert all(entry.help and entry.reason for entry in PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"nonsense": 1}, "no parameter 'nonsense'"),
+        ({"device": "gpu"}, "auto, cpu or cuda:N"),
+        ({"precision": "int8"}, "one of float32"),
+        ({"precision": "float16", "device": "cpu"}, "float16 is for GPUs"),
+        ({"presence_threshold": 1.5}, "0 to 1"),
+        ({"presence_threshold": math.nan}, "0 to 1"),
+        ({"presence_threshold": "high"}, "wants float"),
+        ({"autostart": 1}, "wants bool"),
+        ({"threshold": 3.0}, "cosine"),
+        ({"min_area": 0}, "at least 1"),
+        ({"clip_model": "ViT-B-16"}, "clip_checkpoint is empty"),
+        ({"sam_model": "vit_b"}, "sam_checkpoint is empty"),
+        ({"sam_checkpoint": "sam.pth"}, "whose weights come with the package"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_saying_why(
+    values: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        Config.from_values(values)
+
+
+def test_whole_numbers_serve_where_fractions_are_wanted() -> None:
+    assert Config.from_values({"max_rate_hz": 5}).max_rate_hz == 5.0

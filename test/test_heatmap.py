@@ -1,0 +1,83 @@
+"""Feature surgery and maps: against a literal loop, and on degenerate input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.heatmap import feature_surgery, floored, min_max, normalized_map
+
+
+def unit(*shape: int, seed: int) -> Tensor:
+    return F.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def literal_feature_surgery(tokens: Tensor, text: Tensor) -> Tensor:
+    """METHOD section 1, one number at a time."""
+    batch, count, channels = tokens.shape
+    texts = len(text)
+    result = torch.zeros(batch, count, texts)
+    for b in range(batch):
+        weights = (2 * tokens[b, 0] @ text.T).softmax(dim=0) * texts
+        for i in range(count):
+            for c in range(channels):
+                product = [tokens[b, i, c] * text[t, c] * weights[t] for t in range(texts)]
+                mean = sum(product) / texts
+                for t in range(texts):
+                    result[b, i, t] += product[t] - mean
+    return result
+
+
+def test_the_matrix_product_equals_the_literal_loop() -> None:
+    tokens, text = unit(2, 5, 8, seed=1), unit(4, 8, seed=2)
+    torch.testing.assert_close(
+        feature_surgery(tokens, text), literal_feature_surgery(tokens, text), atol=1e-6, rtol=0
+    )
+
+
+def test_one_text_without_the_empty_string_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 2 texts"):
+        feature_surgery(unit(1, 5, 8, seed=1), unit(1, 8, seed=2))
+
+
+def test_the_single_form_is_the_difference_to_the_common_feature() -> None:
+    tokens, text, common = unit(1, 5, 8, seed=1), unit(1, 8, seed=2), unit(1, 8, seed=3)
+    expected = [[float(t @ text[0] - t @ common[0])] for t in tokens[0]]
+    torch.testing.assert_close(
+        feature_surgery(tokens, text, common)[0], torch.tensor(expected), atol=1e-6, rtol=0
+    )
+
+
+def test_two_images_are_weighted_each_by_its_own_cls() -> None:
+    tokens, text = unit(2, 5, 8, seed=1), unit(3, 8, seed=2)
+    apart = [feature_surgery(tokens[i : i + 1], text) for i in range(2)]
+    torch.testing.assert_close(feature_surgery(tokens, text), torch.cat(apart))
+
+
+def test_a_constant_map_is_zero_everywhere() -> None:
+    maps = normalized_map(torch.full((1, 6, 1), 0.3), (2, 3), (20, 30))
+    assert maps.shape == (1, 20, 30, 1)
+    assert torch.equal(maps, torch.zeros_like(maps))
+
+
+def test_a_map_keeps_rows_and_columns_of_a_wide_grid() -> None:
+    similarity = torch.zeros(1, 2 * 4, 1)
+    similarity[0, 1 * 4 + 3] = 1  # row 1, column 3
+    hottest = normalized_map(similarity, (2, 4), (20, 80))[0, :, :, 0].argmax().item()
+    assert divmod(hottest, 80)[0] >= 10
+    assert divmod(hottest, 80)[1] >= 60
+
+
+def test_min_max_spans_zero_to_one() -> None:
+    scaled = min_max(torch.tensor([[1.0, 3.0], [2.0, 5.0], [5.0, 4.0]]), dim=0)
+    assert scaled.tolist() == [[0.0, 0.0], [0.25, 1.0], [1.0, 0.5]]
+
+
+def test_tokens_below_the_threshold_count_as_nothing() -> None:
+    maps = np.array([[[0.1, 0.3]], [[-0.2, 0.05]]], np.float32)
+    kept = floored(maps, np.array([0.2, 0.1], np.float32))
+    np.testing.assert_allclose(kept, [[[0.2, 0.3]], [[0.1, 0.1]]], rtol=1e-6)

@@ -1,0 +1,159 @@
+"""Both ways to install, from the same CMakeLists.txt: colcon build, and pip install."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = (
+    "CMakeLists.txt", "LICENSE", "package.xml", "pyproject.toml", "setup.py",
+    "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
+)  # fmt: skip
+EXECUTABLES = ("clip_surgery_node", "demo_camera", "segment", "evaluate", "train-demo")
+COLCON = shutil.which("colcon")
+
+pytestmark = pytest.mark.slow
+
+
+def run(command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def copy_sources(target: Path) -> Path:
+    target.mkdir(parents=True)
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)
+    return target
+
+
+def from_wheels() -> str:
+    """CMake's option for ROS from wheels; nothing where ROS comes from apt."""
+    if not (Path(sys.prefix) / "share" / "rclpy").is_dir():
+        return ""
+    return f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}"
+
+
+LOOK = """
+import clip_surgery_ros.core.pipeline, clip_surgery_ros.node
+from clip_surgery_ros.msg import SegmentArray
+from clip_surgery_ros.srv import SetQuery
+from vision_msgs.msg import Detection2DArray
+from ament_index_python.packages import get_package_prefix
+print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.__file__)
+"""
+
+
+@pytest.mark.skipif(COLCON is None, reason="colcon is not installed")
+def test_colcon_build_and_sourcing_give_a_ros_package(tmp_path: Path) -> None:
+    copy_sources(tmp_path / "ws" / "src" / "clip_surgery_ros")
+    underlay = "src/clip_surgery_ros/underlay"
+    arguments = f"--cmake-args {from_wheels()} -DPython3_EXECUTABLE={sys.executable}"
+    # Without what this environment has of the package and the underlay, as on a new machine.
+    prefix = _bare_prefix(tmp_path / "bare")
+    environment = {"AMENT_PREFIX_PATH": str(prefix), "CMAKE_PREFIX_PATH": str(prefix)}
+    run(f"colcon build --base-paths src {underlay} {arguments}", tmp_path / "ws", **environment)
+    printed = run(
+        f"source install/setup.bash && cd /tmp && {sys.executable} -c '{LOOK}'",
+        tmp_path / "ws",
+        **environment,
+    )
+    install = tmp_path / "ws" / "install" / "clip_surgery_ros"
+    where, module = printed.split()[-2:]
+    assert where == str(install)
+    assert module.startswith(str(install))
+    check_layout(install)
+    help_text = run(
+        f"source install/setup.bash && {install}/lib/clip_surgery_ros/segment --help",
+        tmp_path / "ws",
+        **environment,
+    )
+    assert "segment" in help_text
+
+
+def _bare_prefix(folder: Path) -> Path:
+    """This environment's ROS as links, without clip_surgery_ros and vision_msgs."""
+    if not from_wheels():
+        return Path(os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)[-1])
+    prefix = Path(sys.prefix)
+    folder.mkdir()
+    for name in ("bin", "include", "lib"):
+        (folder / name).symlink_to(prefix / name)
+    (folder / "share").mkdir()
+    ours = ("clip_surgery_ros", "vision_msgs", "ament_index")
+    for entry in (prefix / "share").iterdir():
+        if entry.name not in ours:
+            (folder / "share" / entry.name).symlink_to(entry)
+    index = folder / "share" / "ament_index" / "resource_index"
+    source = prefix / "share" / "ament_index" / "resource_index"
+    for entry in source.glob("*/*"):
+        if entry.name not in ours:
+            (index / entry.parent.name).mkdir(parents=True, exist_ok=True)
+            (index / entry.parent.name / entry.name).symlink_to(entry)
+    return folder
+
+
+def check_layout(prefix: Path) -> None:
+    """Where `ros2 run`, `ros2 launch` and the ament index look."""
+    for name in EXECUTABLES:
+        assert os.access(prefix / "lib" / "clip_surgery_ros" / name, os.X_OK), name
+    share = prefix / "share" / "clip_surgery_ros"
+    assert (share / "launch" / "clip_surgery.launch.py").is_file()
+    for name in ("demo.yaml", "vit_b16_sam_b.yaml", "fastdds.xml"):
+        assert (share / "config" / name).is_file()
+    marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / "clip_surgery_ros"
+    assert marker.is_file()
+
+
+def build_wheel(tmp_path: Path, **environment: str) -> zipfile.ZipFile:
+    source = copy_sources(tmp_path / "source")
+    run(
+        f"{sys.executable} -m pip wheel --no-build-isolation --no-deps -w ../dist .",
+        source,
+        **environment,
+    )
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> None:
+    with build_wheel(tmp_path) as wheel:
+        names = wheel.namelist()
+        wheel_path = wheel.filename
+    assert "clip_surgery_ros/core/pipeline.py" in names
+    assert "clip_surgery_ros/demo/weights/clip_demo.safetensors" in names
+    assert "clip_surgery_ros/demo/assets/sprites.png" in names
+    assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
+    run(f"{sys.executable} -m venv env", tmp_path)
+    run(f"env/bin/python -m pip install -q --no-deps {wheel_path}", tmp_path)
+    check_layout(tmp_path / "env")
+    assert os.access(tmp_path / "env" / "bin" / "clip_surgery", os.X_OK)
+
+
+def test_the_underlay_is_not_built_where_vision_msgs_is_found(tmp_path: Path) -> None:
+    index = tmp_path / "other" / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "vision_msgs").touch()
+    prefixes = os.pathsep.join([str(tmp_path / "other"), os.environ.get("AMENT_PREFIX_PATH", "")])
+    with build_wheel(tmp_path, AMENT_PREFIX_PATH=prefixes) as wheel:
+        assert not [name for name in wheel.namelist() if "vision_msgs" in name]

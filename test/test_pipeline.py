@@ -1,0 +1,228 @@
+"""The pipeline on fakes whose answers are known by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
+from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.query import parse_query, query_of
+from clip_surgery_ros.core.types import PointPrompts, Query, Wanted
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (90, 90, 90)}
+NAMES = list(COLOURS)
+GRID = 8
+
+
+class ColourClip:
+    """Knows colours: a token is the colour of its cell, CLS the set of colours in the image."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
+        rows = np.linspace(0, image_rgb.shape[0] - 1, GRID).astype(int)
+        columns = np.linspace(0, image_rgb.shape[1] - 1, GRID).astype(int)
+        cells = image_rgb[rows][:, columns]
+        return torch.from_numpy(cells.copy()).permute(2, 0, 1)[None]
+
+    def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
+        return GRID, GRID
+
+    def surgery_tokens(self, pixel_values: Tensor) -> Tensor:
+        self.images += 1
+        cells = pixel_values[0].permute(1, 2, 0).reshape(-1, 3).tolist()
+        index = [list(COLOURS.values()).index(tuple(cell)) for cell in cells]
+        tokens = torch.eye(len(NAMES))[index]
+        cls = (tokens.sum(dim=0) > 0).float()
+        return torch.cat([cls[None], tokens])[None]
+
+    def plain_tokens(self, pixel_values: Tensor) -> Tensor:
+        return self.surgery_tokens(pixel_values)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        rows = [torch.eye(len(NAMES))[NAMES.index(t)] if t in NAMES else _other(t) for t in texts]
+        return F.normalize(torch.stack(rows), dim=-1)
+
+
+def _other(text: str) -> Tensor:
+    """An unknown word: equally near to everything."""
+    return torch.ones(len(NAMES)) + 0.01 * len(text)
+
+
+class FloodSegmenter:
+    """Answers each prompt with the region of the first positive point's colour."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+        self.prompts: list[PointPrompts] = []
+
+    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+        self.encoded += 1
+        return ImageEmbedding(image_rgb, image_rgb.shape[:2])
+
+    def decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
+    ) -> list[MaskCandidates]:
+        self.prompts += prompts
+        return [self._one(embedding.features, prompt) for prompt in prompts]
+
+    def _one(self, image: NDArray[np.uint8], prompt: PointPrompts) -> MaskCandidates:
+        x, y = prompt.xy[prompt.positive][-1]
+        right = (image == image[y, x]).all(axis=-1)
+        masks = np.stack([~right, right, np.zeros_like(right)])
+        scores = np.array([0.1, 0.9, 0.5], np.float32)
+        return MaskCandidates(masks, scores, np.zeros((3, 4, 4), np.float32))
+
+
+@pytest.fixture
+def image() -> NDArray[np.uint8]:
+    """Grey, with a red block on the left and a green one at the lower right."""
+    picture = np.full((80, 120, 3), 90, np.uint8)
+    picture[10:50, 10:50] = COLOURS["red"]
+    picture[40:75, 70:110] = COLOURS["green"]
+    return picture
+
+
+LEVEL = PresenceLevel(scale=40.0, offset=0.3)
+
+
+def pipeline(clip: ColourClip, segmenter: FloodSegmenter, **settings: object) -> Pipeline:
+    given = {"presence_level": LEVEL, "distractor_names": ("grey",), **settings}
+    return Pipeline(clip, segmenter, Settings(**given))
+
+
+def test_present_labels_get_their_own_masks(image: NDArray[np.uint8]) -> None:
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter).run(image, parse_query("red; green", 3))
+    assert [s.name for s in result.segments] == ["red", "green"]
+    assert [s.id for s in result.segments] == [1, 2]
+    assert segmenter.encoded == 1
+    red = result.segments[0]
+    assert (red.box.x, red.box.y, red.box.width, red.box.height) == (10, 10, 40, 40)
+    assert red.mask.all()
+    assert red.score == pytest.approx(red.presence * 0.9)
+    assert red.agreement > 0.7
+    assert result.query.sequence == 3
+
+
+def test_an_absent_label_is_named_with_the_reason_and_not_decoded(
+    image: NDArray[np.uint8],
+) -> None:
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter).run(image, parse_query("red; blue"))
+    assert [s.name for s in result.segments] == ["red"]
+    assert [(a.name, a.reason[:15]) for a in result.absent] == [("blue", "its presence is")]
+    assert len(segmenter.prompts) == 1
+
+
+def test_with_nothing_present_the_segmenter_does_not_run(image: NDArray[np.uint8]) -> None:
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter).run(image, parse_query("blue"))
+    assert result.segments == ()
+    assert segmenter.encoded == 0
+
+
+def test_a_label_that_no_place_resembles_enough_is_absent(image: NDArray[np.uint8]) -> None:
+    query = query_of(["red", "green"], [0.99, -1.0])
+    clip, segmenter = ColourClip(), FloodSegmenter()
+    highest = pipeline(clip, segmenter).run(image, query).similarity[0].max()
+    strict = query_of(["red", "green"], [min(1.0, float(highest) + 0.01), -1.0])
+    result = pipeline(clip, segmenter).run(image, strict)
+    assert [s.name for s in result.segments] == ["green"]
+    assert "no place reaches" in result.absent[0].reason
+
+
+def test_a_constant_map_gives_no_points(image: NDArray[np.uint8]) -> None:
+    grey = np.full_like(image, 90)
+    result = pipeline(ColourClip(), FloodSegmenter(), presence_threshold=0.0).run(
+        grey, parse_query("red; green")
+    )
+    assert result.segments == ()
+    assert {a.reason for a in result.absent} == {"its map is the same everywhere"}
+
+
+def test_one_label_alone_has_a_map(image: NDArray[np.uint8]) -> None:
+    for distractors in (("grey",), ()):
+        result = pipeline(
+            ColourClip(), FloodSegmenter(), distractor_names=distractors, presence_threshold=0.0
+        ).run(image, parse_query("red"))
+        row, column = np.unravel_index(result.similarity[0].argmax(), (GRID, GRID))
+        assert (row, column) == (1, 1)  # the first cell on the red block
+        assert np.ptp(result.similarity[0]) > 0.1
+
+
+def test_texts_asked_together_are_one_label(image: NDArray[np.uint8]) -> None:
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter).run(image, parse_query("red+green; blue"))
+    (prompt,) = segmenter.prompts
+    positive = [tuple(image[y, x]) for x, y in prompt.xy[prompt.positive]]
+    assert {COLOURS["red"], COLOURS["green"]} <= set(positive)
+    assert [s.name for s in result.segments] == ["red+green"]
+    assert result.similarity.shape == (2, GRID, GRID)
+
+
+def test_an_empty_query_runs_no_network(image: NDArray[np.uint8]) -> None:
+    clip, segmenter = ColourClip(), FloodSegmenter()
+    result = pipeline(clip, segmenter).run(image, Query())
+    assert (clip.images, segmenter.encoded) == (0, 0)
+    assert result.segments == result.absent == ()
+
+
+def test_when_only_maps_are_wanted_the_segmenter_does_not_run(image: NDArray[np.uint8]) -> None:
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter).run(
+        image, parse_query("red; blue"), Wanted(segments=False)
+    )
+    assert segmenter.encoded == 0
+    assert result.similarity.shape == (2, GRID, GRID)
+    assert [a.name for a in result.absent] == ["blue"]
+
+
+def test_peaks_give_two_objects_of_one_label_two_segments(image: NDArray[np.uint8]) -> None:
+    image[10:50, 10:50] = 90
+    image[5:30, 5:40] = COLOURS["red"]
+    image[50:75, 70:110] = COLOURS["red"]
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter, points="peaks").run(image, parse_query("red"))
+    assert len(segmenter.prompts) == 2
+    assert [s.name for s in result.segments] == ["red", "red"]
+
+
+def test_segments_smaller_than_asked_are_dropped_and_said(image: NDArray[np.uint8]) -> None:
+    result = pipeline(ColourClip(), FloodSegmenter(), min_area=50_000).run(
+        image, parse_query("red")
+    )
+    assert result.segments == ()
+    assert "no mask" in result.absent[0].reason
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        np.zeros((80, 120), np.uint8),
+        np.zeros((80, 120, 4), np.uint8),
+        np.zeros((80, 120, 3), np.float32),
+        np.zeros((0, 120, 3), np.uint8),
+        np.zeros((80, 1, 3), np.uint8),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused(broken: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError):
+        pipeline(ColourClip(), FloodSegmenter()).run(broken, parse_query("red"))
+
+
+def test_stage_times_are_in_the_order_of_the_stages(image: NDArray[np.uint8]) -> None:
+    result = pipeline(ColourClip(), FloodSegmenter()).run(image, parse_query("red"))
+    stages = ["text", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"]
+    assert list(result.stage_seconds) == stages
+    assert all(seconds >= 0 for seconds in result.stage_seconds.values())

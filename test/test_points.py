@@ -1,0 +1,73 @@
+"""Prompt points: degenerate maps, places, and peaks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clip_surgery_ros.core.points import combined_points, peak_points, reference_points
+
+
+def grid(rows: int, columns: int, **hot: float) -> np.ndarray:
+    """A flat zero map with values at ``r<row>c<column>``."""
+    values = np.zeros((rows, columns), np.float32)
+    for place, value in hot.items():
+        row, column = place[1:].split("c")
+        values[int(row), int(column)] = value
+    return values.reshape(-1)
+
+
+def test_a_constant_map_has_no_points() -> None:
+    flat = np.full(64, 0.25, np.float32)
+    assert len(reference_points(flat, (8, 8), (80, 80))[0]) == 0
+    assert len(combined_points([flat, flat], (8, 8), (80, 80))[0]) == 0
+    assert peak_points(flat, (8, 8), (80, 80)) == []
+
+
+def test_as_many_negatives_as_positives_and_positives_first() -> None:
+    values = np.random.default_rng(0).random(64).astype(np.float32)
+    _, labels = reference_points(values, (8, 8), (80, 80), threshold=0.6)
+    half = len(labels) // 2
+    assert half > 0
+    assert labels.tolist() == [1] * half + [0] * half
+
+
+def test_the_best_positive_comes_last_and_lies_in_its_cell() -> None:
+    # Two by two hot tokens fill one cell of the half grid: rows 2-3, columns 4-5 of 8 x 8.
+    values = grid(8, 8, r2c4=1, r2c5=1, r3c4=1, r3c5=1)
+    xy, labels = reference_points(values, (8, 8), (160, 320))
+    best = xy[labels == 1][-1]
+    # Cell row 1, column 2 of 4 x 4: centre at (2.5 / 4 * 320, 1.5 / 4 * 160).
+    assert best.tolist() == [200, 60]
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (3, 200)])
+def test_points_stay_inside_the_image(size_hw: tuple[int, int]) -> None:
+    values = np.random.default_rng(1).random(36).astype(np.float32)
+    xy, _ = reference_points(values, (6, 6), size_hw)
+    assert (xy >= 0).all()
+    assert (xy[:, 0] < size_hw[1]).all()
+    assert (xy[:, 1] < size_hw[0]).all()
+
+
+def test_never_more_positives_than_half_the_cells() -> None:
+    values = np.ones(64, np.float32)
+    values[0] = 0
+    _, labels = reference_points(values, (8, 8), (80, 80))
+    assert labels.sum() == 8  # 16 cells on the half grid
+
+
+def test_peaks_give_one_prompt_set_per_object() -> None:
+    values = grid(8, 8, r1c1=0.9, r1c2=0.85, r6c6=1.0)
+    sets = peak_points(values, (8, 8), (80, 80))
+    assert [points[0].tolist() for points in sets] == [[[65, 65]], [[15, 15]]]
+    assert all((labels == 1).all() for _, labels in sets)
+
+
+def test_peaks_of_one_object_do_not_touch_and_are_few() -> None:
+    values = np.ones((8, 8), np.float32)
+    values[0] = 0
+    ((xy, _),) = peak_points(values.reshape(-1), (8, 8), (8, 8))
+    assert len(xy) == 3
+    apart = np.abs(xy[:, None] - xy[None]).max(axis=-1) + 8 * np.eye(3)
+    assert apart.min() >= 2

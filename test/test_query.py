@@ -1,0 +1,61 @@
+"""Text queries, kind and hostile."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clip_surgery_ros.core.errors import QueryError
+from clip_surgery_ros.core.query import parse_query, query_of
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("red mug; screwdriver", ("red mug", "screwdriver")),
+        ("a,b;c\nd", ("a", "b", "c", "d")),
+        ("  red \t mug , ,; ", ("red mug",)),
+        ("Mug; mug; MUG", ("Mug",)),
+        ("", ()),
+        (" ;,\n ", ()),
+        ("+", ()),
+        ("tasse; 杯子; كوب; ☕", ("tasse", "杯子", "كوب", "☕")),
+    ],
+)
+def test_labels_are_split_trimmed_and_unique(text: str, names: tuple[str, ...]) -> None:
+    assert parse_query(text).names == names
+
+
+def test_a_plus_b_is_one_label_of_two_parts() -> None:
+    (label,) = parse_query(" bench + person ").labels
+    assert (label.name, label.parts) == ("bench+person", ("bench", "person"))
+
+
+def test_the_sequence_number_is_kept() -> None:
+    assert parse_query("mug", 7).sequence == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("x" * 30_000, "characters"),
+        ("; ".join(f"label {i}" for i in range(300)), "300 labels"),
+        ("mug\x00", "control characters"),
+        ("mug\x1b[2J", "control characters"),
+    ],
+)
+def test_queries_that_cannot_be_used_are_refused_in_a_sentence(text: str, complaint: str) -> None:
+    with pytest.raises(QueryError, match=complaint):
+        parse_query(text)
+
+
+def test_thresholds_belong_to_their_labels() -> None:
+    query = query_of(["mug", "cup"], [0.2, math.nan])
+    assert [label.threshold for label in query.labels] == [0.2, None]
+
+
+@pytest.mark.parametrize("thresholds", [[0.1], [0.1, 7.0], [math.inf, 0.0]])
+def test_thresholds_that_do_not_fit_are_refused(thresholds: list[float]) -> None:
+    with pytest.raises(QueryError, match="threshold"):
+        query_of(["mug", "cup"], thresholds)

@@ -1,0 +1,79 @@
+"""Pictures for people: they show what they should, at any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clip_surgery_ros.core import render
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Segment
+
+
+def result(size_hw: tuple[int, int]) -> FrameResult:
+    height, width = size_hw
+    points = PointPrompts(np.array([[width // 2, height // 2]], np.int32), np.ones(1, np.bool_))
+    box = Box(width // 4, height // 4, width // 2, height // 2)
+    mask = np.ones((box.height, box.width), np.bool_)
+    found = Segment(1, 0, "mug", 0.9, 0.9, 0.2, 0.8, box, mask, points)
+    none = np.zeros(2, np.float32)
+    return FrameResult(
+        parse_query("mug; 杯子"),
+        size_hw,
+        np.linspace(0, 0.5, 32, dtype=np.float32).reshape(2, 4, 4),
+        none,
+        none,
+        none,
+        (found,),
+        (Absent("杯子", "its presence is low"),),
+    )
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (24, 400), (240, 320), (720, 1280)])
+def test_an_overlay_has_the_frame_s_size_and_leaves_it_alone(size_hw: tuple[int, int]) -> None:
+    image = np.full((*size_hw, 3), 120, np.uint8)
+    picture = render.overlay(image, result(size_hw))
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    assert (image == 120).all()
+    assert (picture != 120).any()
+
+
+def test_a_mask_is_tinted_in_its_label_s_colour_only_where_it_is() -> None:
+    image = np.zeros((240, 320, 3), np.uint8)
+    found = result((240, 320)).segments
+    picture = render.draw_segments(image, found)
+    np.testing.assert_allclose(picture[120, 160], np.array(render.colour_of(0)) / 2, atol=1)
+    assert not picture[20, 20].any()
+
+
+def test_points_are_green_inside_and_red_outside() -> None:
+    picture = np.zeros((100, 100, 3), np.uint8)
+    points = PointPrompts(np.array([[20, 30], [70, 80]], np.int32), np.array([True, False]))
+    render.draw_points(picture, points)
+    assert picture[30, 20].argmax() == 1
+    assert picture[80, 70].argmax() == 0
+
+
+def test_a_map_is_hot_where_it_is_high_and_cold_on_a_shared_scale_where_it_is_low() -> None:
+    image = np.full((80, 80, 3), 128, np.uint8)
+    similarity = np.zeros((4, 4), np.float32)
+    similarity[0, 3] = 0.2
+    own = render.map_picture(image, similarity)
+    assert own[5, 75, 0] > own[5, 75, 2]  # red above blue
+    assert own[75, 5, 2] > own[75, 5, 0]
+    shared = render.map_picture(image, similarity, (0.0, 2.0))
+    assert shared[5, 75, 2] > shared[5, 75, 0]
+
+
+def test_a_constant_map_draws_without_a_warning() -> None:
+    image = np.full((20, 20, 3), 128, np.uint8)
+    with np.errstate(all="raise"):
+        render.map_picture(image, np.full((2, 2), 0.3, np.float32))
+
+
+def test_a_strip_holds_panels_of_different_sizes() -> None:
+    panels = [(f"panel {i}", np.zeros((40 + 10 * i, 60, 3), np.uint8)) for i in range(5)]
+    picture = render.strip(panels, columns=3, width=90)
+    assert picture.shape[1] == 3 * (90 + 12)
+    assert picture.shape[0] == 2 * (round(80 * 90 / 60) + 34)

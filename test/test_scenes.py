@@ -1,0 +1,100 @@
+"""Generated scenes: reproducible, with exact masks, in splits that never meet."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from clip_surgery_ros.demo.scenes import (
+    SPLITS,
+    SceneGenerator,
+    SceneStyle,
+    caption,
+    innermost,
+    squashed,
+)
+from clip_surgery_ros.demo.sprites import NAMES, load_sprites
+from clip_surgery_ros.demo.train_clip import token_targets
+
+
+def test_a_seed_makes_the_same_scene_again_and_another_does_not() -> None:
+    generator = SceneGenerator()
+    one, same, other = generator.scene(5), SceneGenerator().scene(5), generator.scene(6)
+    assert np.array_equal(one.image, same.image)
+    assert np.array_equal(one.masks, same.masks)
+    assert not np.array_equal(one.image, other.image)
+
+
+def test_the_seeds_of_splits_never_meet() -> None:
+    ranges = sorted(SPLITS.values(), key=lambda seeds: seeds.start)
+    assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
+    assert set(SPLITS) == {"train", "development", "held_out"}
+
+
+def test_masks_are_disjoint_visible_and_named() -> None:
+    for scene in SceneGenerator().scenes("development", 20):
+        assert 1 <= len(scene.masks) <= 5
+        assert len(scene.names) == len(scene.masks)
+        assert scene.masks.sum(axis=0).max() == 1
+        assert scene.masks.any(axis=(1, 2)).all()
+        assert scene.image.shape == (240, 320, 3)
+        assert scene.image.dtype == np.uint8
+
+
+def test_a_mask_covers_exactly_the_pixels_that_its_object_changed() -> None:
+    """Black background, no noise: a solid white sprite is where the mask is."""
+    red = NAMES.index("red apple")
+    scene = SceneGenerator(SceneStyle(count=(1, 1)), [red]).scene(3)
+    inside = scene.image[scene.masks[0]].astype(float).mean(axis=0)
+    ring = _dilated(scene.masks[0], 12) & ~_dilated(scene.masks[0], 6)
+    outside = scene.image[ring].astype(float).mean(axis=0)
+    # A red apple is redder than it is blue, and than what lies around it.
+    assert inside[0] - inside[2] > 60
+    assert inside[0] - inside[2] > outside[0] - outside[2] + 40
+
+
+def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
+    import cv2
+
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * by + 1,) * 2, np.uint8)) > 0
+
+
+def test_a_squashed_scene_is_the_wide_one_in_a_square() -> None:
+    style = SceneStyle(size_hw=(96, 128), count=(1, 1), tilt_degrees=0)
+    wide = SceneGenerator(style).scene(11)
+    square = SceneGenerator(squashed(style, 96, 4 / 3)).scene(11)
+    assert square.image.shape == (96, 96, 3)
+    assert square.objects == wide.objects
+    share_wide, share_square = wide.masks.mean(), square.masks.mean()
+    assert share_square == pytest.approx(share_wide, rel=0.1)
+
+
+def test_a_caption_names_everything_with_its_article() -> None:
+    assert caption(["red apple"]) == "a photo of a red apple"
+    assert caption(["axe", "hammer"]) == "a photo of an axe and a hammer"
+    assert caption(["axe", "bus", "bed"]) == "a photo of an axe, a bus and a bed"
+
+
+def test_the_sheet_has_a_sprite_for_every_name() -> None:
+    sprites = load_sprites()
+    assert len(NAMES) == len(set(NAMES)) == len(sprites) >= 140
+    assert (sprites[..., 3].mean(axis=(1, 2)) > 0.05).all()
+
+
+def test_token_targets_name_what_lies_under_a_patch() -> None:
+    style = squashed(SceneStyle(), 96, 1.0)
+    scene = SceneGenerator(style).scene(2)
+    targets = token_targets(scene, 8).reshape(12, 12)
+    for row, column in np.ndindex(12, 12):
+        cell = scene.masks[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8].mean((1, 2))
+        if targets[row, column] == len(NAMES):
+            assert cell.sum() < 0.05
+        elif targets[row, column] >= 0:
+            assert cell[scene.objects.index(targets[row, column])] >= 0.5
+
+
+def test_the_innermost_pixel_is_the_centre_of_a_disc() -> None:
+    y, x = np.mgrid[0:40, 0:60]
+    assert innermost((y - 20) ** 2 + (x - 33) ** 2 < 81) == (33, 20)

@@ -1,0 +1,172 @@
+"""Surgery on any grid, batch and precision, without leaving anything behind."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor
+
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.surgery import PositionTable
+
+PATCH = 16
+
+
+def small_clip(layers: int = 8, resnet: bool = False) -> CLIP:
+    torch.manual_seed(0)
+    vision = (
+        CLIPVisionCfg(layers=(1, 1, 1, 1), width=16, image_size=64)
+        if resnet
+        else CLIPVisionCfg(layers=layers, width=64, head_width=32, patch_size=PATCH, image_size=64)
+    )
+    text = CLIPTextCfg(context_length=77, vocab_size=49408, width=64, heads=1, layers=1)
+    return CLIP(32, vision, text, quick_gelu=True).eval()
+
+
+def backend(model: CLIP, **options: object) -> ClipBackend:
+    return ClipBackend(model, open_clip.SimpleTokenizer(), **options)
+
+
+@pytest.fixture(params=["vit", "resnet"])
+def clip(request: pytest.FixtureRequest) -> ClipBackend:
+    return backend(small_clip(resnet=request.param == "resnet"))
+
+
+def pixels(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def literal_surgery(model: CLIP, image: Tensor) -> Tensor:
+    """METHOD in its own words: explicit attention matrices, both paths for all tokens."""
+    visual = model.visual
+    x = visual.conv1(image).flatten(2).transpose(1, 2)
+    x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)
+    original = visual.ln_pre(x + visual.positional_embedding)
+    blocks = list(visual.transformer.resblocks)
+    new = original
+    for index, block in enumerate(blocks):
+        heads = block.attn.num_heads
+        z = block.ln_1(original)
+        qkv = z @ block.attn.in_proj_weight.T + block.attn.in_proj_bias
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+        scale = 1 / math.sqrt(q.shape[-1])
+
+        def add(a: Tensor, b: Tensor, v: Tensor = v, scale: float = scale) -> Tensor:
+            return ((scale * a @ b.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+        if index == len(blocks) - 6:
+            new = original
+        if index >= len(blocks) - 6:
+            new = new + block.attn.out_proj(add(v, v))
+        original = original + block.attn.out_proj(add(q, k))
+        original = original + block.mlp(block.ln_2(original))
+    new[:, 0] = original[:, 0]
+    return visual.ln_post(new) @ visual.proj
+
+
+@pytest.mark.parametrize("layers", [6, 8])
+def test_tokens_equal_the_method_written_out(layers: int) -> None:
+    model, image = small_clip(layers), pixels(1, 64, 64)
+    with torch.no_grad():
+        expected = literal_surgery(model, image)
+    actual = backend(model).surgery_tokens(image)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+def test_plain_cls_is_the_image_embedding_of_open_clip(clip: ClipBackend) -> None:
+    image = pixels(1, 64, 64)
+    expected = clip._model.encode_image(image)
+    torch.testing.assert_close(clip.plain_tokens(image)[:, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_two_images_in_a_batch_are_answered_as_each_alone(clip: ClipBackend) -> None:
+    pair = pixels(2, 64, 64)
+    apart = torch.cat([clip.surgery_tokens(pair[:1]), clip.surgery_tokens(pair[1:])])
+    torch.testing.assert_close(clip.surgery_tokens(pair), apart, atol=1e-5, rtol=0)
+
+
+def test_changing_the_grid_and_back_changes_nothing(clip: ClipBackend) -> None:
+    small, large = pixels(1, 64, 64), pixels(1, 160, 160)
+    before = {name: value.clone() for name, value in clip._model.state_dict().items()}
+    first = clip.surgery_tokens(small)
+    clip.surgery_tokens(large)
+    assert torch.equal(clip.surgery_tokens(small), first)
+    after = clip._model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("size_hw", [(64, 128), (128, 32), (32, 32)])
+def test_any_grid_gives_one_token_per_patch(clip: ClipBackend, size_hw: tuple[int, int]) -> None:
+    image = pixels(1, *size_hw)
+    rows, columns = clip.grid_hw(image)
+    patch = size_hw[0] // rows
+    assert (rows * patch, columns * patch) == size_hw
+    assert clip.surgery_tokens(image).shape == (1, 1 + rows * columns, 32)
+    assert clip.plain_tokens(image).shape == (1, 1 + rows * columns, 32)
+
+
+def test_positions_of_a_wide_grid_vary_along_both_axes_as_trained() -> None:
+    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    table = torch.cat([torch.zeros(1, 2), torch.stack([rows, columns], -1).reshape(-1, 2)])
+    wide = PositionTable(table, (4, 4))((4, 8))[1:].reshape(4, 8, 2)
+    # Bilinear without aligned corners: halfway between neighbours, a quarter off at each end.
+    expected = torch.tensor([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+    torch.testing.assert_close(wide[0, :, 1], expected)
+    torch.testing.assert_close(wide[:, 0, 0], torch.arange(4.0))
+
+
+@pytest.mark.parametrize("size_hw", [(60, 64), (64, 0)])
+def test_pixels_that_are_no_whole_patches_are_refused(
+    clip: ClipBackend, size_hw: tuple[int, int]
+) -> None:
+    with pytest.raises(ConfigError, match="multiples of"):
+        clip.surgery_tokens(torch.zeros(1, 3, *size_hw))
+
+
+def test_an_input_size_that_is_no_multiple_of_the_patch_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="take 96"):
+        backend(small_clip(), input_size=100)
+
+
+def test_text_longer_than_the_context_is_cut_and_it_is_said(
+    clip: ClipBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    feature = clip.text_features(["mug " * 200])
+    assert "was cut" in caplog.text
+    assert torch.isfinite(feature).all()
+    assert feature.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_text_is_encoded_once(clip: ClipBackend) -> None:
+    first = clip.text_features(["mug", "hammer"])
+    again = clip.text_features(["hammer", "mug", "mug"])
+    assert clip.texts_encoded == 2
+    assert torch.equal(again, first[[1, 0, 0]])
+
+
+def test_short_prompts_are_encoded_as_at_full_length(clip: ClipBackend) -> None:
+    prompts = ["a photo of a mug.", "a hammer"]
+    full = clip._model.encode_text(open_clip.tokenize(prompts))
+    torch.testing.assert_close(clip._encode_prompts(prompts), full, atol=1e-5, rtol=0)
+
+
+def test_preprocessing_equals_the_published_transform(clip: ClipBackend) -> None:
+    from PIL import Image
+    from torchvision import transforms
+
+    image = np.random.default_rng(0).integers(0, 256, (90, 140, 3), np.uint8)
+    published = transforms.Compose(
+        [
+            transforms.Resize((64, 64), transforms.InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+            transforms.Normalize(open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD),
+        ]
+    )
+    expected = published(Image.fromarray(image)).unsqueeze(0)
+    torch.testing.assert_close(clip.preprocess(image), expected, atol=1e-6, rtol=0)

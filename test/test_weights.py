@@ -1,0 +1,131 @@
+"""Weight files, whole and broken."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from safetensors.torch import save_file
+from test_golden import load_weights_module
+
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.weights import load_state_dict, sha256
+from clip_surgery_ros.core.errors import ConfigError, WeightsError
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin"])
+def test_torch_state_dicts_load(tmp_path: Path, name: str) -> None:
+    torch.save({"state_dict": {f"module.{k}": v for k, v in TENSORS.items()}}, tmp_path / name)
+    tensors, metadata = load_state_dict(tmp_path / name)
+    assert same(tensors, TENSORS)
+    assert metadata == {}
+
+
+def test_safetensors_load_with_their_metadata(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "w.safetensors", {"head_width": "32"})
+    tensors, metadata = load_state_dict(tmp_path / "w.safetensors")
+    assert same(tensors, TENSORS)
+    assert metadata == {"head_width": "32"}
+
+
+class Evil:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.target,))
+
+
+def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
+    torch.save({"a": Evil(tmp_path / "touched")}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="more than tensors"):
+        load_state_dict(tmp_path / "w.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"\x80\x02 not weights at all", "truncated"),
+    ],
+)
+def test_broken_files_are_named_and_described(
+    tmp_path: Path, suffix: str, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=complaint) as caught:
+        load_state_dict(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    if suffix == ".pt":
+        torch.save(TENSORS, path)
+    else:
+        save_file(TENSORS, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(WeightsError, match="truncated"):
+        load_state_dict(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_state_dict(tmp_path / "nowhere.pt")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"w\.pt.*not CLIP weights"):
+        ClipBackend.from_file(tmp_path / "w.pt")
+    state = load_weights_module().state_dict("vit_small", 1)
+    del state["visual.ln_post.bias"]
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"lacks visual\.ln_post\.bias"):
+        ClipBackend.from_file(tmp_path / "w.pt")
+
+
+def test_any_open_clip_model_loads_from_a_local_checkpoint(tmp_path: Path) -> None:
+    name = "ViT-S-32-alt"
+    torch.manual_seed(0)
+    model = open_clip.create_model(name, load_weights=False)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "w.pt")
+    clip = ClipBackend.from_open_clip(name, tmp_path / "w.pt")
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = model.eval().encode_image(pixels)
+    torch.testing.assert_close(clip.surgery_tokens(pixels)[:, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_a_model_that_surgery_cannot_open_is_refused() -> None:
+    vision = CLIPVisionCfg(layers=1, width=64, patch_size=16, image_size=32, pool_type="avg")
+    model = CLIP(32, vision, CLIPTextCfg(width=64, heads=1, layers=1))
+    with pytest.raises(ConfigError, match="vision transformer read at its CLS"):
+        ClipBackend(model, open_clip.SimpleTokenizer())
+
+
+def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model 'ViT-Z'"):
+        ClipBackend.from_open_clip("ViT-Z", tmp_path / "w.pt")
+
+
+def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
+    (tmp_path / "w").write_bytes(b"weights")
+    assert sha256(tmp_path / "w") == hashlib.sha256(b"weights").hexdigest()

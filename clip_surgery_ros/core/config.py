@@ -270,3 +270,17 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"device is '{config.device}', but must be auto, cpu or cuda:N")
     if config.precision == "float16" and config.device == "cpu":
         raise ConfigError("float16 is for GPUs; set precision to float32 or bfloat16 on the CPU")
+
+
+def markdown_table() -> str:
+    """The table of parameters as the README shows it."""
+    rows = [
+        "| parameter | default | live | meaning | why this default |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for entry in PARAMETERS:
+        default = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
+        shown = f"`{default}`" if default != "" else "empty"
+        live = "yes" if entry.live else "no"
+        rows.append(f"| `{entry.name}` | {shown} | {live} | {entry.help} | {entry.reason} |")
+    return "\n".join(rows)

@@ -22,9 +22,10 @@ find_python() {
       return
     fi
   done
-  fail "Python 3.11 or 3.12 is needed${ROS_PREFIX:+, with the rclpy of $ROS_PREFIX,} but $(
-    python3 --version 2>/dev/null || echo 'no python3') is what there is; install one (apt install
-python3.11 python3.11-venv) or name one: PYTHON=/path/to/python3.12 $0"
+  local there
+  there=$(python3 --version 2>/dev/null) || there=${there:-nothing}
+  fail "Python 3.11 or 3.12 is needed${ROS_PREFIX:+ with the rclpy of $ROS_PREFIX}, but $there is" \
+    "what there is; apt install python3.11 python3.11-venv, or name one: PYTHON=/path/to/python3.12"
 }
 
 find_ros() {

@@ -1,10 +1,5 @@
 """Large best-effort images between two processes, with the Fast DDS profile that is shipped."""
 
-import pytest
-
-pytest.importorskip("rclpy")
-pytest.importorskip("clip_surgery_ros.msg")
-
 from ros.harness import ROOT, Process
 
 SENDER, RECEIVER = (str(ROOT / "test" / "ros" / f"{x}_images.py") for x in ("send", "receive"))

@@ -31,7 +31,7 @@ def found(line: str) -> bool:
 
 
 def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: Path) -> None:
-    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_001)
+    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     absent = "tractor" if "tractor" not in scene.names else "banana"
     query = f"{scene.names[-1]}; {absent}"

@@ -5,20 +5,17 @@ import time
 
 import numpy as np
 import pytest
+from ros.harness import ros_node  # noqa: F401
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
-rclpy = pytest.importorskip("rclpy")
-
-from ros.harness import ros_node  # noqa: E402, F401
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-
-from clip_surgery_ros.adapters.images import (  # noqa: E402
+from clip_surgery_ros.adapters.images import (
     ENCODINGS,
     compressed_to_rgb,
     image_message,
     image_to_rgb,
 )
-from clip_surgery_ros.core.errors import ImageError  # noqa: E402
+from clip_surgery_ros.core.errors import ImageError
 
 RED, GREEN, BLUE, ORANGE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 136, 17)
 COLOURS = [RED, GREEN, BLUE, ORANGE]

@@ -4,10 +4,6 @@ import signal
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy")
-pytest.importorskip("clip_surgery_ros.msg")
-
 from clip_surgery_ros.msg import SegmentArray
 from ros.harness import ROOT, Inbox, Process, ros_node, wait_for_reader  # noqa: F401
 from sensor_msgs.msg import Image
@@ -15,7 +11,6 @@ from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
 
 from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.backends.factory import demo_weights
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
 from clip_surgery_ros.demo.sprites import NAMES
 
@@ -27,10 +22,6 @@ SIZE_HW = (240, 320)
 SCENE = 13
 START_S = 120.0
 """Until the node is up: importing torch and loading networks on a busy machine."""
-NEEDS_WEIGHTS = pytest.mark.skipif(
-    not (demo_weights("clip_demo").exists() and demo_weights("sam_demo").exists()),
-    reason="the demo networks' weights are not installed: run `clip_surgery train-demo`",
-)
 LAUNCH_FILE = ROOT / "launch" / "clip_surgery.launch.py"
 
 
@@ -57,7 +48,6 @@ def pixels(image):
     return np.frombuffer(image.data, np.uint8).reshape(SIZE_HW)
 
 
-@NEEDS_WEIGHTS
 def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):  # noqa: F811
     absent = next(name for name in NAMES if name not in scene.names)
     query = "; ".join([*scene.names, absent])
@@ -130,7 +120,6 @@ def test_missing_weights_leave_a_node_that_can_be_set_right():
         assert "/nowhere/sam.pth" in node.text() and "Traceback" not in node.text()
 
 
-@NEEDS_WEIGHTS
 def test_the_launch_file_passes_its_arguments_on():
     pytest.importorskip("launch_ros", reason="launch comes with ROS from apt, not from wheels")
     runner = (str(ROOT / "test" / "ros" / "launch_file.py"), str(LAUNCH_FILE))

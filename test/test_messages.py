@@ -4,10 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy")
-pytest.importorskip("clip_surgery_ros.msg")
-
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from ros.fakes import SIZE_HW, frame_result

@@ -4,34 +4,30 @@ import threading
 
 import numpy as np
 import pytest
-
-rclpy = pytest.importorskip("rclpy")
-pytest.importorskip("clip_surgery_ros.msg")
-
-from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery  # noqa: E402
-from clip_surgery_ros.srv import SetQuery  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from ros.fakes import FakeEngine, FakeNetworks  # noqa: E402
-from ros.harness import (  # noqa: E402
+from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
+from clip_surgery_ros.srv import SetQuery
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros.fakes import FakeEngine, FakeNetworks
+from ros.harness import (
     DEADLINE_S,
     Inbox,
     ros_node,  # noqa: F401
     wait_for_reader,
     wait_until,
 )
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Header, String  # noqa: E402
-from std_srvs.srv import SetBool  # noqa: E402
-from vision_msgs.msg import Detection2DArray, LabelInfo  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+from std_srvs.srv import SetBool
+from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from clip_surgery_ros.adapters import qos  # noqa: E402
-from clip_surgery_ros.adapters.images import image_message  # noqa: E402
-from clip_surgery_ros.core.errors import WeightsError  # noqa: E402
-from clip_surgery_ros.node import ClipSurgeryNode  # noqa: E402
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.node import ClipSurgeryNode
 
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE

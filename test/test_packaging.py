@@ -17,7 +17,6 @@ SOURCES = (
     "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
 )  # fmt: skip
 EXECUTABLES = ("clip_surgery_node", "demo_camera", "segment", "evaluate", "train-demo")
-COLCON = shutil.which("colcon")
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +63,6 @@ print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.__file__)
 """
 
 
-@pytest.mark.skipif(COLCON is None, reason="colcon is not installed")
 def test_colcon_build_and_sourcing_give_a_ros_package(tmp_path: Path) -> None:
     copy_sources(tmp_path / "ws" / "src" / "clip_surgery_ros")
     underlay = "src/clip_surgery_ros/underlay"

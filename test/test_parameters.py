@@ -4,15 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from rcl_interfaces.msg import ParameterType
+from rclpy.parameter import Parameter as RosParameter
+from ros.harness import ros_node  # noqa: F401
 
-rclpy = pytest.importorskip("rclpy")
-
-from rcl_interfaces.msg import ParameterType  # noqa: E402
-from rclpy.parameter import Parameter as RosParameter  # noqa: E402
-from ros.harness import ros_node  # noqa: E402, F401
-
-from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed  # noqa: E402
-from clip_surgery_ros.core.config import PARAMETERS, Config  # noqa: E402
+from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed
+from clip_surgery_ros.core.config import PARAMETERS, Config
 
 TYPES = {
     str: ParameterType.PARAMETER_STRING,

@@ -42,14 +42,12 @@ class ClipTraits:
     :param std: of RGB in [0, 1], divided by.
     :param presence: levels for deciding presence.
     :param labels: names it was trained on; empty when it knows language at large.
-    :param threshold: raw similarity of a token that lies on nothing; None where unknown.
     """
 
     mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
     presence: PresenceLevel = field(default_factory=PresenceLevel)
     labels: tuple[str, ...] = ()
-    threshold: float | None = None
 
 
 class ClipBackend:
@@ -129,6 +127,8 @@ class ClipBackend:
         tensors, metadata = load_state_dict(path)
         if "head_width" in metadata:
             options.setdefault("head_width", int(metadata["head_width"]))
+        if "input_size" in metadata and options.get("input_size") is None:
+            options["input_size"] = int(metadata["input_size"])
         options.setdefault("traits", _traits(metadata))
         try:
             return cls.from_state_dict(tensors, **options)
@@ -350,7 +350,6 @@ def _traits(metadata: Mapping[str, str]) -> ClipTraits:
             float(metadata["presence_scale"]), float(metadata["presence_offset"])
         ),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
-        threshold=float(metadata["threshold"]) if "threshold" in metadata else None,
     )
 
 

@@ -53,7 +53,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "clip_input_size",
         0,
         "side in pixels that images are squashed to for CLIP, a multiple of its patch; 0 takes "
-        "the size it was trained at",
+        "the size it was trained at, or for the demo the one that suits it",
         "the trained size is right for zero-shot scores; 512 gives finer maps",
         minimum=0,
         maximum=2048,
@@ -107,8 +107,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "threshold",
         math.nan,
-        "raw similarity below which a token counts as nothing, -1 to 1; NaN takes the network's "
-        "own if it has one, else none",
+        "raw similarity below which a token counts as nothing, -1 to 1; NaN sets none",
         "it depends on the network and the data: choose it on a histogram of raw similarities",
         live=True,
     ),

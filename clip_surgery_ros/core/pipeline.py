@@ -57,19 +57,17 @@ class Settings:
         cls,
         config: Config,
         level: PresenceLevel,
-        own_threshold: float | None,
         own_names: Sequence[str],
     ) -> Settings:
         """Settings of a configuration, with what the network knows of itself.
 
-        :param own_threshold: taken when the configuration sets none.
         :param own_names: distractors of a network that knows these names only.
         """
         names = tuple(own_names) or DISTRACTORS
         return cls(
             presence_level=level,
             presence_threshold=config.presence_threshold,
-            threshold=own_threshold if math.isnan(config.threshold) else config.threshold,
+            threshold=None if math.isnan(config.threshold) else config.threshold,
             distractor_names=names if config.distractors else (),
             points=config.points,
             point_threshold=config.point_threshold,

@@ -20,6 +20,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
+BUILT_HERE = "built_by_clip_surgery_ros"
+"""Marks an underlay that this file built, which is no reason not to build it again."""
 
 
 def prefixes() -> list[Path]:
@@ -33,9 +35,6 @@ def has_package(name: str) -> bool:
     marker = Path("share") / "ament_index" / "resource_index" / "packages" / name
     found = [prefix for prefix in prefixes() if (prefix / marker).is_file()]
     return any(not (prefix / "share" / name / BUILT_HERE).is_file() for prefix in found)
-
-
-BUILT_HERE = "built_by_clip_surgery_ros"
 
 
 def cmake(source: Path, name: str) -> None:
@@ -65,7 +64,8 @@ class BuildWithCMake(build_py):
 
     def run(self) -> None:
         """Build into staging, then hand its parts to the wheel."""
-        shutil.rmtree(STAGING, ignore_errors=True)
+        for stale in (STAGING, Path(self.build_lib)):  # a module that is gone must not linger
+            shutil.rmtree(stale, ignore_errors=True)
         if not has_package("vision_msgs"):
             cmake(ROOT / "underlay" / "vision_msgs", "vision_msgs")
             (STAGING / "share" / "vision_msgs" / BUILT_HERE).touch()

@@ -7,6 +7,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
 LOG=$VENV/setup.log
 
+IDENTITY='import os, sys; print(sys.version_info[:3], os.path.realpath(sys.base_prefix))'
+
 fail() {
   printf '%s\n' "$*" >&2
   exit 1
@@ -29,14 +31,22 @@ find_python() {
 }
 
 find_ros() {
-  # A sourced ROS first, else what apt puts under /opt/ros; empty where there is none.
-  if [ -n "${ROS_DISTRO:-}" ] && [ -f "/opt/ros/$ROS_DISTRO/setup.bash" ]; then
-    echo "/opt/ros/$ROS_DISTRO"
-  else
-    local found
-    found=$(ls -d /opt/ros/*/setup.bash 2>/dev/null | tail -n 1) || true
-    [ -z "$found" ] || dirname "$found"
-  fi
+  # A sourced ROS first, wherever it is, else what apt puts under /opt/ros; empty where there is
+  # none. A prefix with pyvenv.cfg is an environment like ours, with ROS from wheels.
+  local prefix prefixes
+  IFS=: read -r -a prefixes <<<"${AMENT_PREFIX_PATH:-}"
+  for prefix in "${prefixes[@]}"; do
+    if [ -d "$prefix/share/rclpy" ] && [ ! -f "$prefix/pyvenv.cfg" ]; then
+      echo "$prefix"
+      return
+    fi
+  done
+  for prefix in "/opt/ros/${ROS_DISTRO:-jazzy}" /opt/ros/*; do
+    if [ -f "$prefix/setup.bash" ]; then
+      echo "$prefix"
+      return
+    fi
+  done
 }
 
 check_machine() {
@@ -45,6 +55,10 @@ check_machine() {
   command -v git >/dev/null || fail "git is needed: apt install git"
   "$PY" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "Python's venv module is missing: apt install python3-venv (or python3.11-venv)"
+  "$PY" -c 'import os, sys, sysconfig
+sys.exit(not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
+    fail "Python's headers are needed to build the message types: apt install python3-dev" \
+      "(or python3.11-dev)"
 }
 
 hash_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
@@ -55,8 +69,13 @@ step() { # name, what it depends on (a hash), then the command
   local stamp=$VENV/stamps/$name
   [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
   printf '  %-34s' "$name ..." >&2
-  "$@" >>"$LOG" 2>&1 &
+  # A job in the background ignores Ctrl-C by itself.
+  set -m
+  "$@" >>"$LOG" 2>&1 </dev/null &
   local job=$! ticks=0
+  set +m
+  # shellcheck disable=SC2064
+  trap "kill -- -$job 2>/dev/null; printf ' stopped\n' >&2; exit 130" INT TERM HUP
   while kill -0 "$job" 2>/dev/null; do
     sleep 1
     ticks=$((ticks + 1))
@@ -67,19 +86,36 @@ step() { # name, what it depends on (a hash), then the command
     tail -n 15 "$LOG" >&2
     fail "Set-up failed at \"$name\"; the whole story is in $LOG"
   }
+  trap - INT TERM HUP
   printf '%s' "$hash" >"$stamp"
   printf ' %d s\n' $((SECONDS - start)) >&2
 }
 
+fits_venv() {
+  # Of the same interpreter, seeing the system's packages or not as ROS needs it, and not moved.
+  local system=false
+  [ -z "$ROS_PREFIX" ] || system=true
+  grep -qi "^include-system-site-packages = $system" "$VENV/pyvenv.cfg" 2>/dev/null &&
+    [ "$("$VENV/bin/python" -c "$IDENTITY" 2>/dev/null)" = "$("$PY" -c "$IDENTITY")" ] &&
+    [[ $(head -n 1 "$VENV/bin/pip" 2>/dev/null) = "#!$VENV/bin/python"* ]]
+}
+
 make_venv() {
-  # ROS from apt lives in the system's site-packages; wheels live in the environment.
-  rm -rf "$VENV/stamps"
-  "$PY" -m venv ${ROS_PREFIX:+--system-site-packages} "$VENV"
+  # ROS from apt lives in the system's site-packages; wheels live in the environment. What the
+  # build tree remembers is of the environment before, or of the folder that this one was in.
+  rm -rf "$VENV/stamps" "$ROOT"/build/pip-*
+  # One that somebody made by hand is kept if it fits; pip brings it to what is asked.
+  local clear=--clear
+  ! fits_venv || clear=
+  "$PY" -m venv $clear ${ROS_PREFIX:+--system-site-packages} "$VENV"
   mkdir -p "$VENV/stamps"
   "$VENV/bin/python" -m pip install --upgrade pip 'setuptools>=65' wheel
 }
 
-install_file() { "$VENV/bin/python" -m pip install -r "$1" ${ROS_PREFIX:+-c "$ROOT/setup/constraints-apt.txt"}; }
+install_file() {
+  "$VENV/bin/python" -m pip install -r "$1" \
+    ${ROS_PREFIX:+-c "$ROOT/setup/constraints-apt.txt"}
+}
 
 install_build_tools() {
   if [ -z "$ROS_PREFIX" ]; then
@@ -94,7 +130,7 @@ install_package() {
 }
 
 source_hash() {
-  cd "$ROOT" && find CMakeLists.txt package.xml setup.py cmake underlay msg srv launch config \
+  cd "$ROOT" && find CMakeLists.txt package.xml setup.py pyproject.toml setup cmake underlay msg srv launch config \
     clip_surgery_ros -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum |
     cut -d ' ' -f 1
 }
@@ -112,7 +148,7 @@ enter() {
 
 set_up() { # requirement files beside the package's own
   ROS_PREFIX=$(find_ros)
-  if [ -n "$ROS_PREFIX" ]; then
+  if [ -f "$ROS_PREFIX/setup.bash" ]; then
     set +u # ROS's own scripts read unset variables
     # shellcheck disable=SC1091
     . "$ROS_PREFIX/setup.bash"
@@ -120,12 +156,12 @@ set_up() { # requirement files beside the package's own
   fi
   PY=$(find_python) || exit 1
   check_machine
-  [ -f "$VENV/stamps/environment" ] || rm -rf "$VENV"
   mkdir -p "$VENV/stamps"
-  [ "$(find "$VENV/stamps" -type f | wc -l)" -gt 0 ] ||
+  [ -f "$VENV/stamps/environment" ] ||
     printf 'Setting up %s (once; 3 to 10 minutes, mostly PyTorch):\n' "$VENV" >&2
-  step environment "$PY $ROS_PREFIX" make_venv
-  step "PyTorch, CLIP and SAM" "$(hash_of "$ROOT/setup/requirements.txt")" \
+  step environment "$PY $ROS_PREFIX $VENV" make_venv
+  step "PyTorch, CLIP and SAM" \
+    "$(hash_of "$ROOT/setup/requirements.txt" "$ROOT/setup/constraints-apt.txt")" \
     install_file "$ROOT/setup/requirements.txt"
   step "ROS 2 and build tools" "$(hash_of "$ROOT/setup/requirements-ros.txt")" install_build_tools
   local extra

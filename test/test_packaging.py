@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from clip_surgery_ros.tools.cli import SUBCOMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (
     "CMakeLists.txt", "LICENSE", "package.xml", "pyproject.toml", "setup.py",
     "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
 )  # fmt: skip
-EXECUTABLES = ("clip_surgery_node", "demo_camera", "segment", "evaluate", "train-demo")
+EXECUTABLES = {"clip_surgery_node", "demo_camera", *(module.NAME for module in SUBCOMMANDS)}
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +115,9 @@ def _bare_prefix(folder: Path) -> Path:
 
 def check_layout(prefix: Path) -> None:
     """Where `ros2 run`, `ros2 launch` and the ament index look."""
-    for name in EXECUTABLES:
-        assert os.access(prefix / "lib" / "clip_surgery_ros" / name, os.X_OK), name
+    executables = list((prefix / "lib" / "clip_surgery_ros").iterdir())
+    assert {path.name for path in executables} == EXECUTABLES
+    assert all(os.access(path, os.X_OK) for path in executables)
     share = prefix / "share" / "clip_surgery_ros"
     assert (share / "launch" / "clip_surgery.launch.py").is_file()
     for name in ("demo.yaml", "vit_b16_sam_b.yaml", "fastdds.xml"):

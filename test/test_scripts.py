@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,98 @@ def test_an_unsupported_python_is_one_sentence(checkout: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Python 3.11 or 3.12 is needed, but Python 3.8.10 is what")
     assert not (checkout / ".venv").exists()
+
+
+def test_missing_headers_of_python_are_one_sentence(checkout: Path) -> None:
+    python = checkout / "commands" / "python3"
+    real = python.resolve()
+    python.unlink()
+    python.write_text(
+        f'#!/bin/bash\ncase "$*" in *Python.h*) exit 1 ;; esac\nexec "{real}" "$@"\n'
+    )
+    python.chmod(0o755)
+    done = run(checkout, "demo")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Python's headers are needed")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def shell(checkout: Path, commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Commands that use the functions of the set-up script."""
+    return subprocess.run(
+        ["bash", "-euc", f'. "{checkout}/setup/environment.sh"\n{commands}'],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_sourced_ros_is_found_wherever_it_is(checkout: Path) -> None:
+    ros = checkout / "elsewhere"
+    (ros / "share" / "rclpy").mkdir(parents=True)
+    path = f"{checkout / 'overlay'}:{ros}"
+    assert shell(checkout, "find_ros", AMENT_PREFIX_PATH=path).stdout == f"{ros}\n"
+
+
+def test_an_environment_with_ros_from_wheels_is_not_taken_for_a_sourced_ros(
+    checkout: Path,
+) -> None:
+    wheels = checkout / "wheels"
+    (wheels / "share" / "rclpy").mkdir(parents=True)
+    (wheels / "pyvenv.cfg").touch()
+    assert str(wheels) not in shell(checkout, "find_ros", AMENT_PREFIX_PATH=str(wheels)).stdout
+
+
+def test_a_step_runs_again_only_when_what_it_depends_on_changed(checkout: Path) -> None:
+    count = checkout / "count"
+    done = shell(
+        checkout,
+        f"""mkdir -p "$VENV/stamps"
+        work() {{ echo run >>"{count}"; }}
+        step "some work" one work
+        step "some work" one work
+        step "some work" two work""",
+    )
+    assert done.returncode == 0, done.stderr
+    assert count.read_text().splitlines() == ["run", "run"]
+
+
+def test_a_step_that_fails_names_itself_and_the_log_and_is_tried_again(checkout: Path) -> None:
+    commands = """mkdir -p "$VENV/stamps"
+        work() { echo "no route to host"; return 3; }
+        step "some work" one work
+        echo went on"""
+    for _ in range(2):
+        done = shell(checkout, commands)
+        assert done.returncode == 1
+        assert "went on" not in done.stdout
+        assert "no route to host" in done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith('Set-up failed at "some work"')
+        assert str(checkout / ".venv" / "setup.log") in last
+
+
+def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
+    note = checkout / "worker"
+    script = f"""mkdir -p "$VENV/stamps"
+        work() {{ echo $BASHPID >"{note}.new"; mv "{note}.new" "{note}"; sleep 300; }}
+        step "some work" one work"""
+    process = subprocess.Popen(
+        ["bash", "-euc", f'. "{checkout}/setup/environment.sh"\n{script}'],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not note.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        worker = int(note.read_text())
+        process.terminate()
+        assert process.wait(timeout=30) == 130
+        while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{worker}").exists()
+        assert not (checkout / ".venv" / "stamps" / "some work").exists()
+    finally:
+        process.kill()

@@ -102,6 +102,29 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         ClipBackend.from_file(tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("config", ["vit_small", "resnet_small"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_openai_s_layout_loads_from_a_file_as_from_a_dict(
+    tmp_path: Path, config: str, suffix: str
+) -> None:
+    state = load_weights_module().state_dict(config, 7)
+    path = tmp_path / f"clip{suffix}"
+    if suffix == ".pt":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    pixels = torch.randn(1, 3, 64, 96)
+    expected = ClipBackend.from_state_dict(state).surgery_tokens(pixels)
+    assert torch.equal(ClipBackend.from_file(path).surgery_tokens(pixels), expected)
+
+
+def test_a_torchscript_archive_gives_its_tensors(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    torch.jit.script(module).save(str(tmp_path / "archive.pt"))
+    tensors, _ = load_state_dict(tmp_path / "archive.pt")
+    assert same(tensors, dict(module.state_dict()))
+
+
 def test_any_open_clip_model_loads_from_a_local_checkpoint(tmp_path: Path) -> None:
     name = "ViT-S-32-alt"
     torch.manual_seed(0)

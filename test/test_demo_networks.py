@@ -1,0 +1,92 @@
+"""The shipped demo networks are as good as their card says, on scenes that they never saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load_networks
+from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.demo.evaluate import Tally, auroc, evaluate
+from clip_surgery_ros.demo.export import fit_presence
+from clip_surgery_ros.demo.train_clip import image_paths
+
+SCENES = 80
+
+
+@pytest.fixture(scope="module")
+def networks() -> LoadedNetworks:
+    return load_networks(Config.from_values())
+
+
+@pytest.fixture(scope="module")
+def tally(networks: LoadedNetworks) -> Tally:
+    pipeline = networks.pipeline(Config.from_values())
+    return evaluate(networks.clip, networks.sam, pipeline, SCENES)
+
+
+def test_the_surgery_map_points_into_the_object_and_plain_clip_s_does_not(tally: Tally) -> None:
+    assert np.mean(tally.surgery_hits) >= 0.88
+    assert np.mean(tally.plain_hits) <= 0.5
+
+
+def test_present_names_score_above_absent_ones(tally: Tally) -> None:
+    assert auroc(tally.present_scores, tally.absent_scores) >= 0.97
+
+
+def test_half_presence_is_a_fair_threshold(tally: Tally) -> None:
+    """Fitted on other scenes; few present names are missed and few absent ones announced."""
+    assert np.mean(np.array(tally.present_scores) < 0.5) < 0.1
+    assert np.mean(np.array(tally.absent_scores) >= 0.5) < 0.1
+
+
+def test_text_to_mask_works(tally: Tally) -> None:
+    assert np.mean(tally.text_ious) >= 0.65
+    assert np.mean(tally.click_ious) >= 0.65
+
+
+def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> None:
+    model: CLIP = networks.clip._model
+    pixels = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        cls, tokens = image_paths(model.visual, pixels)
+    used = networks.clip.surgery_tokens(pixels)
+    torch.testing.assert_close(used[:, 0], cls, atol=1e-5, rtol=0)
+    torch.testing.assert_close(used[:, 1:], tokens, atol=1e-5, rtol=0)
+
+
+def test_words_that_the_demo_does_not_know_are_all_one_word() -> None:
+    clip = ClipBackend.from_file(demo_weights("clip_demo"))
+    features = clip.text_features(["giraffe", "zebra", "red apple"])
+    unknown, known = F.cosine_similarity(features[0], features[1:], dim=-1).tolist()
+    assert unknown > 0.999
+    assert known < 0.9
+
+
+def test_the_files_are_small_and_say_what_they_know() -> None:
+    sizes = [demo_weights(name).stat().st_size for name in ("clip_demo", "sam_demo")]
+    assert sum(sizes) < 25e6
+    _, metadata = load_state_dict(demo_weights("clip_demo"))
+    assert {"head_width", "input_size", "presence_scale", "presence_offset", "labels"} <= set(
+        metadata
+    )
+
+
+def test_fitting_presence_finds_the_level_between_two_populations() -> None:
+    generator = torch.Generator().manual_seed(0)
+    present = 0.5 + 0.1 * torch.randn(2000, generator=generator)
+    absent = 0.3 + 0.1 * torch.randn(40_000, generator=generator)
+    level = fit_presence(present, absent, PresenceLevel(10.0, 0.0))
+    # Two normal populations of deviation s: offset half-way, scale (distance / s^2).
+    assert level.offset == pytest.approx(0.4, abs=0.01)
+    assert level.scale == pytest.approx(0.2 / 0.01, rel=0.1)
+
+
+def test_auroc_counts_ties_as_half() -> None:
+    assert auroc([2.0, 3.0], [1.0, 2.0]) == pytest.approx((1 + 0.5 + 1 + 1) / 4)

@@ -52,6 +52,8 @@ def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: P
         (("image.png", "mug", "--device", "cuda:9"), "CUDA devices"),
         (("image.png", "mug", "--clip-model", "ViT-B-16"), "clip_checkpoint is empty"),
         (("image.png", "a\x07b"), "control characters"),
+        (("image.png", " ; "), "names nothing"),
+        (("image.png", "mug", "--output", "text.png/out.png"), "text.png"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(

@@ -125,6 +125,17 @@ def test_an_absent_label_is_named_with_the_reason_and_not_decoded(
     assert len(segmenter.prompts) == 1
 
 
+def test_absence_is_decided_without_distractors_and_without_a_measured_level_too(
+    image: NDArray[np.uint8],
+) -> None:
+    result = pipeline(
+        ColourClip(), FloodSegmenter(), distractor_names=(), presence_level=PresenceLevel(40.0)
+    ).run(image, parse_query("red; blue"))
+    # Cosine of the picture: 0 with blue, 0.87 with the empty string, which then gives the level.
+    assert "blue" in [a.name for a in result.absent]
+    assert result.presence[1] == pytest.approx(0.0, abs=1e-6)
+
+
 def test_with_nothing_present_the_segmenter_does_not_run(image: NDArray[np.uint8]) -> None:
     segmenter = FloodSegmenter()
     result = pipeline(ColourClip(), segmenter).run(image, parse_query("blue"))

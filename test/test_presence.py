@@ -8,7 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
+from clip_surgery_ros.core.presence import (
+    DISTRACTORS,
+    PresenceLevel,
+    distractor_level,
+    presence_score,
+)
 
 CLS = F.normalize(torch.tensor([1.0, 1.0, 0.0, 0.0]), dim=0)
 TEXT = torch.eye(4)
@@ -29,10 +34,29 @@ def test_labels_that_are_both_there_do_not_compete() -> None:
         assert both.min() > 0.95
 
 
-def test_without_a_level_it_is_the_zero_shot_probability_among_distractors() -> None:
-    scores = presence_score(CLS, TEXT[:1], TEXT[1:], PresenceLevel(scale=3.0))
-    every = (3.0 * (TEXT @ CLS)).softmax(dim=0)
-    assert scores[0].item() == pytest.approx(every[0].item(), abs=1e-6)
+def test_without_a_level_the_distractors_give_it() -> None:
+    # Cosines 0.0 to 0.8: median 0.4, absolute deviations 0.4 to 0 to 0.4 of median 0.2.
+    cosines = torch.arange(9) / 10
+    expected = 0.4 + 2.0 * 1.4826 * 0.2
+    assert distractor_level(cosines).item() == pytest.approx(expected, abs=1e-6)
+    text = torch.tensor([[expected, 0.0], [expected + 0.1, 0.0]])
+    distractors = torch.stack([cosines, torch.zeros(9)], dim=1)
+    scores = presence_score(torch.tensor([1.0, 0.0]), text, distractors, PresenceLevel(scale=10))
+    assert scores[0].item() == pytest.approx(0.5, abs=1e-5)
+    assert scores[1].item() == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-5)
+
+
+def test_a_distractor_that_is_in_the_picture_hides_no_label() -> None:
+    names = torch.eye(20)
+    picture = F.normalize(names[:3].sum(dim=0), dim=0)  # three of the names
+    score = presence_score(picture, names[:1], names[1:], PresenceLevel())
+    absent = presence_score(picture, names[5:6], names[[0, *range(6, 20)]], PresenceLevel())
+    assert score.item() > 0.95
+    assert absent.item() <= 0.5
+
+
+def test_one_distractor_is_its_own_level() -> None:
+    assert distractor_level(torch.tensor([0.25])).item() == 0.25
 
 
 def test_the_distractors_are_the_59_of_pascal_context() -> None:

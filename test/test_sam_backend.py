@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
 
 from clip_surgery_ros.backends.sam import SPECS, SamBackend, SamSpec, build_sam
-from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
 
 SMALL = SamSpec(
@@ -111,6 +113,30 @@ def test_a_checkpoint_loads_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
         SamBackend.from_file(path)
     with pytest.raises(ConfigError, match="none of vit_b"):
         SamBackend.from_file(path, "vit_x")
+
+
+def test_sizes_are_read_from_the_file(tmp_path: Path) -> None:
+    path, sam, image = tmp_path / "sam.safetensors", small_sam(), picture()
+    save_file(sam.state_dict(), path, {"sam_spec": json.dumps(asdict(SMALL))})
+    one, other = SamBackend.from_file(path), SamBackend(sam)
+    (found,) = one.decode(one.encode(image), PROMPTS[:1])
+    (expected,) = other.decode(other.encode(image), PROMPTS[:1])
+    assert np.array_equal(found.masks, expected.masks)
+
+
+@pytest.mark.parametrize("spec", ["{oops", "{}", "3", '{"global_attn_indexes": [], "wings": 2}'])
+def test_sizes_that_cannot_be_read_are_refused(tmp_path: Path, spec: str) -> None:
+    path = tmp_path / "sam.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"sam_spec": spec})
+    with pytest.raises(WeightsError, match="sam_spec"):
+        SamBackend.from_file(path)
+
+
+@pytest.mark.parametrize("size_hw", [(8, 2000), (2000, 8)])
+def test_an_image_too_narrow_for_the_network_is_refused(size_hw: tuple[int, int]) -> None:
+    # 8 * 64 / 2000 is a quarter of a pixel.
+    with pytest.raises(ImageError, match="too narrow"):
+        SamBackend(small_sam()).encode(picture(*size_hw))
 
 
 def test_an_image_as_large_as_the_input_is_not_resized() -> None:

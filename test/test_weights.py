@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from pathlib import Path
 
 import open_clip
@@ -61,6 +62,8 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"Entry not found\n", "is text, not weights; it starts with 'Entry not found'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"\x80\x02 not weights at all", "truncated"),
     ],
 )
@@ -89,6 +92,29 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not exist"):
         load_state_dict(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, zipped: bool) -> None:
+    path, generator = tmp_path / "w.pt", random.Random(0)
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole[: generator.randrange(1, len(whole) + 1)])
+        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            load_state_dict(path)
+        except WeightsError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").mkdir()
+    with pytest.raises(WeightsError, match="is a folder"):
+        load_state_dict(tmp_path / "w.pt")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

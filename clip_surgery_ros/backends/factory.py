@@ -11,7 +11,7 @@ import torch
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
 from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.core.config import DEMO, Config
-from clip_surgery_ros.core.errors import DeviceError
+from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 
 
@@ -38,6 +38,11 @@ def load_networks(config: Config) -> LoadedNetworks:
     :raises ConfigError: when a model is unknown or not fit for surgery.
     """
     device = resolve_device(config.device)
+    if device == "cpu" and config.precision == "float16":
+        raise ConfigError(
+            f"precision is float16, which is for GPUs, but device '{config.device}' is the CPU "
+            "here; set precision to float32 or bfloat16"
+        )
     return LoadedNetworks(_clip(config, device), _sam(config, device), device)
 
 

@@ -23,7 +23,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
 from clip_surgery_ros.backends.weights import load_state_dict
-from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 
@@ -129,7 +129,7 @@ class SamBackend:
 
     :param sam: the network, in evaluation mode.
     :param device: torch device.
-    :param precision: torch dtype of the image encoder; prompts and decoder stay in float32,
+    :param dtype: torch dtype of the image encoder; prompts and decoder stay in float32,
         which costs little and keeps mask borders exact.
     :param chunk: prompts decoded in one call: decoding grows faster than their number.
     """
@@ -163,12 +163,22 @@ class SamBackend:
         except RuntimeError as error:
             raise WeightsError(
                 f"weight file {path} does not fit SAM {model or 'of its own sizes'}; it belongs "
-                f"to another network ({str(error).splitlines()[1].strip()[:120]})"
+                f"to another network ({str(error).splitlines()[-1].strip()[:120]})"
             ) from error
         return cls(sam, **options)
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """(H, W, 3) uint8 RGB to an embedding of the frame."""
+        """(H, W, 3) uint8 RGB to an embedding of the frame.
+
+        :raises ImageError: when nothing is left of its short side at the network's size.
+        """
+        height, width = image_rgb.shape[:2]
+        side = self._resize.target_length
+        if min(self._resize.get_preprocess_shape(height, width, side)) < 1:
+            raise ImageError(
+                f"an image of {width} x {height} pixels is too narrow: SAM shrinks its long side "
+                f"to {side}, which leaves nothing of the short one; crop it"
+            )
         with torch.inference_mode():
             resized = torch.from_numpy(self._resize.apply_image(image_rgb))
             pixels = resized.to(self._sam.device).permute(2, 0, 1).unsqueeze(0).float()
@@ -236,5 +246,11 @@ def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> S
             f"weight file {path} does not tell its sizes; name its model, one of "
             f"{', '.join(SPECS)}"
         )
-    sizes = json.loads(metadata["sam_spec"])
-    return SamSpec(**{**sizes, "global_attn_indexes": tuple(sizes["global_attn_indexes"])})
+    try:
+        sizes = json.loads(metadata["sam_spec"])
+        return SamSpec(**{**sizes, "global_attn_indexes": tuple(sizes["global_attn_indexes"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"weight file {path} describes its sizes in sam_spec in a way this version does not "
+            f"read ({error}); export it again"
+        ) from error

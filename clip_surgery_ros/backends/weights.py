@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import string
+import struct
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,11 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import WeightsError
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+# What torch's restricted unpickler was seen to raise on files with bytes changed or cut off.
+_DAMAGE = (
+    *(RuntimeError, EOFError, OSError, pickle.UnpicklingError, struct.error),
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError),
+)
 
 
 def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -39,6 +46,8 @@ def sha256(path: str | Path) -> str:
 
 def _check_file(path: Path) -> None:
     """Say in a sentence what is wrong with a file that cannot hold weights."""
+    if path.is_dir():
+        raise WeightsError(f"weight file {path} is a folder; name the file in it")
     if not path.is_file():
         raise WeightsError(f"weight file {path} does not exist; put it there or correct the path")
     if path.suffix not in _SUFFIXES:
@@ -51,6 +60,13 @@ def _check_file(path: Path) -> None:
         raise WeightsError(
             f"weight file {path} is a web page, not weights; the download address was wrong or "
             "wanted a login"
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"weight file {path} is a Git LFS pointer; run 'git lfs pull' there")
+    if all(byte in string.printable.encode() for byte in head):
+        raise WeightsError(
+            f"weight file {path} is text, not weights; it starts with "
+            f"'{head[:40].decode().split(chr(10))[0]}'"
         )
 
 
@@ -70,11 +86,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         return _read_torchscript(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         raise WeightsError(
-            f"weight file {path} is truncated, or holds more than tensors "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); copy it "
-            "again, or save its state dict alone"
+            f"weight file {path} is truncated, or holds more than tensors; copy it again, or "
+            "save its state dict alone"
         ) from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]

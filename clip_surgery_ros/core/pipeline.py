@@ -170,7 +170,9 @@ class Pipeline:
         settings = self._settings
         everything = torch.cat([texts, distractors])
         parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T.unflatten(-1, grid_hw)
-        presence = presence_score(tokens[0, 0], texts, distractors, settings.presence_level)
+        # Presence is relative: with the distractors left out, the empty string stands for them.
+        others = distractors if len(distractors) else self._clip.text_features([""])
+        presence = presence_score(tokens[0, 0], texts, others, settings.presence_level)
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
         default = -1.0 if settings.threshold is None else settings.threshold
         thresholds = [default if x.threshold is None else x.threshold for x in query.labels]

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except ClipSurgeryError as error:
+    except (ClipSurgeryError, OSError) as error:  # OSError: files and folders that cannot be used
         print(f"clip_surgery: {error}", file=sys.stderr)
         return 2
 

@@ -7,6 +7,7 @@ import sys
 
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.config import DEMO
+from clip_surgery_ros.core.errors import QueryError
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.tools.options import add_network_options, config_of
@@ -28,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     image = read_image(arguments.image)
     query = parse_query(arguments.query)
+    if not query.labels:
+        raise QueryError(f"query '{arguments.query}' names nothing; try 'mug; banana'")
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
     pipeline = load_networks(config).pipeline(config)

@@ -143,6 +143,9 @@ enter() {
   export LD_LIBRARY_PATH="$VENV/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
   # Ninja only where there is no make: the build trees of both do not mix.
   command -v make >/dev/null || export CMAKE_GENERATOR=Ninja
+  # In this folder `python -m` would find the sources, which lack the message types, before the
+  # installed package.
+  export PYTHONSAFEPATH=1
   export FASTRTPS_DEFAULT_PROFILES_FILE="$ROOT/config/fastdds.xml"
 }
 

@@ -163,3 +163,17 @@ def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
         assert not (checkout / ".venv" / "stamps" / "some work").exists()
     finally:
         process.kill()
+
+
+def test_in_the_checkout_python_finds_the_installed_package_not_the_sources(
+    checkout: Path,
+) -> None:
+    sources = checkout / "clip_surgery_ros"
+    sources.mkdir()
+    (sources / "__init__.py").touch()
+    done = shell(
+        checkout,
+        f'cd "{checkout}"\nenter\n"{sys.executable}" -m clip_surgery_ros.tools.cli --help',
+    )
+    assert done.returncode == 0, done.stderr
+    assert "segment" in done.stdout

@@ -104,10 +104,10 @@ make_venv() {
   # ROS from apt lives in the system's site-packages; wheels live in the environment. What the
   # build tree remembers is of the environment before, or of the folder that this one was in.
   rm -rf "$VENV/stamps" "$ROOT"/build/pip-*
-  # One that somebody made by hand is kept if it fits; pip brings it to what is asked.
-  local clear=--clear
-  ! fits_venv || clear=
-  "$PY" -m venv $clear ${ROS_PREFIX:+--system-site-packages} "$VENV"
+  # One that somebody made by hand is kept if it fits; pip brings it to what is asked. Not with
+  # venv's --clear: the log of this very step must stay.
+  fits_venv || find "$VENV/" -mindepth 1 -maxdepth 1 ! -name "${LOG##*/}" -exec rm -rf {} +
+  "$PY" -m venv ${ROS_PREFIX:+--system-site-packages} "$VENV"
   mkdir -p "$VENV/stamps"
   "$VENV/bin/python" -m pip install --upgrade pip 'setuptools>=65' wheel
 }

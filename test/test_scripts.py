@@ -141,6 +141,22 @@ def test_a_step_that_fails_names_itself_and_the_log_and_is_tried_again(checkout:
         assert str(checkout / ".venv" / "setup.log") in last
 
 
+def test_a_failure_to_make_the_environment_is_told_though_an_old_one_is_cleared_away(
+    checkout: Path,
+) -> None:
+    old = checkout / ".venv" / "lib" / "left_over.py"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    python = checkout / "commands" / "broken_python"
+    python.write_text('#!/bin/bash\necho "no space left: $2"\nexit 1\n')
+    python.chmod(0o755)
+    done = shell(checkout, f'PY="{python}" ROS_PREFIX=\nstep environment one make_venv')
+    assert done.returncode == 1
+    assert "no space left: venv" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('Set-up failed at "environment"')
+    assert not old.exists()
+
+
 def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
     note = checkout / "worker"
     script = f"""mkdir -p "$VENV/stamps"

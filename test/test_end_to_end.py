@@ -19,7 +19,7 @@ NODE = ("-m", "clip_surgery_ros.main")
 SIZE_HW = (240, 320)
 # A held-out scene of two objects that do not touch: what is tested here is the way from camera
 # to listener; how good the networks are on average is measured by `clip_surgery evaluate`.
-SCENE = 13
+SCENE = 29
 START_S = 120.0
 """Until the node is up: importing torch and loading networks on a busy machine."""
 LAUNCH_FILE = ROOT / "launch" / "clip_surgery.launch.py"

@@ -24,6 +24,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _run()
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except RuntimeError:  # rclpy's own errors are
+        if rclpy.ok():
+            raise
+        return 0  # told to stop before spinning began
     finally:
         rclpy.try_shutdown()
 

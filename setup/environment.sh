@@ -130,9 +130,9 @@ install_package() {
 }
 
 source_hash() {
-  cd "$ROOT" && find CMakeLists.txt package.xml setup.py pyproject.toml setup cmake underlay msg srv launch config \
-    clip_surgery_ros -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum | sha256sum |
-    cut -d ' ' -f 1
+  cd "$ROOT" && find CMakeLists.txt package.xml setup.py pyproject.toml setup cmake underlay \
+    msg srv launch config clip_surgery_ros -type f ! -name '*.pyc' -print0 |
+    sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
 }
 
 enter() {

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("bash", "cat", "cut", "dirname", "find", "ls", "mkdir", "rm", "sha256sum", "tail", "wc")
+DEADLINE_S = 180.0
+"""Far more than anything here takes, also beside other work on the machine."""
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def run(checkout: Path, script: str) -> subprocess.CompletedProcess[str]:
         env={**kept, "PATH": str(checkout / "commands")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
 
@@ -91,7 +93,7 @@ def shell(checkout: Path, commands: str, **environment: str) -> subprocess.Compl
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
 
@@ -167,12 +169,12 @@ def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + DEADLINE_S
         while not note.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         worker = int(note.read_text())
         process.terminate()
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=DEADLINE_S) == 130
         while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not Path(f"/proc/{worker}").exists()
@@ -187,9 +189,7 @@ def test_in_the_checkout_python_finds_the_installed_package_not_the_sources(
     sources = checkout / "clip_surgery_ros"
     sources.mkdir()
     (sources / "__init__.py").touch()
-    done = shell(
-        checkout,
-        f'cd "{checkout}"\nenter\n"{sys.executable}" -m clip_surgery_ros.tools.cli --help',
-    )
+    code = "import clip_surgery_ros; print(clip_surgery_ros.__file__)"
+    done = shell(checkout, f'cd "{checkout}"\nenter\n"{sys.executable}" -c "{code}"')
     assert done.returncode == 0, done.stderr
-    assert "segment" in done.stdout
+    assert not done.stdout.startswith(str(checkout))

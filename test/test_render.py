@@ -47,6 +47,33 @@ def test_a_mask_is_tinted_in_its_label_s_colour_only_where_it_is() -> None:
     assert not picture[20, 20].any()
 
 
+def segment_at(label: int, x: int, y: int) -> Segment:
+    points = PointPrompts(np.array([[x + 2, y - 4]], np.int32), np.ones(1, np.bool_))
+    mask = np.ones((20, 20), np.bool_)
+    return Segment(label + 1, label, "mug", 0.9, 0.9, 0.2, 0.8, Box(x, y, 20, 20), mask, points)
+
+
+def plate(picture: np.ndarray, label: int) -> int:
+    """Pixels in the label's own colour: its plate's, and its outline's."""
+    return int((picture == np.array(render.colour_of(label))).all(axis=-1).sum())
+
+
+def test_names_of_neighbours_do_not_hide_each_other() -> None:
+    image = np.zeros((240, 320, 3), np.uint8)
+    one, other = segment_at(0, 100, 100), segment_at(1, 110, 104)
+    alone = plate(render.draw_segments(image, [one]), 0)
+    assert plate(render.draw_segments(image, [one, other]), 0) > 0.8 * alone
+    assert plate(render.draw_segments(image, [other, one]), 0) > 0.8 * alone
+
+
+def test_points_do_not_hide_names() -> None:
+    image, found = np.zeros((240, 320, 3), np.uint8), segment_at(0, 100, 100)
+    without = render.draw_segments(image, [found])[85:100, 100:150]  # the plate
+    assert np.array_equal(
+        render.draw_segments(image, [found], with_points=True)[85:100, 102:150], without[:, 2:]
+    )
+
+
 def test_points_are_green_inside_and_red_outside() -> None:
     picture = np.zeros((100, 100, 3), np.uint8)
     points = PointPrompts(np.array([[20, 30], [70, 80]], np.int32), np.array([True, False]))

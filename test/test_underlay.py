@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,11 @@ by them: they cover a type's name and its fields' names, types and order, nested
 
 def share() -> Path:
     """Where the vision_msgs in use, real or the underlay's, describes its messages."""
-    for prefix in os.environ["AMENT_PREFIX_PATH"].split(os.pathsep):
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    for prefix in filter(None, prefixes):
         if (Path(prefix) / "share" / "vision_msgs" / "msg").is_dir():
             return Path(prefix) / "share" / "vision_msgs" / "msg"
-    raise AssertionError("vision_msgs is in no prefix of AMENT_PREFIX_PATH")
+    raise AssertionError(f"vision_msgs is in none of {prefixes}")
 
 
 @pytest.mark.parametrize("name", sorted(REAL))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.masks import combined_heatmap, resized
-from clip_surgery_ros.core.types import FrameResult, PointPrompts, Segment
+from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 
 Rgb = NDArray[np.uint8]
 """(H, W, 3) uint8 RGB."""
@@ -29,9 +29,7 @@ def overlay(image_rgb: Rgb, result: FrameResult) -> Rgb:
     :returns: (H, W, 3), a new array.
     """
     picture = heat(image_rgb, combined_heatmap(result), 0.35)
-    picture = draw_segments(picture, result.segments)
-    for segment in result.segments:
-        draw_points(picture, segment.points)
+    picture = draw_segments(picture, result.segments, with_points=True)
     draw_absent(picture, [label.name for label in result.absent])
     return picture
 
@@ -66,15 +64,22 @@ def map_picture(
     return heat(image_rgb, large, value_range=value_range)
 
 
-def draw_segments(image_rgb: Rgb, segments: Iterable[Segment]) -> Rgb:
-    """Tinted masks with outlines, names and scores; a new array."""
+def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool = False) -> Rgb:
+    """Tinted masks with outlines, names and scores; a new array.
+
+    :param with_points: draw the prompt points too, below the names.
+    """
     picture = image_rgb.copy()
     kept = list(segments)
     for segment in kept:
         _tint(picture, segment)
-    for segment in kept:  # above all tints, so that none hides a name
+    for segment in kept if with_points else ():
+        draw_points(picture, segment.points)
+    taken: list[Box] = []
+    for segment in kept:  # above all tints and points, so that none hides a name
         caption = f"{segment.name} {segment.score:.2f}"
-        _tag(picture, caption, (segment.box.x, segment.box.y), colour_of(segment.label))
+        corner = (segment.box.x, segment.box.y)
+        taken.append(_tag(picture, caption, corner, colour_of(segment.label), taken))
     return picture
 
 
@@ -123,16 +128,40 @@ def _tint(picture: Rgb, segment: Segment) -> None:
     cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA, offset=(box.x, box.y))
 
 
-def _tag(picture: Rgb, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    """Text on a plate that sits above ``corner`` where it can, and stays inside the picture."""
+def _tag(
+    picture: Rgb,
+    text: str,
+    corner: tuple[int, int],
+    colour: tuple[int, int, int],
+    taken: Sequence[Box] = (),
+) -> Box:
+    """Text on a plate that sits above ``corner`` where it can, and stays inside the picture.
+
+    :param taken: plates that it keeps clear of where there is room below them.
+    :returns: its plate.
+    """
     height, width = picture.shape[:2]
     scale = max(0.4, min(height, width) / 900)
     (wide, tall), base = cv2.getTextSize(_ascii(text), _FONT, scale, 1)
     x = int(np.clip(corner[0], 0, max(0, width - wide - 4)))
-    y = int(np.clip(corner[1], tall + base + 4, height))
-    cv2.rectangle(picture, (x, y - tall - base - 4), (x + wide + 4, y), colour, -1)
+    high = tall + base + 4
+    first = int(np.clip(corner[1], high, height))
+    y = _clear(x, first, (wide + 4, high), taken, height)
+    cv2.rectangle(picture, (x, y - high), (x + wide + 4, y), colour, -1)
     ink = _INK if sum(colour) > 420 else _PAPER
     cv2.putText(picture, _ascii(text), (x + 2, y - base - 1), _FONT, scale, ink, 1, cv2.LINE_AA)
+    return Box(x, y - high, wide + 4, high)
+
+
+def _clear(x: int, y: int, size: tuple[int, int], taken: Sequence[Box], height: int) -> int:
+    """Bottom row, from ``y`` down, of a plate (width, height) clear of those taken; else ``y``."""
+    wide, high = size
+    beside = [box for box in taken if x <= box.x + box.width and box.x <= x + wide]
+    below = sorted(box.y + box.height + high + 1 for box in beside)
+    for bottom in [y, *(b for b in below if y < b <= height)]:
+        if all(bottom < box.y or box.y + box.height < bottom - high for box in beside):
+            return bottom
+    return y
 
 
 def _cell(title: str, picture: Rgb, width: int) -> Rgb:

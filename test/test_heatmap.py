@@ -17,7 +17,7 @@ def unit(*shape: int, seed: int) -> Tensor:
 
 
 def literal_feature_surgery(tokens: Tensor, text: Tensor) -> Tensor:
-    """METHOD section 1, one number at a time."""
+    """The paper's feature surgery (section 3.4), one number at a time."""
     batch, count, channels = tokens.shape
     texts = len(text)
     result = torch.zeros(batch, count, texts)

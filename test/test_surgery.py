@@ -43,7 +43,7 @@ def pixels(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
 
 
 def literal_surgery(model: CLIP, image: Tensor) -> Tensor:
-    """METHOD in its own words: explicit attention matrices, both paths for all tokens."""
+    """The method written out: explicit attention matrices, both paths for all tokens."""
     visual = model.visual
     x = visual.conv1(image).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)

@@ -13,7 +13,7 @@ def cells_to_pixels(
 ) -> NDArray[np.int32]:
     """Centres of flat grid cells as pixels of the image.
 
-    ``x = int(min((col + 0.5) W / w, W - 1))`` and likewise y (METHOD: "Points").
+    ``x = int(min((col + 0.5) W / w, W - 1))`` and likewise y, as published.
 
     :param cells: (P,) flat, row-major indices into the grid.
     :returns: (P, 2) int32 x, y.

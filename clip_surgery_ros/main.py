@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 
-from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.backends.factory import load_networks, release_memory
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.node import ClipSurgeryNode
+
+EXECUTOR_THREADS = 2
+"""One for everything that answers at once, one for a caller of ``~/segment`` that waits."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,7 +24,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     rclpy.init(args=None if args is None else list(args))
     try:
-        return _run()
+        # Made first: one that a signal interrupts half-made ends in a traceback.
+        return _run(MultiThreadedExecutor(num_threads=EXECUTOR_THREADS))
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except RuntimeError:  # rclpy's own errors are
@@ -32,16 +36,17 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
-def _run() -> int:
+def _run(executor: MultiThreadedExecutor) -> int:
     try:
-        node = ClipSurgeryNode(load_networks)
+        node = ClipSurgeryNode(load_networks, release_memory)
     except ClipSurgeryError as error:
         print(f"clip_surgery: {error}", file=sys.stderr)
         return 2
     try:
         if node.wants_autostart:
             node.autostart()
-        rclpy.spin(node)
+        executor.add_node(node)
+        executor.spin()
         return 0
     finally:
         node.destroy_node()

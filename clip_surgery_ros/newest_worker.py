@@ -1,62 +1,45 @@
-"""One thread that works on the newest item handed in. Knows nothing of ROS."""
+"""One thread that works on the newest job of each source in turn. Knows nothing of ROS."""
 
 from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class WorkerCounts:
-    """What became of the items so far.
+class Job:
+    """Something to be done once, or dropped for a newer one of the same source.
 
-    :param offered: handed in while running.
-    :param done: worked on without an error.
-    :param failed: worked on and ended in an error.
-    :param dropped: replaced by a newer one, or still waiting at the stop.
+    :param run: does it, on the worker's thread.
+    :param failed: told the error that ``run`` raised and its traceback, on the worker's thread.
+    :param dropped: called when it will not be done, on the thread that offered the newer one or
+        that stops the worker.
     """
 
-    offered: int = 0
-    done: int = 0
-    failed: int = 0
-    dropped: int = 0
+    run: Callable[[], None]
+    failed: Callable[[Exception, str], None]
+    dropped: Callable[[], None]
 
 
-class NewestWorker(Generic[Item]):
-    """Runs a function on one thread, always on the newest item; older waiting ones are dropped.
+class NewestWorker:
+    """Runs jobs on one thread: of each source only the newest, the sources in turn.
 
-    An error in the function is reported and the thread lives on. It may be started and stopped
-    any number of times; each start counts afresh.
-
-    :param work: called with each item, on the worker's thread only.
-    :param report: called with the error and its traceback as text, on the worker's thread.
+    A newer job takes the place of the one that waits, in the queue too, so that a fast source
+    cannot keep a slow one waiting. An error in a job is told to the job and the thread lives on.
+    It may be started and stopped any number of times.
     """
 
-    def __init__(
-        self, work: Callable[[Item], None], report: Callable[[Exception, str], None]
-    ) -> None:
-        self._work = work
-        self._report = report
+    def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[Item] = []
+        self._waiting: dict[Hashable, Job] = {}
         self._running = False
         self._thread: threading.Thread | None = None
-        self._counts = {"offered": 0, "done": 0, "failed": 0, "dropped": 0}
-
-    @property
-    def counts(self) -> WorkerCounts:
-        """Counts since the last start."""
-        with self._changed:
-            return WorkerCounts(**self._counts)
 
     @property
     def running(self) -> bool:
-        """Whether items are accepted."""
+        """Whether jobs are accepted."""
         with self._changed:
             return self._running
 
@@ -66,26 +49,26 @@ class NewestWorker(Generic[Item]):
             if self._running:
                 return
             self._running = True
-            self._counts = dict.fromkeys(self._counts, 0)
             self._thread = threading.Thread(target=self._loop, name="newest-worker", daemon=True)
         self._thread.start()
 
-    def offer(self, item: Item) -> bool:
-        """Hand in an item, in place of any that still waits. Never blocks on the work.
+    def offer(self, source: Hashable, job: Job) -> bool:
+        """Hand in a job, in place of one of its source that still waits. Never blocks on work.
 
-        :return: False when the worker is not running and the item was left alone.
+        :return: False when the worker is not running and the job was left alone.
         """
         with self._changed:
             if not self._running:
                 return False
-            self._counts["offered"] += 1
-            self._counts["dropped"] += len(self._waiting)
-            self._waiting = [item]
+            older = self._waiting.get(source)
+            self._waiting[source] = job  # a known source keeps its place in the dict's order
             self._changed.notify_all()
-            return True
+        if older is not None:
+            older.dropped()
+        return True
 
     def stop(self) -> None:
-        """Drop what waits, let the item in work finish and join the thread. May be repeated.
+        """Drop what waits, let the job in work finish and join the thread. May be repeated.
 
         :raises RuntimeError: when called from the worker's own thread, which cannot wait for
             itself.
@@ -94,10 +77,12 @@ class NewestWorker(Generic[Item]):
             raise RuntimeError("the worker cannot be stopped from its own thread")
         with self._changed:
             self._running = False
-            self._counts["dropped"] += len(self._waiting)
-            self._waiting = []
+            left = list(self._waiting.values())
+            self._waiting.clear()
             self._changed.notify_all()
             thread, self._thread = self._thread, None
+        for job in left:
+            job.dropped()
         if thread is not None:
             thread.join()
 
@@ -107,16 +92,9 @@ class NewestWorker(Generic[Item]):
                 self._changed.wait_for(lambda: self._waiting or not self._running)
                 if not self._running:
                     return
-                item = self._waiting.pop()
-            outcome = self._attempt(item)
-            with self._changed:
-                self._counts[outcome] += 1
-
-    def _attempt(self, item: Item) -> str:
-        """Work on one item; whatever goes wrong must not end the thread."""
-        try:
-            self._work(item)
-        except Exception as error:
-            self._report(error, traceback.format_exc())
-            return "failed"
-        return "done"
+                job = self._waiting.pop(next(iter(self._waiting)))
+            try:
+                job.run()
+            except Exception as error:  # whatever goes wrong must not end the thread
+                job.failed(error, traceback.format_exc())
+            del job  # a frame is not held while waiting for the next

@@ -1,46 +1,57 @@
 """The lifecycle node: camera frames and a text query in, segments and heatmaps out.
 
 Configure loads the networks, activate starts, deactivate stops and joins, cleanup releases. All
-inference runs on one worker thread on the newest frame; the executor's callbacks only hand over.
+inference runs on one worker thread on each camera's newest frame; the executor's callbacks only
+hand over.
 """
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.publisher import Publisher
-from rclpy.subscription import Subscription
 from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header, String
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool
-from vision_msgs.msg import LabelInfo
 
 from clip_surgery_ros.adapters import messages, qos
-from clip_surgery_ros.adapters.diagnostics import NodeHealth, diagnostic_array
+from clip_surgery_ros.adapters.camera import Camera, CameraImage
+from clip_surgery_ros.adapters.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from clip_surgery_ros.adapters.images import compressed_to_rgb, image_to_rgb
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output, wanted_work
-from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed
+from clip_surgery_ros.adapters.outputs import Frame, wanted_work
+from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
+from clip_surgery_ros.adapters.queries import ActiveQuery, Queries
+from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.errors import ClipSurgeryError, QueryError
-from clip_surgery_ros.core.query import parse_query, query_of
+from clip_surgery_ros.core.errors import ClipSurgeryError, ImageError, QueryError
+from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
-from clip_surgery_ros.msg import TextQuery
-from clip_surgery_ros.newest_worker import NewestWorker
-from clip_surgery_ros.srv import SetQuery
+from clip_surgery_ros.newest_worker import Job, NewestWorker
+from clip_surgery_ros.srv import Segment
+from clip_surgery_ros.tally import Tally
 
 REPEAT_S = 5.0
-"""The same complaint about frames is logged at most this often, in seconds."""
+"""The same complaint about a camera's frames is logged at most this often, in seconds."""
+HEALTH_PERIOD_S = 1.0
+"""Diagnostics are told this often; aggregators call a status stale after 5 seconds."""
+FRAME_COUNTS = (
+    *("in", "answered", "failed", "dropped", "skipped: nothing asked", "skipped: nobody reads"),
+    *("skipped: switched off", "skipped: rate limit", "skipped: too old"),
+)
+"""What becomes of frames: each that came in is in work, waits, or is one of the others."""
 
 
 class Engine(Protocol):
@@ -57,6 +68,14 @@ class Networks(Protocol):
     def device(self) -> str:
         """Where they run, for people."""
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether CUDA was asked for and the CPU is used."""
+
+    @property
+    def texts_encoded(self) -> int:
+        """Texts that went through the text tower; all others came from the cache."""
+
     def pipeline(self, config: Config) -> Engine:
         """These networks under the live parameters of ``config``; cheap."""
 
@@ -65,45 +84,47 @@ NetworkLoader = Callable[[Config], Networks]
 """Slow: loads the networks that a configuration names."""
 
 
-@dataclass(frozen=True)
-class ActiveQuery:
-    """The query in force and its message, replaced together."""
-
-    query: Query
-    message: TextQuery
-
-
 class ClipSurgeryNode(LifecycleNode):
     """Lifecycle node ``clip_surgery``.
 
+    Calls of ``~/segment`` wait for the networks in a callback group of their own: give the node
+    an executor with two threads, or such a call keeps the other callbacks waiting.
+
     :param load: loads the networks when the node is configured.
+    :param release: called when the networks were let go of, to give their memory back.
     :param options: as for rclpy's nodes, such as ``context`` or ``parameter_overrides``.
     :raises ConfigError: when the parameters it is started with cannot be used.
     """
 
-    def __init__(self, load: NetworkLoader, **options: Any) -> None:
+    def __init__(
+        self, load: NetworkLoader, release: Callable[[], None] = lambda: None, **options: Any
+    ) -> None:
         super().__init__("clip_surgery", **options)
-        self._load = load
+        self._load, self._release_memory = load, release
         self._loaded: tuple[Config, Networks] | None = None
         self._engine: tuple[Config, Engine] | None = None
-        self._outputs: dict[Output, Publisher] = {}
-        self._images: Subscription | None = None
+        self._cameras: tuple[Camera, ...] = ()
+        self._worker = NewestWorker()
         self._active = False
         self._enabled = True
-        self._next_due_s = 0.0
-        self._skipped = 0
         self._said_no_query = False
         self._last_error = ""
-        self._last_complaint_s = 0.0
-        self._latencies_s: deque[float] = deque(maxlen=200)
-        self._worker: NewestWorker[Image | CompressedImage] = NewestWorker(
-            self._answer, self._complain
-        )
+        self._tally = Tally()
         self._guard_transitions()
         self._node_parameters = NodeParameters(self, lambda: self._active, self._on_parameters)
-        self._active_query = ActiveQuery(Query(), TextQuery())
-        self._open_controls()
-        self._ask(lambda sequence: parse_query(self._config.default_query, sequence))
+        self._queries = Queries(self, lambda: self._config.presence_threshold, self._on_query)
+        self._health = qos.open_publisher(self, DiagnosticArray, "/diagnostics", qos.result())
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(
+            Segment,
+            "~/segment",
+            self._on_segment,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        # Simulated time may stand still; the health of the node is told all the same.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(HEALTH_PERIOD_S, self._publish_health, clock=steady)
+        self._queries.ask(self._config.default_query)
 
     @property
     def wants_autostart(self) -> bool:
@@ -111,19 +132,13 @@ class ClipSurgeryNode(LifecycleNode):
         return self._config.autostart
 
     @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """The cameras served, with what became of their frames; none before configuring."""
+        return self._cameras
+
+    @property
     def _config(self) -> Config:
         return self._node_parameters.config
-
-    def _open_controls(self) -> None:
-        """Everything but images and results: there in every state."""
-        self._echo = self.create_publisher(TextQuery, "~/active_query", qos.latched())
-        self._label_info = self.create_publisher(LabelInfo, "~/label_info", qos.latched())
-        self._health = self.create_publisher(DiagnosticArray, "/diagnostics", qos.result())
-        self.create_subscription(String, "query", self._on_query, qos.query())
-        self.create_subscription(TextQuery, "~/text_query", self._on_text_query, qos.query())
-        self.create_service(SetQuery, "~/set_query", self._on_set_query)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        self.create_timer(1.0, self._publish_health)
 
     # Lifecycle
 
@@ -141,7 +156,7 @@ class ClipSurgeryNode(LifecycleNode):
         return self._attempt("configure", self._configure, self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and listen to the camera."""
+        """Start the worker and listen to the cameras."""
         return self._attempt("activate", self._activate, self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -171,69 +186,76 @@ class ClipSurgeryNode(LifecycleNode):
         """Run a transition; rclpy would swallow its exception without a word."""
         try:
             work()
+            self._last_error = ""
             return TransitionCallbackReturn.SUCCESS
         except Exception as error:
-            self._last_error = f"cannot {name}: {error}"
+            complaint = f"cannot {name}: {error}"
             self.get_logger().error(f"cannot {name}: {_told(error, traceback.format_exc())}")
-        if undo is None:
-            return TransitionCallbackReturn.ERROR
-        undone = self._attempt(f"undo {name}", undo)
+        undone = self._attempt(f"undo {name}", undo) if undo else TransitionCallbackReturn.ERROR
+        self._last_error = complaint
         success = undone == TransitionCallbackReturn.SUCCESS
         return TransitionCallbackReturn.FAILURE if success else TransitionCallbackReturn.ERROR
 
     def _configure(self) -> None:
         self._load_networks()
-        for output in OUTPUTS:
-            self._outputs[output] = self.create_publisher(
-                output.kind, f"~/{output.name}", output.quality()
-            )
+        self._open_cameras()
 
     def _activate(self) -> None:
         networks = self._load_networks()
-        self._next_due_s, self._skipped, self._last_error = 0.0, 0, ""
+        self._open_cameras()
         self._said_no_query = False
         self._worker.start()
-        self._images = self._subscribe_images()
+        for camera in self._cameras:
+            camera.listen(self._config.image_transport, self._on_image)
         self._active = True
-        self.get_logger().info(
-            f"active on {networks.device}; images from {self._images.topic_name}"
-        )
+        topics = ", ".join(camera.image_topic for camera in self._cameras)
+        self.get_logger().info(f"active on {networks.device}; images from {topics}")
 
     def _deactivate(self) -> None:
         self._active = False
-        if self._images is not None:
-            self.destroy_subscription(self._images)
-            self._images = None
+        for camera in self._cameras:
+            camera.ignore()
         self._worker.stop()
 
     def _release(self) -> None:
         self._deactivate()
-        for publisher in self._outputs.values():
-            self.destroy_publisher(publisher)
-        self._outputs = {}
-        self._loaded = self._engine = None
+        self._close_cameras()
+        self._drop_networks()
+
+    def _open_cameras(self) -> None:
+        """Open the result topics of every camera that the parameters name, unless they are."""
+        topics = parse_cameras(self._config.image_topics)
+        if topics != tuple(camera.topic for camera in self._cameras):
+            self._close_cameras()
+            self._cameras = tuple(Camera(self, topic) for topic in topics)
+
+    def _close_cameras(self) -> None:
+        for camera in self._cameras:
+            camera.close()
+        self._cameras = ()
 
     def _load_networks(self) -> Networks:
         """Load what the parameters name, unless it is loaded already."""
         config = self._config
-        if self._loaded is not None and same_fixed(config, self._loaded[0]):
+        if self._loaded is not None and same_networks(config, self._loaded[0]):
             return self._loaded[1]
-        # Let go of the old ones first: two pairs may not fit into memory.
-        self._loaded = self._engine = None
+        self._drop_networks()  # first: two pairs may not fit into memory
         start = time.monotonic()
         networks = self._load(config)
         self._loaded = (config, networks)
+        self._tally.reset()
         self.get_logger().info(
             f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device}"
         )
+        if networks.fell_back:
+            self.get_logger().warning(
+                f"device {config.device} is not there; allow_cpu_fallback: running on the CPU"
+            )
         return networks
 
-    def _subscribe_images(self) -> Subscription:
-        if self._config.image_transport == "raw":
-            return self.create_subscription(Image, "image_raw", self._on_image, qos.newest_image())
-        # As image_transport does: below whatever name image_raw was remapped to.
-        topic = self.resolve_topic_name("image_raw") + "/compressed"
-        return self.create_subscription(CompressedImage, topic, self._on_image, qos.newest_image())
+    def _drop_networks(self) -> None:
+        self._loaded = self._engine = None
+        self._release_memory()
 
     def _guard_transitions(self) -> None:
         """Refuse a transition that the state does not have; rclpy lets it end the process."""
@@ -252,99 +274,67 @@ class ClipSurgeryNode(LifecycleNode):
 
         service.callback = guarded
 
-    # Queries
-
-    def _on_query(self, message: String) -> None:
-        self._ask_or_log(lambda sequence: parse_query(message.data, sequence))
-
-    def _on_text_query(self, message: TextQuery) -> None:
-        self._ask_or_log(lambda sequence: query_of(message.labels, message.thresholds, sequence))
-
-    def _on_set_query(
-        self, request: SetQuery.Request, response: SetQuery.Response
-    ) -> SetQuery.Response:
-        try:
-            self._ask(lambda sequence: query_of(request.labels, request.thresholds, sequence))
-            response.success = True
-            response.message = _asked(self._active_query.query)
-        except QueryError as error:
-            response.message = f"query refused: {error}"
-        response.sequence = self._active_query.query.sequence
-        return response
-
-    def _ask_or_log(self, make: Callable[[int], Query]) -> None:
-        try:
-            self._ask(make)
-        except QueryError as error:
-            self.get_logger().error(f"query refused, the one before stays: {error}")
-
-    def _ask(self, make: Callable[[int], Query]) -> None:
-        """Put a new query in force.
-
-        :param make: makes it with the sequence number it shall have.
-        :raises QueryError: when it cannot be used; the one before stays.
-        """
-        query = make(self._active_query.query.sequence + 1)
-        stamp = self.get_clock().now().to_msg()
-        self._active_query = ActiveQuery(query, messages.query_message(query, stamp))
-        self._said_no_query = False
-        self._echo.publish(self._active_query.message)
-        self._label_info.publish(
-            messages.label_info(query, stamp, self._config.presence_threshold)
-        )
-        self.get_logger().info(_asked(query))
-
     # Frames
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: Camera, message: CameraImage) -> None:
         """Hand the frame over; the executor never waits for inference."""
-        if not self._active_query.query.labels and not self._said_no_query:
-            self._said_no_query = True
-            self.get_logger().info("images arrive and nothing is asked for: no work is done")
-        if self._is_work() and self._is_due():
-            self._worker.offer(message)
-        else:
-            self._skipped += 1
-
-    def _is_work(self) -> bool:
-        return self._enabled and bool(self._active_query.query.labels and self.subscribed())
-
-    def _is_due(self) -> bool:
-        """Keep the rate; what one frame came late is given back to the next."""
-        rate_hz = self._config.max_rate_hz
-        now_s = time.monotonic()
-        if rate_hz <= 0:
-            return True
-        late_s = now_s - self._next_due_s
-        if late_s < 0:
-            return False
-        self._next_due_s = now_s + 1 / rate_hz - (late_s if late_s < 1 / rate_hz else 0.0)
-        return True
-
-    def subscribed(self) -> tuple[Output, ...]:
-        """Results that somebody reads; the others are not computed."""
-        return tuple(
-            output
-            for output, publisher in self._outputs.items()
-            if publisher.get_subscription_count()
-        )
-
-    def _answer(self, message: Image | CompressedImage) -> None:
-        """On the worker's thread: everything from the image message to the results."""
-        start_s = time.monotonic()
-        active, outputs = self._active_query, self.subscribed()
-        wanted = wanted_work(outputs)
-        if wanted is None or not active.query.labels or self._too_old(message.header):
-            self._skipped += 1
+        reason = self._reason_to_skip(camera)
+        if reason:
+            camera.tally.count(f"skipped: {reason}")
             return
+        job = Job(
+            run=partial(self._answer, camera, message),
+            failed=partial(self._complain, camera),
+            dropped=partial(camera.tally.count, "dropped"),
+        )
+        if not self._worker.offer(camera, job):
+            job.dropped()
+
+    def _reason_to_skip(self, camera: Camera) -> str:
+        """Why a frame that arrived shall not be answered; empty when it shall."""
+        if not self._queries.active.query.labels:
+            if not self._said_no_query:
+                self._said_no_query = True
+                self.get_logger().info("images arrive and nothing is asked for: no work is done")
+            return "nothing asked"
+        if not self._enabled:
+            return "switched off"
+        if not camera.subscribed():
+            return "nobody reads"
+        return "" if camera.rate.is_due(self._config.max_rate_hz) else "rate limit"
+
+    def _answer(self, camera: Camera, message: CameraImage) -> None:
+        """On the worker's thread: everything from the image message to the results."""
+        start_s = time.perf_counter()
+        active, outputs = self._queries.active, camera.subscribed()
+        wanted = wanted_work(outputs)
+        # Asked again: much may have changed since the frame arrived.
+        if wanted is None or not active.query.labels:
+            camera.tally.count(f"skipped: {'nothing asked' if wanted else 'nobody reads'}")
+            return
+        age_s = self._age_s(message.header)
+        if age_s is not None and 0 < self._config.max_frame_age_s < age_s:
+            camera.tally.count("skipped: too old")
+            return
+        frame = self._frame(message, active, wanted)
+        for name, seconds in camera.publish(outputs, frame):
+            self._tally.took(f"publish {name}", seconds)
+        camera.last_error = ""
+        camera.tally.took("answered", time.perf_counter() - start_s)
+        age_s = self._age_s(message.header)
+        if age_s is not None:
+            camera.tally.took("age", age_s)
+
+    def _frame(self, message: CameraImage, active: ActiveQuery, wanted: Wanted) -> Frame:
+        """Convert and answer an image."""
+        start_s = time.perf_counter()
         compressed = isinstance(message, CompressedImage)
         image_rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
+        self._tally.took("convert", time.perf_counter() - start_s)
         result = self._current_engine().run(image_rgb, active.query, wanted)
-        frame = Frame(result, image_rgb, message.header, active.message)
-        for output in outputs:
-            self._outputs[output].publish(output.build(frame))
-        self._latencies_s.append(time.monotonic() - start_s)
-        self._last_error = ""
+        for name, seconds in result.stage_seconds.items():
+            self._tally.took(name, seconds)
+        return Frame(result, image_rgb, message.header, active.message)
 
     def _current_engine(self) -> Engine:
         """The networks under the parameters as they are now."""
@@ -353,31 +343,103 @@ class ClipSurgeryNode(LifecycleNode):
             self._engine = (config, self._load_networks().pipeline(config))
         return self._engine[1]
 
-    def _too_old(self, header: Header) -> bool:
-        """Whether the frame waited longer than allowed; an unset stamp has no age."""
-        limit_s = self._config.max_frame_age_s
-        stamp = Time.from_msg(header.stamp, clock_type=self.get_clock().clock_type)
-        if limit_s <= 0 or stamp.nanoseconds == 0:
-            return False
-        return (self.get_clock().now() - stamp).nanoseconds > limit_s * 1e9
+    def _age_s(self, header: Header) -> float | None:
+        """Seconds since the image's stamp; an unset stamp has no age."""
+        now = self.get_clock().now()
+        stamp = Time.from_msg(header.stamp, clock_type=now.clock_type)
+        return float((now - stamp).nanoseconds / 1e9) if stamp.nanoseconds else None
 
-    def _complain(self, error: Exception, text: str) -> None:
+    def _complain(self, camera: Camera, error: Exception, text: str) -> None:
         """On the worker's thread: a frame failed. Said at once, and repeated seldom."""
         if not self.context.ok():
             return  # ROS was shut down in the middle of a frame: nothing is wrong with it
-        now_s = time.monotonic()
-        is_new = str(error) != self._last_error
-        self._last_error = str(error)
-        if is_new or now_s - self._last_complaint_s >= REPEAT_S:
-            self._last_complaint_s = now_s
+        is_new = str(error) != camera.last_error
+        last_s = camera.tally.seconds_since("complaint")
+        camera.last_error = str(error) or type(error).__name__
+        camera.tally.count("failed")
+        if is_new or last_s is None or last_s >= REPEAT_S:
+            camera.tally.count("complaint")
             self.get_logger().error(f"frame not answered: {_told(error, text)}")
 
-    # Everything else
+    # Services and parameters
+
+    def _on_segment(
+        self, request: Segment.Request, response: Segment.Response
+    ) -> Segment.Response:
+        """Answer one image between the frames of the stream."""
+        try:
+            message = self._image_of(request)
+            active = self._query_of(request)
+            frame = self._in_turn(partial(self._frame, message, active, Wanted()))
+            response.result = messages.segment_array(frame.result, frame.header, frame.query)
+            response.success = True
+            response.message = f"{len(response.result.segments)} segments"
+            self._tally.count("segment calls answered")
+        except Exception as error:
+            response.message = str(error)
+            self._tally.count("segment calls refused")
+            if not isinstance(error, ClipSurgeryError):
+                self.get_logger().error(f"~/segment failed: {traceback.format_exc()}")
+        return response
+
+    def _in_turn(self, work: Callable[[], Frame]) -> Frame:
+        """Run on the worker's thread, in turn with the cameras, and wait for it."""
+        answer: Future[Frame] = Future()
+
+        def stopped() -> None:
+            answer.set_exception(ClipSurgeryError("the node was deactivated; activate it first"))
+
+        job = Job(
+            run=lambda: answer.set_result(work()),
+            failed=lambda error, _: answer.set_exception(error),
+            dropped=stopped,
+        )
+        if not self._worker.offer(answer, job):
+            stopped()
+        return answer.result()
+
+    def _image_of(self, request: Segment.Request) -> CameraImage:
+        """The image of a request: its own, or its camera's newest.
+
+        :raises ImageError: when there is none.
+        """
+        if request.image.data or request.image.encoding:
+            return request.image
+        by_name = {camera.topic.name: camera for camera in self._cameras}
+        camera = by_name.get(request.camera)
+        if len(self._cameras) == 1 and not request.camera:
+            camera = self._cameras[0]
+        if camera is None:
+            known = ", ".join(sorted(name for name in by_name if name)) or "a single one, no name"
+            raise ImageError(f"there is no camera '{request.camera}'; the cameras are: {known}")
+        if camera.newest is None:
+            raise ImageError(f"no image has arrived on {camera.image_topic} yet; send one along")
+        return camera.newest
+
+    def _query_of(self, request: Segment.Request) -> ActiveQuery:
+        """The labels of a request, or the query in force.
+
+        :raises QueryError: when there are none, or they cannot be used.
+        """
+        if not request.labels:
+            active = self._queries.active
+            if not active.query.labels:
+                raise QueryError("nothing is asked for; send labels along or set a query")
+            return active
+        query = query_of(request.labels, request.thresholds)
+        if not query.labels:
+            raise QueryError("the labels are empty; send names of things")
+        return ActiveQuery(query, messages.query_message(query, self.get_clock().now().to_msg()))
+
+    def _on_query(self) -> None:
+        self._said_no_query = False
 
     def _on_parameters(self, config: Config, changed: frozenset[str]) -> None:
         """Live parameters take effect with the next frame, a new default query at once."""
         if "default_query" in changed:
-            self._ask_or_log(lambda sequence: parse_query(config.default_query, sequence))
+            self._queries.ask(config.default_query)
+        if "presence_threshold" in changed:
+            self._queries.publish_key()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -385,29 +447,54 @@ class ClipSurgeryNode(LifecycleNode):
         response.message = "frames are answered" if request.data else "frames are left alone"
         return response
 
-    @property
-    def health(self) -> NodeHealth:
-        """How the node is, as ``/diagnostics`` tells it."""
-        return NodeHealth(
-            name=self.get_fully_qualified_name(),
-            state=self._state_machine.current_state[1],
-            device=self._loaded[1].device if self._loaded else "",
-            query=self._active_query.query.names,
-            counts=self._worker.counts,
-            skipped=self._skipped,
-            latencies_s=tuple(self._latencies_s),
-            last_error=self._last_error,
-        )
+    # Health
 
     def _publish_health(self) -> None:
         stamp = self.get_clock().now().to_msg()
-        self._health.publish(diagnostic_array(self.health, stamp))
+        cameras = [self._camera_health(camera) for camera in self._cameras]
+        self._health.publish(diagnostic_array(self._node_health(), cameras, stamp))
+
+    def _node_health(self) -> NodeHealth:
+        networks = self._loaded[1] if self._loaded else None
+        return NodeHealth(
+            name=self.get_fully_qualified_name(),
+            config=self._config,
+            state=self._state_machine.current_state[1],
+            device=networks.device if networks else "",
+            fell_back=bool(networks and networks.fell_back),
+            query=self._queries.active.query,
+            refused=self._queries.refused,
+            refusal=self._queries.last_refusal,
+            texts_encoded=networks.texts_encoded if networks else 0,
+            counts=self._tally.counts,
+            spreads=self._tally.spreads(),
+            last_error=self._last_error,
+        )
+
+    def _camera_health(self, camera: Camera) -> CameraHealth:
+        tally, spreads = camera.tally, camera.tally.spreads()
+        silent_s = tally.seconds_since("in") or tally.seconds_since("listening") or 0.0
+        return CameraHealth(
+            name=camera.topic.name,
+            topic=camera.image_topic,
+            listening=self._active,
+            publishers=self.count_publishers(camera.image_topic),
+            image=_described(camera.newest),
+            silent_s=silent_s,
+            rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},
+            counts={name: tally.counts[name] for name in FRAME_COUNTS},
+            spreads={name: spreads[name] for name in ("answered", "age") if name in spreads},
+            last_error=camera.last_error,
+        )
 
 
-def _asked(query: Query) -> str:
-    """A query for the log."""
-    names = "; ".join(query.names) or "nothing"
-    return f"query {query.sequence}: {names}"
+def _described(image: CameraImage | None) -> str:
+    """An image for people."""
+    if image is None:
+        return "none yet"
+    if isinstance(image, CompressedImage):
+        return f"{image.format}, {len(image.data)} bytes"
+    return f"{image.width} x {image.height} {image.encoding}"
 
 
 def _told(error: Exception, text: str) -> str:

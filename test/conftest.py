@@ -1,8 +1,10 @@
-"""Shared by all tests: few threads, and a ROS of their own."""
+"""Shared by all tests: few threads, a ROS of their own, and the fixtures over ROS."""
 
 import os
 
 import torch
+from ros.harness import ros_node  # noqa: F401
+from ros.rig import active, rig, rigs  # noqa: F401
 
 torch.set_num_threads(2)
 # Neither a robot on the network nor a second run on this machine is part of a test. Domains up to

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from ros.harness import ros_node  # noqa: F401
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -211,7 +210,7 @@ def test_a_built_message_holds_the_rows_of_its_array(dtype, shape, encoding, ste
     assert bytes(image.data) == b"".join(row.tobytes() for row in pixels)
 
 
-def test_building_and_publishing_a_720p_image_takes_a_few_milliseconds(ros_node):  # noqa: F811
+def test_building_and_publishing_a_720p_image_takes_a_few_milliseconds(ros_node):
     publisher = ros_node.create_publisher(Image, "built", 1)
     pixels = np.zeros((720, 1280, 3), np.uint8)
     seconds = []

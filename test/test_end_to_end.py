@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import pytest
 from clip_surgery_ros.msg import SegmentArray
-from ros.harness import ROOT, Inbox, Process, ros_node, wait_for_reader  # noqa: F401
+from ros.harness import ROOT, Inbox, Process, wait_for_reader
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
@@ -48,7 +48,7 @@ def pixels(image):
     return np.frombuffer(image.data, np.uint8).reshape(SIZE_HW)
 
 
-def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):  # noqa: F811
+def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):
     absent = next(name for name in NAMES if name not in scene.names)
     query = "; ".join([*scene.names, absent])
     segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")

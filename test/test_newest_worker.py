@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from clip_surgery_ros.newest_worker import NewestWorker, WorkerCounts
+from clip_surgery_ros.newest_worker import Job, NewestWorker
 
 DEADLINE_S = 10
 
@@ -15,9 +15,18 @@ class Station:
     def __init__(self):
         self.seen = []
         self.errors = []
+        self.dropped = []
         self.arrived = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
-        self.worker = NewestWorker(self.work, self.report)
+        self.worker = NewestWorker()
+
+    def offer(self, item, source="camera"):
+        job = Job(
+            run=lambda: self.work(item),
+            failed=lambda error, text: self.errors.append((error, text)),
+            dropped=lambda: self.dropped.append(item),
+        )
+        return self.worker.offer(source, job)
 
     def work(self, item):
         self.seen.append(item)
@@ -25,9 +34,6 @@ class Station:
         assert self.gate.acquire(timeout=DEADLINE_S)
         if isinstance(item, Exception):
             raise item
-
-    def report(self, error, text):
-        self.errors.append((error, text))
 
     def wait_for_arrival(self):
         assert self.arrived.acquire(timeout=DEADLINE_S)
@@ -42,54 +48,68 @@ def station():
     station.worker.stop()
 
 
-def test_only_the_newest_waiting_item_is_worked_on(station):
-    station.worker.offer(1)
+def test_only_the_newest_waiting_job_is_done(station):
+    station.offer(1)
     station.wait_for_arrival()
     for item in (2, 3, 4):
-        station.worker.offer(item)
+        station.offer(item)
     station.gate.release()
     station.wait_for_arrival()
     station.gate.release()
     station.worker.stop()
-    assert station.seen == [1, 4]
-    assert station.worker.counts == WorkerCounts(offered=4, done=2, failed=0, dropped=2)
+    assert (station.seen, station.dropped) == ([1, 4], [2, 3])
+
+
+def test_a_fast_source_does_not_keep_a_slow_one_waiting(station):
+    station.offer("a1", "a")
+    station.wait_for_arrival()
+    station.offer("a2", "a")
+    station.offer("b1", "b")
+    station.offer("c1", "c")
+    station.offer("a3", "a")
+    station.gate.release()
+    station.wait_for_arrival()
+    # b and c were there before this one: a newer frame keeps its source's place, no better one.
+    station.offer("a4", "a")
+    station.gate.release(10)
+    for _ in range(3):
+        station.wait_for_arrival()
+    assert (station.seen, station.dropped) == (["a1", "a3", "b1", "c1", "a4"], ["a2"])
 
 
 def test_offering_does_not_wait_for_the_work(station):
-    station.worker.offer(1)
+    station.offer(1)
     station.wait_for_arrival()
     # The work stands at its gate; had this waited, the test would never come to open it.
-    assert station.worker.offer(2)
+    assert station.offer(2)
 
 
-def test_an_error_is_reported_with_its_traceback_and_the_thread_lives_on(station):
+def test_an_error_is_told_with_its_traceback_and_the_thread_lives_on(station):
     station.gate.release(2)
-    station.worker.offer(ValueError("bad frame"))
+    station.offer(ValueError("bad frame"))
     station.wait_for_arrival()
-    station.worker.offer("good")
+    station.offer("good")
     station.wait_for_arrival()
     station.worker.stop()
     (error, text), *rest = station.errors
     assert not rest and str(error) == "bad frame"
     assert "Traceback" in text and "in work" in text
-    counts = station.worker.counts
-    assert (counts.done, counts.failed) == (1, 1)
 
 
-def test_stopping_waits_for_the_item_in_work_and_drops_the_waiting_one(station):
-    station.worker.offer(1)
+def test_stopping_waits_for_the_job_in_work_and_drops_the_waiting_ones(station):
+    station.offer(1)
     station.wait_for_arrival()
-    station.worker.offer(2)
+    station.offer(2)
+    station.offer(3, "another")
     opener = threading.Timer(0.05, station.gate.release)
     opener.start()
     station.worker.stop()
-    assert station.seen == [1]
-    assert station.worker.counts == WorkerCounts(offered=2, done=1, failed=0, dropped=1)
+    assert (station.seen, station.dropped) == ([1], [2, 3])
 
 
-def test_a_stopped_worker_refuses_items(station):
+def test_a_stopped_worker_refuses_jobs(station):
     station.worker.stop()
-    assert not station.worker.offer(1)
+    assert not station.offer(1)
     assert not station.worker.running
     assert station.seen == []
 
@@ -99,7 +119,7 @@ def test_stopping_and_starting_may_be_repeated(station):
     station.worker.stop()
     station.worker.start()
     station.worker.start()
-    station.worker.offer("again")
+    station.offer("again")
     station.wait_for_arrival()
     assert station.seen == ["again"]
 
@@ -107,14 +127,14 @@ def test_stopping_and_starting_may_be_repeated(station):
 def test_the_worker_cannot_stop_itself():
     errors = []
     done = threading.Event()
+    worker = NewestWorker()
 
-    def report(error, _):
+    def failed(error, _):
         errors.append(str(error))
         done.set()
 
-    worker = NewestWorker(lambda _: worker.stop(), report)
     worker.start()
-    worker.offer(1)
+    worker.offer("source", Job(run=worker.stop, failed=failed, dropped=lambda: None))
     assert done.wait(DEADLINE_S)
     worker.stop()
     assert errors == ["the worker cannot be stopped from its own thread"]

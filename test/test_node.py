@@ -2,22 +2,19 @@
 
 import threading
 
-import numpy as np
 import pytest
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
 from clip_surgery_ros.srv import SetQuery
-from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import SetParameters
-from rclpy.parameter import Parameter
 from ros.fakes import FakeEngine, FakeNetworks
-from ros.harness import (
-    DEADLINE_S,
-    Inbox,
-    ros_node,  # noqa: F401
-    wait_for_reader,
-    wait_until,
+from ros.harness import wait_for_reader, wait_until
+from ros.rig import (
+    ACTIVATE,
+    CLEANUP,
+    CONFIGURE,
+    DEACTIVATE,
+    PIXELS,
+    wait_frames,
+    wait_readers,
 )
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -27,119 +24,6 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.node import ClipSurgeryNode
-
-PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
-DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
-
-
-class Rig:
-    """The node under test, and a program beside it that asks and listens."""
-
-    def __init__(self, node, engine=None, load=None, **overrides):
-        self.networks = FakeNetworks(engine)
-        self.engine = self.networks.engine
-        self.loads = 0
-        self.outside = node
-        self.parameters = [Parameter(name, value=value) for name, value in overrides.items()]
-        self.node = ClipSurgeryNode(
-            load or self.load, context=node.context, parameter_overrides=self.parameters
-        )
-        self.images = node.create_publisher(Image, "image_raw", 10)
-        self.queries = node.create_publisher(String, "query", 10)
-        self.text_queries = node.create_publisher(
-            TextQuery, "/clip_surgery/text_query", qos.query()
-        )
-        self.echo = self.inbox(TextQuery, "active_query", qos.latched())
-        node.executor.add_node(self.node)
-        self.echo.wait()
-
-    def load(self, config):
-        self.loads += 1
-        return self.networks
-
-    def close(self):
-        self.outside.executor.remove_node(self.node)
-        self.node.destroy_node()
-
-    def inbox(self, kind, name, quality=10):
-        return Inbox(self.outside, kind, f"/clip_surgery/{name}", quality)
-
-    def call(self, kind, name, request):
-        client = self.outside.create_client(kind, f"/clip_surgery/{name}")
-        assert client.wait_for_service(DEADLINE_S)
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        assert answered.wait(DEADLINE_S)
-        return future.result()
-
-    def change(self, transition):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, "change_state", request).success
-
-    def state(self):
-        return self.call(GetState, "get_state", GetState.Request()).current_state.label
-
-    def activate(self):
-        assert self.change(CONFIGURE) and self.change(ACTIVATE)
-
-    def set(self, name, value):
-        request = SetParameters.Request(
-            parameters=[Parameter(name, value=value).to_parameter_msg()]
-        )
-        return self.call(SetParameters, "set_parameters", request).results[0]
-
-    def ask(self, text):
-        before = len(self.echo.messages)
-        wait_for_reader(self.queries)
-        self.queries.publish(String(data=text))
-        return self.echo.wait(after=before)
-
-    def show(self, frame_id, message=None, publisher=None):
-        """Publish a frame; best effort, but nothing is lost in a process that keeps up."""
-        message = message or image_message(PIXELS, "rgb8", Header())
-        message.header.frame_id = frame_id
-        message.header.stamp = self.outside.get_clock().now().to_msg()
-        publisher = publisher or self.images
-        wait_for_reader(publisher)
-        publisher.publish(message)
-        return message.header
-
-
-def wait_readers(rig, *names):
-    """Wait until the node itself sees the readers of these topics."""
-    wait_until(lambda: {output.name for output in rig.node.subscribed()} >= set(names))
-
-
-def skipped(rig, count):
-    """Wait until the node has left this many frames alone."""
-    wait_until(lambda: rig.node.health.skipped == count)
-
-
-@pytest.fixture
-def rigs(ros_node):  # noqa: F811
-    made = []
-
-    def make(**options):
-        made.append(Rig(ros_node, **options))
-        return made[-1]
-
-    yield make
-    for rig in made:
-        rig.close()
-
-
-@pytest.fixture
-def rig(rigs):
-    return rigs()
-
-
-@pytest.fixture
-def active(rig):
-    rig.activate()
-    return rig
 
 
 def test_a_frame_and_a_query_give_segments_with_the_images_header(active):
@@ -163,7 +47,7 @@ def test_without_a_query_no_work_is_done_and_that_is_said_once(active, capfd):
     wait_readers(active, "segments")
     for count in (1, 2, 3):
         active.show("unasked")
-        skipped(active, count)
+        wait_frames(active, "skipped: nothing asked", count)
     assert capfd.readouterr().err.count("nothing is asked for") == 1
     active.ask("mug")
     active.show("asked")
@@ -177,7 +61,7 @@ def test_an_empty_query_clears(active):
     active.ask("mug")
     assert list(active.ask(" ").labels) == []
     active.show("unasked")
-    skipped(active, 1)
+    wait_frames(active, "skipped: nothing asked", 1)
     active.ask("saw")
     active.show("asked")
     assert segments.wait().header.frame_id == "asked"
@@ -186,7 +70,7 @@ def test_an_empty_query_clears(active):
 def test_what_nobody_reads_is_not_computed(active):
     active.ask("mug")
     active.show("unread")
-    skipped(active, 1)
+    wait_frames(active, "skipped: nobody reads", 1)
     heatmaps = active.inbox(HeatmapArray, "heatmaps")
     wait_readers(active, "heatmaps")
     active.show("map only")
@@ -209,11 +93,10 @@ def test_what_nobody_reads_is_not_computed(active):
 )
 def test_a_frame_that_cannot_be_used_is_survived(active, bad):
     segments = active.inbox(SegmentArray, "segments")
-    health = Inbox(active.outside, DiagnosticArray, "/diagnostics")
     wait_readers(active, "segments")
     active.ask("mug")
     active.show("bad", bad)
-    health.wait(lambda message: "rgb" in message.status[0].message)
+    active.health(lambda statuses: "rgb" in statuses[1].message)
     active.show("good")
     assert segments.wait().header.frame_id == "good"
 
@@ -228,11 +111,10 @@ def test_networks_that_raise_are_survived(rigs):
     rig = rigs(engine=FakeEngine(before))
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
-    health = Inbox(rig.outside, DiagnosticArray, "/diagnostics")
     wait_readers(rig, "segments")
     rig.ask("mug")
     rig.show("bad")
-    health.wait(lambda message: message.status[0].message == "numerical trouble")
+    rig.health(lambda statuses: statuses[1].message == "numerical trouble")
     rig.show("good")
     assert segments.wait().header.frame_id == "good"
 
@@ -303,7 +185,7 @@ def test_a_busy_node_answers_calls_and_takes_the_newest_frame(rigs):
     wait_until(lambda: rig.engine.asked)
     for count, frame_id in ((2, "second"), (3, "third")):
         rig.show(frame_id)
-        wait_until(lambda count=count: rig.node.health.counts.offered == count)
+        wait_frames(rig, "in", count)
     # Inference stands still, and the executor does not: this call is answered.
     assert rig.state() == "active"
     gate.release(10)
@@ -318,7 +200,7 @@ def test_enable_pauses_the_work(active):
     active.ask("mug")
     assert active.call(SetBool, "enable", SetBool.Request(data=False)).success
     active.show("paused")
-    skipped(active, 1)
+    wait_frames(active, "skipped: switched off", 1)
     assert active.call(SetBool, "enable", SetBool.Request(data=True)).success
     active.show("resumed")
     assert segments.wait().header.frame_id == "resumed"
@@ -334,7 +216,7 @@ def test_frames_older_than_allowed_are_left_alone(rigs):
     old.header.stamp.sec = 1
     wait_for_reader(rig.images)
     rig.images.publish(old)
-    skipped(rig, 1)
+    wait_frames(rig, "skipped: too old", 1)
     rig.show("fresh")
     assert segments.wait().header.frame_id == "fresh"
 
@@ -348,7 +230,7 @@ def test_the_rate_is_limited(rigs):
     rig.show("first")
     segments.wait()
     rig.show("too soon")
-    skipped(rig, 1)
+    wait_frames(rig, "skipped: rate limit", 1)
     assert rig.set("max_rate_hz", 0.0).successful
     rig.show("unlimited")
     assert segments.wait(after=1).header.frame_id == "unlimited"
@@ -413,25 +295,3 @@ def test_networks_that_do_not_load_leave_the_node_unconfigured(rigs, error):
     assert not rig.change(CONFIGURE)
     assert rig.state() == "unconfigured"
     assert rig.change(CONFIGURE)
-
-
-def test_health_counts_frames(active):
-    health = Inbox(active.outside, DiagnosticArray, "/diagnostics")
-    segments = active.inbox(SegmentArray, "segments")
-    wait_readers(active, "segments")
-    active.ask("mug")
-    active.show("one")
-    segments.wait()
-
-    def values_of(message):
-        return {pair.key: pair.value for pair in message.status[0].values}
-
-    def answered(message):
-        return values_of(message)["frames answered"] == "1"
-
-    (status,) = health.wait(answered).status
-    values = {pair.key: pair.value for pair in status.values}
-    assert (status.name, status.message) == ("clip_surgery", "answering frames")
-    assert (values["state"], values["device"], values["query"]) == ("active", "cpu", "mug")
-    assert (values["frames in"], values["frames dropped for newer ones"]) == ("1", "0")
-    assert float(values["latency p95 [s]"]) < DEADLINE_S

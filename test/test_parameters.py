@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter as RosParameter
-from ros.harness import ros_node  # noqa: F401
 
-from clip_surgery_ros.adapters.parameters import NodeParameters, same_fixed
+from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
 from clip_surgery_ros.core.config import PARAMETERS, Config
 
 TYPES = {
@@ -16,6 +15,7 @@ TYPES = {
     float: ParameterType.PARAMETER_DOUBLE,
     int: ParameterType.PARAMETER_INTEGER,
     bool: ParameterType.PARAMETER_BOOL,
+    tuple: ParameterType.PARAMETER_STRING_ARRAY,
 }
 
 
@@ -36,7 +36,7 @@ class Declared:
 
 
 @pytest.fixture
-def declared(ros_node):  # noqa: F811
+def declared(ros_node):
     return Declared(ros_node)
 
 
@@ -46,10 +46,13 @@ def test_every_entry_is_declared_with_type_default_and_help(entry, declared):
     assert described.type == TYPES[type(entry.default)]
     assert described.description == entry.help
     value = declared.node.get_parameter(entry.name).value
-    assert value == entry.default or (math.isnan(value) and math.isnan(entry.default))
+    wanted = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+    assert value == wanted or (math.isnan(value) and math.isnan(entry.default))
     for choice in entry.choices:
         assert choice in described.additional_constraints
-    assert ("fixed" in described.additional_constraints) != entry.live
+    assert described.read_only == entry.read_only
+    fixed = "fixed" in described.additional_constraints
+    assert [fixed, entry.live, entry.read_only].count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,5 +101,5 @@ def test_parameters_of_rclpy_itself_are_let_through(declared):
 
 def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
     config = Config.from_values()
-    assert same_fixed(config, replace(config, min_area=99, threshold=0.5))
-    assert not same_fixed(config, replace(config, device="cpu"))
+    assert same_networks(config, replace(config, min_area=99, threshold=0.5))
+    assert not same_networks(config, replace(config, device="cpu"))

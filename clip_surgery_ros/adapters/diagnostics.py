@@ -1,78 +1,181 @@
-"""The node's health as a diagnostics message."""
+"""The node's health as a diagnostics message: one status of the node and one per camera.
+
+Levels mean: ERROR, it does not do its work until somebody mends something; WARN, it works or
+could, but not as was asked for; OK, all is as it should be, even when there is nothing to do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from clip_surgery_ros.newest_worker import WorkerCounts
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.types import Query
+from clip_surgery_ros.tally import Spread
+
+Verdict = tuple[bytes, str]
 
 
 @dataclass(frozen=True)
 class NodeHealth:
-    """What is worth knowing of a running node.
+    """What is worth knowing of the node.
 
     :param name: the node's full name.
     :param state: lifecycle state.
     :param device: where the networks run; empty when none are loaded.
-    :param query: labels asked for.
-    :param counts: frames since the last activation.
-    :param skipped: frames left alone since then, by rate, age, or for want of a query or reader.
-    :param latencies_s: seconds from a frame's start of work to its last message, recent ones.
-    :param last_error: empty when there was none since the last good frame.
+    :param fell_back: CUDA was asked for and the CPU is used.
+    :param refused: queries refused so far, and ``refusal`` why the last was, if it was.
+    :param counts: runs of each stage and answers to calls, since the networks were loaded.
+    :param spreads: seconds of each stage.
+    :param last_error: why the last transition failed; empty when it did not.
     """
 
     name: str
+    config: Config
     state: str
     device: str
-    query: Sequence[str]
-    counts: WorkerCounts
-    skipped: int
-    latencies_s: Sequence[float]
+    fell_back: bool
+    query: Query
+    refused: int
+    refusal: str
+    texts_encoded: int
+    counts: Mapping[str, int]
+    spreads: Mapping[str, Spread]
     last_error: str
 
 
-def diagnostic_array(health: NodeHealth, stamp: Time) -> DiagnosticArray:
-    """One status: an error while frames fail, a warning while the node is not active."""
-    level, summary = _verdict(health)
-    counts = health.counts
-    values = {
+@dataclass(frozen=True)
+class CameraHealth:
+    """What is worth knowing of one camera.
+
+    :param name: empty for the only one.
+    :param listening: whether the node is active.
+    :param publishers: how many publish its images.
+    :param image: what its newest image is, for people.
+    :param silent_s: seconds since an image arrived, or since listening began.
+    :param rates_hz: frames in and answered per second.
+    :param counts: what became of its frames since listening began.
+    :param spreads: seconds of work and of age when answered.
+    :param last_error: why the last frame could not be answered; empty when it was.
+    """
+
+    name: str
+    topic: str
+    listening: bool
+    publishers: int
+    image: str
+    silent_s: float
+    rates_hz: Mapping[str, float]
+    counts: Mapping[str, int]
+    spreads: Mapping[str, Spread]
+    last_error: str
+
+
+def diagnostic_array(
+    node: NodeHealth, cameras: Sequence[CameraHealth], stamp: Time
+) -> DiagnosticArray:
+    """The node's status first, then one per camera."""
+    statuses = [_node_status(node)]
+    statuses += [_camera_status(node, camera) for camera in cameras]
+    return DiagnosticArray(header=Header(stamp=stamp), status=statuses)
+
+
+def _node_status(health: NodeHealth) -> DiagnosticStatus:
+    config = health.config
+    values: dict[str, object] = {
         "state": health.state,
         "device": health.device or "none",
-        "query": "; ".join(health.query),
-        "frames in": counts.offered + health.skipped,
-        "frames answered": counts.done,
-        "frames failed": counts.failed,
-        "frames dropped for newer ones": counts.dropped,
-        "frames skipped": health.skipped,
-        "latency p50 [s]": _percentile(health.latencies_s, 50),
-        "latency p95 [s]": _percentile(health.latencies_s, 95),
-        "last error": health.last_error,
+        "device asked for": config.device,
+        "precision": config.precision,
+        "CLIP": config.clip_model,
+        "SAM": config.sam_model,
+        "query": "; ".join(health.query.names),
+        "query sequence": health.query.sequence,
+        "queries refused": health.refused,
+        "texts encoded, others from the cache": health.texts_encoded,
     }
-    status = DiagnosticStatus(
-        level=level,
-        name=health.name.lstrip("/"),
-        message=summary,
-        hardware_id=health.device,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-    )
-    return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+    for stage, count in health.counts.items():
+        values[f"{stage}: count"] = count
+        values.update(_percentiles(stage, health.spreads))
+    values["last error"] = health.last_error or health.refusal
+    return _status(health.name.lstrip("/"), _node_verdict(health), health.device, values)
 
 
-def _verdict(health: NodeHealth) -> tuple[bytes, str]:
+def _node_verdict(health: NodeHealth) -> Verdict:
     if health.last_error:
         return DiagnosticStatus.ERROR, health.last_error
     if health.state != "active":
         return DiagnosticStatus.WARN, f"not active: {health.state}"
-    if not health.query:
+    if health.fell_back:
+        asked = health.config.device
+        return DiagnosticStatus.WARN, f"device {asked} was asked for and is not there: on the CPU"
+    if health.refusal:
+        return DiagnosticStatus.WARN, health.refusal
+    if not health.query.labels:
         return DiagnosticStatus.OK, "waiting for a query"
+    return DiagnosticStatus.OK, "ready"
+
+
+def _camera_status(node: NodeHealth, health: CameraHealth) -> DiagnosticStatus:
+    values: dict[str, object] = {
+        "topic": health.topic,
+        "publishers": health.publishers,
+        "image": health.image,
+        "seconds since the last image": f"{health.silent_s:.1f}",
+    }
+    for name, rate_hz in health.rates_hz.items():
+        values[f"frames {name} [Hz]"] = f"{rate_hz:.1f}"
+    for name, count in health.counts.items():
+        values[f"frames {name}"] = count
+    for name in health.spreads:
+        values.update(_percentiles(name, health.spreads))
+    values["last error"] = health.last_error
+    name = f"{node.name.lstrip('/')}: {health.name or 'camera'}"
+    return _status(name, _camera_verdict(node, health), health.topic, values)
+
+
+def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
+    timeout_s = node.config.image_timeout_s
+    if not health.listening:
+        return DiagnosticStatus.OK, "not listening"
+    if not health.publishers:
+        return DiagnosticStatus.WARN, f"nobody publishes {health.topic}"
+    if health.publishers > 1:
+        said = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
+        return DiagnosticStatus.WARN, said
+    if timeout_s and health.silent_s > timeout_s:
+        return DiagnosticStatus.WARN, f"no image on {health.topic} for {health.silent_s:.0f} s"
+    if health.last_error:
+        return DiagnosticStatus.ERROR, health.last_error
+    if not node.query.labels:
+        return DiagnosticStatus.OK, "images arrive; nothing is asked for, no work is done"
+    if not health.counts.get("answered"):
+        return DiagnosticStatus.OK, "images arrive"
     return DiagnosticStatus.OK, "answering frames"
 
 
-def _percentile(seconds: Sequence[float], percent: float) -> str:
-    return f"{np.percentile(seconds, percent):.3f}" if len(seconds) else "no frame yet"
+def _percentiles(name: str, spreads: Mapping[str, Spread]) -> dict[str, object]:
+    if name not in spreads:
+        return {}
+    spread = spreads[name]
+    return {
+        f"{name}: p50 [s]": f"{spread.p50_s:.4f}",
+        f"{name}: p95 [s]": f"{spread.p95_s:.4f}",
+    }
+
+
+def _status(
+    name: str, verdict: Verdict, hardware_id: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    level, message = verdict
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )

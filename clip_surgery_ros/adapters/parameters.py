@@ -40,7 +40,7 @@ class NodeParameters:
         self._fixed_now = fixed_now
         self._changed = changed
         declared = [
-            node.declare_parameter(entry.name, entry.default, descriptor(entry))
+            node.declare_parameter(entry.name, _ros_value(entry.default), descriptor(entry))
             for entry in PARAMETERS
         ]
         self._values = {parameter.name: parameter.value for parameter in declared}
@@ -75,6 +75,10 @@ class NodeParameters:
 _BY_NAME = {entry.name: entry for entry in PARAMETERS}
 
 
+def _ros_value(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
+
+
 def own_values(parameters: Iterable[RosParameter]) -> dict[str, Any]:
     """Values of the parameters that are in the table; use_sim_time and the like are not."""
     return {
@@ -95,19 +99,25 @@ def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], fixed: bo
             )
 
 
-def same_fixed(one: Config, other: Config) -> bool:
-    """Whether two snapshots agree in everything that is not live."""
-    return all(
-        getattr(one, entry.name) == getattr(other, entry.name)
-        for entry in PARAMETERS
-        if not entry.live
-    )
+NETWORKS = (
+    *("clip_model", "clip_checkpoint", "clip_sha256", "clip_input_size"),
+    *("sam_model", "sam_checkpoint", "sam_sha256"),
+    *("device", "allow_cpu_fallback", "precision"),
+)
+"""Parameters that make networks what they are; the others need no loading anew."""
+
+
+def same_networks(one: Config, other: Config) -> bool:
+    """Whether two snapshots ask for the same networks."""
+    return all(getattr(one, name) == getattr(other, name) for name in NETWORKS)
 
 
 def descriptor(entry: Parameter) -> ParameterDescriptor:
     """What ``ros2 param describe`` shows of a table entry."""
     message = ParameterDescriptor(
-        description=entry.help, additional_constraints=_constraints(entry)
+        description=entry.help,
+        additional_constraints=_constraints(entry),
+        read_only=entry.read_only,
     )
     if entry.minimum is None and entry.maximum is None:
         return message
@@ -124,7 +134,8 @@ def descriptor(entry: Parameter) -> ParameterDescriptor:
 
 def _constraints(entry: Parameter) -> str:
     """The limits that have no field of their own."""
-    said = [] if entry.live else ["fixed while the node is active"]
+    fixed = not entry.live and not entry.read_only
+    said = ["fixed while the node is active"] if fixed else []
     if entry.choices:
         said.append("one of " + ", ".join(map(str, entry.choices)))
     return "; ".join(said)

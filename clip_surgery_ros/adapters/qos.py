@@ -5,7 +5,23 @@ rclpy's overriding options change the profile they are given, so two entities mu
 
 from __future__ import annotations
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+from clip_surgery_ros.core.errors import ConfigError
 
 
 def newest_image() -> QoSProfile:
@@ -26,6 +42,49 @@ def result() -> QoSProfile:
 def latched() -> QoSProfile:
     """For what changes seldom: who comes later still gets the last one."""
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def open_publisher(node: Node, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+    """A publisher whose profile the parameters ``qos_overrides./topic.publisher...`` override.
+
+    :raises ConfigError: when an override is no such policy.
+    """
+    with _overrides_told(topic):
+        return node.create_publisher(kind, topic, profile, qos_overriding_options=_overridable())
+
+
+def open_subscription(
+    node: Node, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+) -> Subscription:
+    """A subscription whose profile ``qos_overrides./topic.subscription...`` override.
+
+    :raises ConfigError: when an override is no such policy.
+    """
+    with _overrides_told(topic):
+        return node.create_subscription(
+            kind, topic, callback, profile, qos_overriding_options=_overridable()
+        )
+
+
+def _overridable() -> QoSOverridingOptions:
+    return QoSOverridingOptions(
+        (
+            QoSPolicyKind.HISTORY,
+            QoSPolicyKind.DEPTH,
+            QoSPolicyKind.RELIABILITY,
+            QoSPolicyKind.DURABILITY,
+        )
+    )
+
+
+@contextmanager
+def _overrides_told(topic: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "QoS override" not in str(error):
+            raise
+        raise ConfigError(f"qos_overrides of topic '{topic}' cannot be used: {error}") from error
 
 
 def _profile(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +13,7 @@ import torch
 
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
 from clip_surgery_ros.backends.sam import SamBackend
+from clip_surgery_ros.backends.weights import check_sha256
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
@@ -17,11 +21,26 @@ from clip_surgery_ros.core.pipeline import Pipeline, Settings
 
 @dataclass(frozen=True)
 class LoadedNetworks:
-    """Both networks on their device."""
+    """Both networks on their device.
+
+    :param device: where they run.
+    :param config: the configuration that they were loaded for.
+    """
 
     clip: ClipBackend
     sam: SamBackend
     device: str
+    config: Config
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether CUDA was asked for and the CPU is used."""
+        return self.device == "cpu" and self.config.device.startswith("cuda")
+
+    @property
+    def texts_encoded(self) -> int:
+        """Texts that went through the text tower; all others came from the cache."""
+        return self.clip.texts_encoded
 
     def pipeline(self, config: Config) -> Pipeline:
         """These networks under the live parameters of ``config``; cheap."""
@@ -37,18 +56,36 @@ def load_networks(config: Config) -> LoadedNetworks:
     :raises WeightsError: when a weight file cannot be used.
     :raises ConfigError: when a model is unknown or not fit for surgery.
     """
-    device = resolve_device(config.device)
+    device = resolve_device(config.device, config.allow_cpu_fallback)
     if device == "cpu" and config.precision == "float16":
         raise ConfigError(
             f"precision is float16, which is for GPUs, but device '{config.device}' is the CPU "
             "here; set precision to float32 or bfloat16"
         )
-    return LoadedNetworks(_clip(config, device), _sam(config, device), device)
+    if config.clip_sha256:
+        check_sha256(config.clip_checkpoint, config.clip_sha256)
+    if config.sam_sha256:
+        check_sha256(config.sam_checkpoint, config.sam_sha256)
+    return LoadedNetworks(_clip(config, device), _sam(config, device), device, config)
 
 
-def resolve_device(asked: str) -> str:
+def release_memory() -> None:
+    """Give memory that nothing holds any longer back to the system and the GPU.
+
+    Freed tensors stay with the allocators otherwise, and a node that was cleaned up would look
+    as large as a running one.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def resolve_device(asked: str, allow_cpu_fallback: bool = False) -> str:
     """``auto`` to a device that is there; anything else is taken at its word.
 
+    :param allow_cpu_fallback: take the CPU where the CUDA device is not there.
     :raises DeviceError: when CUDA, or that CUDA device, is not there.
     """
     if asked == "auto":
@@ -58,9 +95,11 @@ def resolve_device(asked: str) -> str:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = asked.partition(":")[2] or "0"
     if not index.isdigit() or int(index) >= count:
+        if allow_cpu_fallback:
+            return "cpu"
         raise DeviceError(
             f"device '{asked}' was asked for, but torch sees {count} CUDA devices; set device to "
-            "cpu or auto, or check the driver with nvidia-smi"
+            "cpu or auto, set allow_cpu_fallback, or check the driver with nvidia-smi"
         )
     return f"cuda:{index}"
 

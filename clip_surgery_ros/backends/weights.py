@@ -44,6 +44,22 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_sha256(path: str | Path, wanted: str) -> None:
+    """Refuse a file that is not the one meant.
+
+    :param wanted: hexadecimal SHA-256, or its first digits.
+    :raises WeightsError: when the file is missing or has another checksum.
+    """
+    path = Path(path).expanduser()
+    _check_file(path)
+    found = sha256(path)
+    if not found.startswith(wanted.lower()):
+        raise WeightsError(
+            f"weight file {path} has the SHA-256 {found[: max(8, len(wanted))]}, but {wanted} was "
+            "expected; copy it again, or correct the checksum"
+        )
+
+
 def _check_file(path: Path) -> None:
     """Say in a sentence what is wrong with a file that cannot hold weights."""
     if path.is_dir():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.errors import ConfigError
 
 DEMO = "demo"
@@ -17,20 +19,22 @@ DEMO = "demo"
 class Parameter:
     """One row of the table.
 
-    :param default: gives the type too: str, float, int or bool.
+    :param default: gives the type too: str, float, int, bool or a tuple of str.
     :param help: what it does, with units.
     :param reason: why the default is what it is.
     :param live: takes effect on the next frame; the others are fixed while the node is active.
+    :param read_only: read when the node starts and never again.
     :param minimum: smallest value, inclusive.
     :param maximum: largest value, inclusive.
     :param choices: the only values, if not empty.
     """
 
     name: str
-    default: str | float | int | bool
+    default: str | float | int | bool | tuple[str, ...]
     help: str
     reason: str
     live: bool = False
+    read_only: bool = False
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
@@ -48,6 +52,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "",
         "file with CLIP's weights; empty for the demo",
         "nothing is downloaded",
+    ),
+    Parameter(
+        "clip_sha256",
+        "",
+        "SHA-256 that clip_checkpoint must have, or the first 8 or more of its hexadecimal digits",
+        "not every publisher gives one; empty checks nothing",
     ),
     Parameter(
         "clip_input_size",
@@ -72,10 +82,22 @@ PARAMETERS: tuple[Parameter, ...] = (
         "nothing is downloaded",
     ),
     Parameter(
+        "sam_sha256",
+        "",
+        "SHA-256 that sam_checkpoint must have, or the first 8 or more of its hexadecimal digits",
+        "not every publisher gives one; empty checks nothing",
+    ),
+    Parameter(
         "device",
         "auto",
         "'auto' (CUDA if there is one), 'cpu' or 'cuda:N'",
         "a robot with a GPU should use it unasked",
+    ),
+    Parameter(
+        "allow_cpu_fallback",
+        False,
+        "where the CUDA device asked for is not there, use the CPU and warn in diagnostics",
+        "a robot that is ten times too slow in silence is worse than one that says why it waits",
     ),
     Parameter(
         "precision",
@@ -85,9 +107,16 @@ PARAMETERS: tuple[Parameter, ...] = (
         choices=("float32", "bfloat16", "float16"),
     ),
     Parameter(
+        "image_topics",
+        ("image_raw",),
+        "a camera's topic, or several; name:=topic gives a camera a name. Several cameras share "
+        "the networks in turn, with the results of each below its name",
+        "what camera drivers and image_transport call it",
+    ),
+    Parameter(
         "image_transport",
         "raw",
-        "'raw' for image_raw, 'compressed' for image_raw/compressed",
+        "'raw' for the topics themselves, 'compressed' for topic/compressed (JPEG, PNG)",
         "every camera driver publishes raw images",
         choices=("raw", "compressed"),
     ),
@@ -96,6 +125,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         True,
         "configure and activate without a lifecycle manager",
         "a plain `ros2 run` should work",
+        read_only=True,
     ),
     Parameter(
         "default_query",
@@ -170,7 +200,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         live=True,
         minimum=0.0,
     ),
+    Parameter(
+        "image_timeout_s",
+        3.0,
+        "a camera that sends nothing for so many seconds is warned of in diagnostics; 0 never "
+        "warns",
+        "longer than the pauses of a slow camera, short enough to be noticed",
+        live=True,
+        minimum=0.0,
+    ),
 )
+
+_CHECKSUM = re.compile("[0-9a-fA-F]{8,64}")
 
 _BY_NAME = {entry.name: entry for entry in PARAMETERS}
 
@@ -181,11 +222,15 @@ class Config:
 
     clip_model: str
     clip_checkpoint: str
+    clip_sha256: str
     clip_input_size: int
     sam_model: str
     sam_checkpoint: str
+    sam_sha256: str
     device: str
+    allow_cpu_fallback: bool
     precision: str
+    image_topics: tuple[str, ...]
     image_transport: str
     autostart: bool
     default_query: str
@@ -197,6 +242,7 @@ class Config:
     min_area: int
     max_rate_hz: float
     max_frame_age_s: float
+    image_timeout_s: float
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any] | None = None) -> Config:
@@ -222,6 +268,8 @@ def defaults() -> dict[str, Any]:
 
 def _checked(entry: Parameter, value: Any) -> Any:
     kind: type = type(entry.default)
+    if kind is tuple:
+        return _checked_texts(entry, value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
@@ -239,6 +287,12 @@ def _checked(entry: Parameter, value: Any) -> Any:
     return value
 
 
+def _checked_texts(entry: Parameter, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise ConfigError(f"parameter '{entry.name}' wants a list of str, got {value!r}")
+    return tuple(value)
+
+
 def _range(low: float | None, high: float | None) -> str:
     if high is None:
         return f"at least {low:g}"
@@ -247,10 +301,16 @@ def _range(low: float | None, high: float | None) -> str:
 
 def _check_together(config: Config) -> None:
     """Refuse values that cannot work together, saying what to do."""
-    for model, checkpoint, kind in (
-        (config.clip_model, config.clip_checkpoint, "clip"),
-        (config.sam_model, config.sam_checkpoint, "sam"),
+    parse_cameras(config.image_topics)
+    for model, checkpoint, checksum, kind in (
+        (config.clip_model, config.clip_checkpoint, config.clip_sha256, "clip"),
+        (config.sam_model, config.sam_checkpoint, config.sam_sha256, "sam"),
     ):
+        if checksum and not _CHECKSUM.fullmatch(checksum):
+            raise ConfigError(
+                f"{kind}_sha256 is '{checksum}', but must be 8 to 64 hexadecimal digits; "
+                "sha256sum prints them"
+            )
         if model == DEMO and checkpoint:
             raise ConfigError(
                 f"{kind}_checkpoint is '{checkpoint}', but {kind}_model is '{DEMO}', whose "
@@ -278,8 +338,13 @@ def markdown_table() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for entry in PARAMETERS:
-        default = str(entry.default).lower() if isinstance(entry.default, bool) else entry.default
-        shown = f"`{default}`" if default != "" else "empty"
-        live = "yes" if entry.live else "no"
+        shown = f"`{_as_yaml(entry.default)}`" if entry.default != "" else "empty"
+        live = "yes" if entry.live else "at start" if entry.read_only else "no"
         rows.append(f"| `{entry.name}` | {shown} | {live} | {entry.help} | {entry.reason} |")
     return "\n".join(rows)
+
+
+def _as_yaml(default: Any) -> str:
+    if isinstance(default, tuple):
+        return f"[{', '.join(default)}]"
+    return str(default).lower() if isinstance(default, bool) else str(default)

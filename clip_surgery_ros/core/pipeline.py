@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.heatmap import feature_surgery, floored, zero_shot_probabilities
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
@@ -100,10 +100,16 @@ class Pipeline:
         :param query: without labels, no network runs.
         :param wanted: outputs that nobody reads are not computed.
         :raises ImageError: when the image is not (H, W, 3) uint8, or too small.
+        :raises DeviceError: when the memory does not suffice; the next frame may be smaller.
         """
         _check_image(image_rgb)
         if not query.labels:
             return _nothing(query, image_rgb)
+        with _memory_told(image_rgb, query):
+            return self._answer(image_rgb, query, wanted)
+
+    def _answer(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
+        """:meth:`run` of a checked image and at least one label."""
         clock = _Stages()
         scene = self._look(image_rgb, query, wanted, clock)
         absent = {i: reason for i, reason in enumerate(self._absent(scene, query)) if reason}
@@ -311,6 +317,25 @@ def _per_label(values: Tensor, query: Query, reduce: object) -> NDArray[np.float
     sizes = [len(label.parts) for label in query.labels]
     groups = [reduce(group, dim=0) for group in values.split(sizes)]  # type: ignore[operator]
     return torch.stack(groups).float().cpu().numpy()
+
+
+@contextmanager
+def _memory_told(image_rgb: NDArray[np.uint8], query: Query) -> Iterator[None]:
+    """Say in a sentence that memory ran out; what was taken for the frame is given back."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On the CPU torch raises a plain RuntimeError.
+        if type(error) is RuntimeError and "not enough memory" not in str(error):
+            raise
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        height, width = image_rgb.shape[:2]
+        raise DeviceError(
+            f"out of memory on an image of {width} x {height} with {len(query.labels)} labels, "
+            "which is dropped; set precision to bfloat16, take a smaller clip_input_size or "
+            "network, or ask for fewer labels"
+        ) from error
 
 
 def _check_image(image_rgb: NDArray[np.uint8]) -> None:

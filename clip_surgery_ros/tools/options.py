@@ -6,7 +6,10 @@ import argparse
 
 from clip_surgery_ros.core.config import PARAMETERS, Config
 
-_ABOUT_NODES = ("image_transport", "autostart", "default_query", "max_rate_hz", "max_frame_age_s")
+_ABOUT_NODES = (
+    *("image_topics", "image_transport", "image_timeout_s", "autostart", "default_query"),
+    *("max_rate_hz", "max_frame_age_s"),
+)
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

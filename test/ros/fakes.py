@@ -68,6 +68,8 @@ class FakeNetworks:
     """
 
     device = "cpu"
+    fell_back = False
+    texts_encoded = 0
 
     def __init__(self, engine: FakeEngine | None = None) -> None:
         self.engine = engine or FakeEngine()

@@ -1,0 +1,64 @@
+"""Which cameras are served, from the list of image topics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clip_surgery_ros.core.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+@dataclass(frozen=True)
+class CameraTopic:
+    """One camera.
+
+    :param name: its results are published below this name; empty for directly below the node's.
+    :param topic: image topic, before remapping.
+    """
+
+    name: str
+    topic: str
+
+
+def parse_cameras(entries: Sequence[str]) -> tuple[CameraTopic, ...]:
+    """Cameras of ``topic`` or ``name:=topic`` entries.
+
+    One camera without a name has its results directly below the node's name. Several are called
+    by their topics without the last part: ``/rear/color/image_raw`` is ``rear_color``.
+
+    :raises ConfigError: when there is none, an entry is no topic, or two have the same name.
+    """
+    if not entries:
+        raise ConfigError("image_topics is empty; name at least one image topic")
+    cameras = [_camera(entry, alone=len(entries) == 1) for entry in entries]
+    for attribute in ("name", "topic"):
+        values = [getattr(camera, attribute) for camera in cameras]
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"image_topics has two cameras of the {attribute} '{twice}'; tell them apart as "
+                "name:=topic"
+            )
+    return tuple(cameras)
+
+
+def _camera(entry: str, alone: bool) -> CameraTopic:
+    name, given, topic = entry.rpartition(":=")
+    if not _TOPIC.fullmatch(topic):
+        raise ConfigError(
+            f"image_topics has '{entry}', but '{topic}' is no topic; write a topic such as "
+            "/front/image_raw, or name:=topic"
+        )
+    if not given and not alone:
+        parts = topic.lstrip("~/").split("/")
+        name = "_".join(parts[:-1] or parts).lstrip("_")
+    if (given or not alone) and not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"image_topics has '{entry}', but '{name}' is no name for a camera; use letters, "
+            "digits and _ as in front:=/front/image_raw"
+        )
+    return CameraTopic(name, topic)

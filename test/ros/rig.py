@@ -1,0 +1,148 @@
+"""A node over real ROS with networks that answer at once, and a program beside it."""
+
+import threading
+
+import numpy as np
+import pytest
+from clip_surgery_ros.msg import TextQuery
+from clip_surgery_ros.srv import Segment as SegmentService
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros.fakes import FakeNetworks
+from ros.harness import DEADLINE_S, Inbox, wait_for_reader, wait_until
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.node import ClipSurgeryNode
+
+PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+
+
+class Rig:
+    """The node under test, and a program beside it that asks and listens."""
+
+    def __init__(self, node, engine=None, load=None, **overrides):
+        self.networks = FakeNetworks(engine)
+        self.engine = self.networks.engine
+        self.loads = 0
+        self.outside = node
+        self.parameters = [Parameter(name, value=value) for name, value in overrides.items()]
+        self.node = ClipSurgeryNode(
+            load or self.load, context=node.context, parameter_overrides=self.parameters
+        )
+        self.images = node.create_publisher(Image, "image_raw", 10)
+        self.queries = node.create_publisher(String, "query", 10)
+        self.text_queries = node.create_publisher(
+            TextQuery, "/clip_surgery/text_query", qos.query()
+        )
+        self.echo = self.inbox(TextQuery, "active_query", qos.latched())
+        node.executor.add_node(self.node)
+        self.echo.wait()
+
+    def load(self, config):
+        self.loads += 1
+        return self.networks
+
+    def close(self):
+        self.outside.executor.remove_node(self.node)
+        self.node.destroy_node()
+
+    def inbox(self, kind, name, quality=10):
+        return Inbox(self.outside, kind, f"/clip_surgery/{name}", quality)
+
+    def call(self, kind, name, request):
+        client = self.outside.create_client(kind, f"/clip_surgery/{name}")
+        assert client.wait_for_service(DEADLINE_S)
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        assert answered.wait(DEADLINE_S)
+        return future.result()
+
+    def change(self, transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call(ChangeState, "change_state", request).success
+
+    def state(self):
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def activate(self):
+        assert self.change(CONFIGURE) and self.change(ACTIVATE)
+
+    def ask_segment(self, **fields):
+        return self.call(SegmentService, "segment", SegmentService.Request(**fields))
+
+    def set(self, name, value):
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def ask(self, text):
+        before = len(self.echo.messages)
+        wait_for_reader(self.queries)
+        self.queries.publish(String(data=text))
+        return self.echo.wait(after=before)
+
+    def health(self, accept=lambda statuses: True):
+        """Statuses of the next diagnostics that are accepted."""
+        inbox = Inbox(self.outside, DiagnosticArray, "/diagnostics")
+        return inbox.wait(lambda message: accept(message.status)).status
+
+    def show(self, frame_id, message=None, publisher=None):
+        """Publish a frame; best effort, but nothing is lost in a process that keeps up."""
+        message = message or image_message(PIXELS, "rgb8", Header())
+        message.header.frame_id = frame_id
+        message.header.stamp = self.outside.get_clock().now().to_msg()
+        publisher = publisher or self.images
+        wait_for_reader(publisher)
+        publisher.publish(message)
+        return message.header
+
+
+def wait_readers(rig, *names, camera=0):
+    """Wait until the node itself sees the readers of a camera's topics."""
+    wait_until(
+        lambda: {output.name for output in rig.node.cameras[camera].subscribed()} >= set(names)
+    )
+
+
+def wait_frames(rig, name, count, camera=0):
+    """Wait until this became of so many frames: answered, dropped, skipped: rate limit, ..."""
+    wait_until(lambda: rig.node.cameras[camera].tally.counts[name] == count)
+
+
+def values_of(status):
+    """Key and value pairs of a diagnostic status."""
+    return {pair.key: pair.value for pair in status.values}
+
+
+@pytest.fixture
+def rigs(ros_node):
+    made = []
+
+    def make(**options):
+        made.append(Rig(ros_node, **options))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+@pytest.fixture
+def rig(rigs):
+    return rigs()
+
+
+@pytest.fixture
+def active(rig):
+    rig.activate()
+    return rig

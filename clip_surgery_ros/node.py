@@ -109,7 +109,8 @@ class ClipSurgeryNode(LifecycleNode):
         self._enabled = True
         self._said_no_query = False
         self._last_error = ""
-        self._tally = Tally()
+        self.tally = Tally()
+        """Runs of each stage and calls of ``~/segment``, since the networks were loaded."""
         self._guard_transitions()
         self._node_parameters = NodeParameters(self, lambda: self._active, self._on_parameters)
         self._queries = Queries(self, lambda: self._config.presence_threshold, self._on_query)
@@ -243,7 +244,7 @@ class ClipSurgeryNode(LifecycleNode):
         start = time.monotonic()
         networks = self._load(config)
         self._loaded = (config, networks)
-        self._tally.reset()
+        self.tally.reset()
         self.get_logger().info(
             f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device}"
         )
@@ -318,7 +319,7 @@ class ClipSurgeryNode(LifecycleNode):
             return
         frame = self._frame(message, active, wanted)
         for name, seconds in camera.publish(outputs, frame):
-            self._tally.took(f"publish {name}", seconds)
+            self.tally.took(f"publish {name}", seconds)
         camera.last_error = ""
         camera.tally.took("answered", time.perf_counter() - start_s)
         age_s = self._age_s(message.header)
@@ -330,10 +331,10 @@ class ClipSurgeryNode(LifecycleNode):
         start_s = time.perf_counter()
         compressed = isinstance(message, CompressedImage)
         image_rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
-        self._tally.took("convert", time.perf_counter() - start_s)
+        self.tally.took("convert", time.perf_counter() - start_s)
         result = self._current_engine().run(image_rgb, active.query, wanted)
         for name, seconds in result.stage_seconds.items():
-            self._tally.took(name, seconds)
+            self.tally.took(name, seconds)
         return Frame(result, image_rgb, message.header, active.message)
 
     def _current_engine(self) -> Engine:
@@ -367,6 +368,7 @@ class ClipSurgeryNode(LifecycleNode):
         self, request: Segment.Request, response: Segment.Response
     ) -> Segment.Response:
         """Answer one image between the frames of the stream."""
+        self.tally.count("segment calls")
         try:
             message = self._image_of(request)
             active = self._query_of(request)
@@ -374,10 +376,10 @@ class ClipSurgeryNode(LifecycleNode):
             response.result = messages.segment_array(frame.result, frame.header, frame.query)
             response.success = True
             response.message = f"{len(response.result.segments)} segments"
-            self._tally.count("segment calls answered")
+            self.tally.count("segment calls answered")
         except Exception as error:
             response.message = str(error)
-            self._tally.count("segment calls refused")
+            self.tally.count("segment calls refused")
             if not isinstance(error, ClipSurgeryError):
                 self.get_logger().error(f"~/segment failed: {traceback.format_exc()}")
         return response
@@ -466,8 +468,8 @@ class ClipSurgeryNode(LifecycleNode):
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
             texts_encoded=networks.texts_encoded if networks else 0,
-            counts=self._tally.counts,
-            spreads=self._tally.spreads(),
+            counts=self.tally.counts,
+            spreads=self.tally.spreads(),
             last_error=self._last_error,
         )
 

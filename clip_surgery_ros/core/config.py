@@ -311,6 +311,11 @@ def _check_together(config: Config) -> None:
                 f"{kind}_sha256 is '{checksum}', but must be 8 to 64 hexadecimal digits; "
                 "sha256sum prints them"
             )
+        if checksum and not checkpoint:
+            raise ConfigError(
+                f"{kind}_sha256 is '{checksum}', but {kind}_checkpoint is empty; name the file "
+                "that has this checksum, or leave it out"
+            )
         if model == DEMO and checkpoint:
             raise ConfigError(
                 f"{kind}_checkpoint is '{checkpoint}', but {kind}_model is '{DEMO}', whose "

@@ -9,12 +9,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -30,15 +31,23 @@ def ros_node() -> Iterator[Node]:
     context = Context()
     rclpy.init(context=context)
     node = Node("test_listener", context=context)
-    executor = SingleThreadedExecutor(context=context)
+    with spinning(node, SingleThreadedExecutor(context=context)):
+        yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@contextmanager
+def spinning(node: Node, executor: Executor) -> Iterator[None]:
+    """Spin a node on a thread of its own."""
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
-    yield node
-    executor.shutdown()
-    thread.join()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        thread.join()
 
 
 def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
@@ -54,6 +63,18 @@ def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None
 def wait_for_reader(publisher: Publisher) -> None:
     """Wait until somebody reads the topic; what is published before reaches nobody."""
     wait_until(lambda: publisher.get_subscription_count() > 0)
+
+
+def call(node: Node, kind: type, name: str, request: object) -> object:
+    """Call a service from the test's own thread and wait for the answer."""
+    client = node.create_client(kind, name)
+    assert client.wait_for_service(DEADLINE_S), f"{name} is not there"
+    answered = threading.Event()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: answered.set())
+    assert answered.wait(DEADLINE_S), f"{name} did not answer"
+    node.destroy_client(client)
+    return future.result()
 
 
 class Inbox:

@@ -1,7 +1,5 @@
 """A node over real ROS with networks that answer at once, and a program beside it."""
 
-import threading
-
 import numpy as np
 import pytest
 from clip_surgery_ros.msg import TextQuery
@@ -10,9 +8,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from ros.fakes import FakeNetworks
-from ros.harness import DEADLINE_S, Inbox, wait_for_reader, wait_until
+from ros.harness import Inbox, call, spinning, wait_for_reader, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
@@ -43,7 +42,9 @@ class Rig:
             TextQuery, "/clip_surgery/text_query", qos.query()
         )
         self.echo = self.inbox(TextQuery, "active_query", qos.latched())
-        node.executor.add_node(self.node)
+        executor = MultiThreadedExecutor(num_threads=2, context=node.context)
+        self._spinning = spinning(self.node, executor)
+        self._spinning.__enter__()
         self.echo.wait()
 
     def load(self, config):
@@ -51,20 +52,14 @@ class Rig:
         return self.networks
 
     def close(self):
-        self.outside.executor.remove_node(self.node)
+        self._spinning.__exit__(None, None, None)
         self.node.destroy_node()
 
     def inbox(self, kind, name, quality=10):
         return Inbox(self.outside, kind, f"/clip_surgery/{name}", quality)
 
     def call(self, kind, name, request):
-        client = self.outside.create_client(kind, f"/clip_surgery/{name}")
-        assert client.wait_for_service(DEADLINE_S)
-        answered = threading.Event()
-        future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        assert answered.wait(DEADLINE_S)
-        return future.result()
+        return call(self.outside, kind, f"/clip_surgery/{name}", request)
 
     def change(self, transition):
         request = ChangeState.Request(transition=Transition(id=transition))

@@ -1,0 +1,139 @@
+"""The service ~/segment: one image, a query of its own, and the stream undisturbed."""
+
+import threading
+
+from clip_surgery_ros.msg import SegmentArray
+from ros.fakes import FakeEngine
+from ros.harness import wait_until
+from ros.rig import ACTIVATE, CONFIGURE, DEACTIVATE, PIXELS, wait_frames, wait_readers
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from clip_surgery_ros.adapters.images import image_message
+
+
+def test_a_supplied_image_is_answered_with_its_own_header(active):
+    image = image_message(PIXELS, "rgb8", Header(frame_id="a photo"))
+    answer = active.ask_segment(image=image, labels=["mug", "saw"], thresholds=[0.5, -1.0])
+    assert answer.success and answer.message == "1 segments"
+    assert answer.result.header == image.header
+    assert [segment.label for segment in answer.result.segments] == ["mug"]
+    assert [absent.label for absent in answer.result.absent] == ["saw"]
+    assert list(answer.result.query.thresholds) == [0.5, -1.0]
+    assert active.engine.asked[0][0].tolist() == PIXELS.tolist()
+
+
+def test_without_an_image_the_newest_frame_is_taken_even_when_nothing_was_asked(active):
+    active.show("older")
+    wait_frames(active, "in", 1)
+    header = active.show("newest")
+    wait_frames(active, "in", 2)
+    answer = active.ask_segment(labels=["mug"])
+    assert answer.success and answer.result.header == header
+
+
+def test_without_labels_the_query_in_force_is_asked(active):
+    sequence = active.ask("saw").sequence
+    answer = active.ask_segment(image=image_message(PIXELS, "rgb8", Header()))
+    assert answer.success
+    assert (list(answer.result.query.labels), answer.result.query.sequence) == (["saw"], sequence)
+
+
+def test_a_call_leaves_the_query_of_the_stream_alone(active):
+    segments = active.inbox(SegmentArray, "segments")
+    wait_readers(active, "segments")
+    sequence = active.ask("saw").sequence
+    answer = active.ask_segment(image=image_message(PIXELS, "rgb8", Header()), labels=["mug"])
+    assert answer.result.query.sequence == 0
+    active.show("streamed")
+    message = segments.wait()
+    assert (list(message.query.labels), message.query.sequence) == (["saw"], sequence)
+    assert len(active.echo.messages) == 2  # the start's empty one and this one
+
+
+def test_what_cannot_be_answered_is_told_in_a_sentence(active):
+    bad = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(5))
+    good = image_message(PIXELS, "rgb8", Header())
+    for request, said in (
+        ({"image": bad, "labels": ["mug"]}, "rgb8"),
+        ({"image": good}, "nothing is asked for"),
+        ({"image": good, "labels": [" "]}, "the labels are empty"),
+        ({"image": good, "labels": ["mug"], "thresholds": [2.0]}, "not a cosine"),
+        ({"labels": ["mug"]}, "no image has arrived on /image_raw"),
+        ({"labels": ["mug"], "camera": "front"}, "no camera 'front'"),
+    ):
+        answer = active.ask_segment(**request)
+        assert not answer.success and said in answer.message, answer.message
+    assert not active.engine.asked
+    statuses = active.health()
+    assert ("segment calls refused: count", "6") in [
+        (pair.key, pair.value) for pair in statuses[0].values
+    ]
+
+
+def test_a_node_that_is_not_active_says_so(rig):
+    image = image_message(PIXELS, "rgb8", Header())
+    answer = rig.ask_segment(image=image, labels=["mug"])
+    assert not answer.success and "activate it" in answer.message
+    assert rig.change(CONFIGURE) and rig.change(ACTIVATE)
+    assert rig.ask_segment(image=image, labels=["mug"]).success
+
+
+def test_networks_that_raise_are_told_and_survived(rigs):
+    failures = [ValueError("numerical trouble")]
+
+    def before(_):
+        if failures:
+            raise failures.pop()
+
+    rig = rigs(engine=FakeEngine(before))
+    rig.activate()
+    image = image_message(PIXELS, "rgb8", Header())
+    answer = rig.ask_segment(image=image, labels=["mug"])
+    assert (answer.success, answer.message) == (False, "numerical trouble")
+    assert rig.ask_segment(image=image, labels=["mug"]).success
+
+
+def test_a_waiting_call_keeps_nothing_else_waiting(rigs):
+    gate = threading.Semaphore(0)
+    rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
+    rig.activate()
+    answers = []
+    image = image_message(PIXELS, "rgb8", Header())
+    caller = threading.Thread(
+        target=lambda: answers.append(rig.ask_segment(image=image, labels=["mug"]))
+    )
+    caller.start()
+    wait_until(lambda: rig.engine.asked)
+    assert rig.state() == "active"
+    assert rig.ask("saw")
+    assert not answers
+    gate.release()
+    caller.join()
+    assert answers[0].success
+
+
+def test_deactivating_refuses_the_calls_that_still_wait(rigs):
+    gate = threading.Semaphore(0)
+    rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
+    rig.activate()
+    segments = rig.inbox(SegmentArray, "segments")
+    wait_readers(rig, "segments")
+    rig.ask("mug")
+    rig.show("in work")
+    wait_until(lambda: rig.engine.asked)
+    answers = []
+    image = image_message(PIXELS, "rgb8", Header())
+    caller = threading.Thread(
+        target=lambda: answers.append(rig.ask_segment(image=image, labels=["mug"]))
+    )
+    caller.start()
+    wait_until(lambda: rig.node.tally.counts["segment calls"] == 1)
+    stopper = threading.Thread(target=lambda: rig.change(DEACTIVATE))
+    stopper.start()
+    caller.join()
+    assert not answers[0].success and "deactivated" in answers[0].message
+    gate.release()
+    stopper.join()
+    assert segments.wait().header.frame_id == "in work"
+    assert len(rig.engine.asked) == 1

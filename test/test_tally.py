@@ -1,0 +1,77 @@
+"""Counts, rates, durations and the rate limit, on a clock of the test's own."""
+
+import pytest
+
+from clip_surgery_ros.rate_limit import RateLimit
+from clip_surgery_ros.tally import Tally
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_a_rate_is_that_of_the_last_seconds_only(clock):
+    tally = Tally(clock)
+    for _ in range(20):
+        tally.count("in")
+        clock.now_s += 0.1
+    assert tally.rate_hz("in") == pytest.approx(10)
+    clock.now_s += 10
+    assert tally.rate_hz("in") == 0
+    assert tally.counts["in"] == 20
+    assert tally.seconds_since("in") == pytest.approx(10.1)
+
+
+def test_what_never_happened_has_no_count_rate_or_age(clock):
+    tally = Tally(clock)
+    assert tally.counts["in"] == 0
+    assert tally.rate_hz("in") == 0
+    assert tally.seconds_since("in") is None
+    assert tally.spreads() == {}
+
+
+def test_percentiles_are_of_recent_durations(clock):
+    tally = Tally(clock)
+    tally.took("clip", 1000.0)
+    for milliseconds in range(200):
+        tally.took("clip", milliseconds / 1000)
+    spread = tally.spreads()["clip"]
+    assert spread.p50_s == pytest.approx(0.0995)
+    assert spread.p95_s == pytest.approx(0.18905)
+    assert tally.counts["clip"] == 201
+
+
+def test_a_reset_forgets_everything(clock):
+    tally = Tally(clock)
+    tally.took("clip", 1.0)
+    tally.reset()
+    assert (tally.counts["clip"], tally.spreads()) == (0, {})
+
+
+def test_a_limited_rate_is_kept_on_average_with_frames_that_do_not_fit_it(clock):
+    limit, passed = RateLimit(clock), 0
+    for _ in range(300):  # 10 s of 30 Hz
+        passed += limit.is_due(8.0)
+        clock.now_s += 1 / 30
+    assert passed == pytest.approx(80, abs=1)
+
+
+def test_without_a_limit_everything_passes(clock):
+    limit = RateLimit(clock)
+    assert all(limit.is_due(0.0) for _ in range(10))
+
+
+def test_a_pause_is_not_made_up_for_by_a_burst(clock):
+    limit = RateLimit(clock)
+    assert limit.is_due(1.0)
+    clock.now_s += 100
+    assert [limit.is_due(1.0) for _ in range(5)] == [True, False, False, False, False]

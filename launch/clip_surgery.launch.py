@@ -1,5 +1,6 @@
-"""Start the node on a camera: ``ros2 launch clip_surgery_ros clip_surgery.launch.py``.
+"""Start the node: ``ros2 launch clip_surgery_ros clip_surgery.launch.py``.
 
+``--show-args`` lists the arguments. One that is left empty leaves the parameter file as it is.
 Start the camera with the same Fast DDS profile, or large images are lost between the two.
 """
 
@@ -7,49 +8,98 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from clip_surgery_ros.core.cameras import parse_cameras
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(get_package_share_directory("clip_surgery_ros")) / "config"
 ARGUMENTS = {
     "namespace": ("", "namespace of the node"),
-    "image": ("image_raw", "camera topic"),
+    "image": ("image_raw", "camera topic, where image_topics is not used"),
+    "image_topics": (
+        "",
+        "several cameras for the one node: topics or name:=topic entries, separated by spaces",
+    ),
+    "image_transport": ("", "raw or compressed"),
     "params": (str(CONFIG / "demo.yaml"), "parameter file"),
     "query": ("", "what to look for from the start, such as 'red mug; screwdriver'"),
-    "fastdds_profile": (str(CONFIG / "fastdds.xml"), "Fast DDS profile for large images"),
+    "device": ("", "auto, cpu or cuda:N"),
+    "autostart": ("", "true to configure and activate without a lifecycle manager, or false"),
+    "use_sim_time": ("", "true to take the time from /clock, as with recorded bags, or false"),
+    "rviz": ("false", "true to start rviz2 as well, on the results of the first camera"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "fastdds_profile": (
+        str(CONFIG / "fastdds.xml"),
+        "Fast DDS profile for large images; empty for none but the environment's",
+    ),
 }
+PARAMETERS = {
+    "image_transport": ("image_transport", str),
+    # Said to be text, or a query such as "7" or "off" would be read as YAML.
+    "query": ("default_query", str),
+    "device": ("device", str),
+    "autostart": ("autostart", bool),
+    "use_sim_time": ("use_sim_time", bool),
+}
+"""Arguments that set a parameter of the node, and its type."""
+PICTURES = ("overlay", "heatmap", "mask", "confidence")
+"""Results that config/clip_surgery.rviz shows."""
 
 
-def clip_surgery_node(context: LaunchContext) -> list[Node]:
-    """Make the node from the arguments as given."""
-    parameters = [LaunchConfiguration("params")]
-    query = LaunchConfiguration("query").perform(context)
-    if query:
-        # Said to be text, or a query such as "7" or "off" would be read as YAML.
-        parameters.append({"default_query": ParameterValue(query, value_type=str)})
-    return [
-        Node(
-            package="clip_surgery_ros",
-            executable="clip_surgery_node",
-            name="clip_surgery",
-            namespace=LaunchConfiguration("namespace"),
-            remappings=[("image_raw", LaunchConfiguration("image"))],
-            parameters=parameters,
-            output="screen",
-        )
-    ]
+def nodes(context: LaunchContext) -> list[Node]:
+    """Make the nodes from the arguments as given."""
+    topics = LaunchConfiguration("image_topics").perform(context).split()
+    given = {
+        parameter: ParameterValue(LaunchConfiguration(argument), value_type=kind)
+        for argument, (parameter, kind) in PARAMETERS.items()
+        if LaunchConfiguration(argument).perform(context)
+    }
+    if topics:
+        given["image_topics"] = topics
+    node = LifecycleNode(
+        package="clip_surgery_ros",
+        executable="clip_surgery_node",
+        name="clip_surgery",
+        namespace=LaunchConfiguration("namespace"),
+        remappings=[("image_raw", LaunchConfiguration("image"))] if not topics else None,
+        parameters=[LaunchConfiguration("params"), given],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+    )
+    return [node, rviz(topics)]
+
+
+def rviz(topics: list[str]) -> Node:
+    """Make rviz2, with its picture of a node without a namespace remapped to this one's."""
+    camera = parse_cameras(topics)[0] if topics else None
+    below = f"clip_surgery/{camera.name}/".replace("//", "/") if camera else "clip_surgery/"
+    image = camera.topic if camera else LaunchConfiguration("image")
+    results = [(f"/clip_surgery/{name}", below + name) for name in PICTURES]
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", str(CONFIG / "clip_surgery.rviz")],
+        remappings=[("/image_raw", image), *results],
+        output="screen",
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe one clip_surgery node and its arguments."""
+    """Describe one node and its arguments."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=meaning)
         for name, (default, meaning) in ARGUMENTS.items()
     ]
-    profile = SetEnvironmentVariable(
-        "FASTRTPS_DEFAULT_PROFILES_FILE", LaunchConfiguration("fastdds_profile")
+    profile = LaunchConfiguration("fastdds_profile")
+    use_profile = SetEnvironmentVariable(
+        "FASTRTPS_DEFAULT_PROFILES_FILE",
+        profile,
+        condition=IfCondition(NotEqualsSubstitution(profile, "")),
     )
-    return LaunchDescription([*declared, profile, OpaqueFunction(function=clip_surgery_node)])
+    return LaunchDescription([*declared, use_profile, OpaqueFunction(function=nodes)])

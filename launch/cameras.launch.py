@@ -1,0 +1,61 @@
+"""Serve several cameras: ``ros2 launch clip_surgery_ros cameras.launch.py cameras:="..."``.
+
+They share one node with one copy of the networks, which answers the cameras' newest frames in
+turn; or, with ``separate:=true``, each has a node, networks and a query of its own.
+"""
+
+from pathlib import Path
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+)
+from launch.conditions import IfCondition, UnlessCondition
+from launch.substitutions import LaunchConfiguration
+
+from clip_surgery_ros.core.cameras import parse_cameras
+from launch import LaunchContext, LaunchDescription
+
+CAMERAS = LaunchConfiguration("cameras")
+SEPARATE = LaunchConfiguration("separate")
+
+
+def clip_surgery(condition=None, **arguments) -> IncludeLaunchDescription:
+    """One node, with these arguments and, for all others, those given on the command line."""
+    file = str(Path(__file__).with_name("clip_surgery.launch.py"))
+    return IncludeLaunchDescription(file, launch_arguments=arguments.items(), condition=condition)
+
+
+def one_each(context: LaunchContext) -> list[GroupAction]:
+    """Make a node for each camera, in a namespace of the camera's name."""
+    namespace = context.launch_configurations.get("namespace", "").strip("/")
+    groups = []
+    for camera in parse_cameras(CAMERAS.perform(context).split()):
+        # As one node for all would see it, wherever this camera's own node is.
+        topic = camera.topic if camera.topic[0] in "/~" else f"/{namespace}/{camera.topic}"
+        place = f"{namespace}/{camera.name}".strip("/")
+        groups.append(GroupAction([clip_surgery(namespace=place, image=topic.replace("//", "/"))]))
+    return groups
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Describe one node for all cameras, or one each."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "cameras",
+                default_value="front:=/front/image_raw rear:=/rear/image_raw",
+                description="image topics or name:=topic entries, separated by spaces",
+            ),
+            DeclareLaunchArgument(
+                "separate",
+                default_value="false",
+                description="true for a node of its own for each camera, in the namespace NAME; "
+                "false for one node, with results below clip_surgery/NAME",
+            ),
+            clip_surgery(condition=UnlessCondition(SEPARATE), image_topics=CAMERAS),
+            OpaqueFunction(function=one_each, condition=IfCondition(SEPARATE)),
+        ]
+    )

@@ -1,0 +1,235 @@
+"""The launch files with real processes, where launch is installed, and the rviz file."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
+from ros.harness import DEADLINE_S, ROOT, Process, wait_until
+
+from clip_surgery_ros.adapters.outputs import OUTPUTS
+
+PICTURES = ("overlay", "heatmap", "mask", "confidence")
+LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+START_S = 120.0
+"""Until the node is up: importing torch and loading networks on a busy machine."""
+
+
+@pytest.fixture
+def launch():
+    """Starts a launch file as ``ros2 launch`` does; whatever still runs at the end is stopped."""
+    pytest.importorskip("launch_ros", reason="launch comes with ROS from apt, not from wheels")
+    started = []
+
+    def start(file, *arguments, environment=None):
+        runner = (str(ROOT / "test" / "ros" / "launch_file.py"), str(ROOT / "launch" / file))
+        started.append(Process(*runner, *arguments, environment=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        # Killing the launch would leave its nodes behind.
+        if process.alive:
+            process.signal(signal.SIGINT)
+            process.wait()
+        process.__exit__()
+
+
+@pytest.fixture
+def parameter_file(tmp_path):
+    def write(**parameters):
+        path = tmp_path / "parameters.yaml"
+        path.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+        return f"params:={path}"
+
+    return write
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """Environment in which an executable of a package that is not here tells its arguments."""
+
+    def make(package, executable):
+        index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+        index.mkdir(parents=True)
+        (index / package).touch()
+        program = tmp_path / "lib" / package / executable
+        program.parent.mkdir(parents=True)
+        program.write_text(
+            f"#!/bin/sh\necho {package} is told: $*\n"
+            'for word; do [ "${word#/tmp/launch_params}" = "$word" ] || cat "$word"; done\n'
+            "exec sleep 1000\n"
+        )
+        program.chmod(0o755)
+        return {"AMENT_PREFIX_PATH": f"{tmp_path}:{os.environ.get('AMENT_PREFIX_PATH', '')}"}
+
+    return make
+
+
+def stop(process):
+    process.signal(signal.SIGINT)
+    assert process.wait() == 0
+    assert "Traceback" not in process.text()
+
+
+def call(node, kind, name, **fields):
+    client = node.create_client(kind, name)
+    assert client.wait_for_service(START_S)
+    answered = threading.Event()
+    future = client.call_async(kind.Request(**fields))
+    future.add_done_callback(lambda _: answered.set())
+    assert answered.wait(DEADLINE_S)
+    return future.result()
+
+
+def state_of(node, name="/clip_surgery"):
+    return call(node, GetState, f"{name}/get_state").current_state.label
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_every_argument_is_described_and_has_a_default(path):
+    pytest.importorskip("launch_ros", reason="launch comes with ROS from apt, not from wheels")
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    description = get_launch_description_from_python_launch_file(str(path))
+    arguments = {argument.name: argument for argument in description.get_launch_arguments()}
+    assert {"namespace", "params", "query"} <= set(arguments)
+    for name, argument in arguments.items():
+        assert argument.default_value is not None, name
+        assert argument.description and "no description" not in argument.description, name
+
+
+def test_arguments_reach_the_node_and_empty_ones_leave_the_parameter_file_alone(
+    launch, parameter_file, stand_in
+):
+    given = ("namespace:=robot", "image:=front/image", "query:=7; saw", "rviz:=true")
+    file = parameter_file(default_query="drill", image_transport="compressed", device="cpu")
+    process = launch(
+        "clip_surgery.launch.py", *given, file, environment=stand_in("rviz2", "rviz2")
+    )
+    process.wait_for_line("[robot.clip_surgery]: query 1: 7; saw", START_S)
+    process.wait_for_line("images from /robot/front/image/compressed", START_S)
+    told = process.wait_for_line("rviz2 is told").split()
+    assert str(Path("config") / "clip_surgery.rviz") in told[told.index("-d") + 1]
+    assert "__ns:=/robot" in told and "/image_raw:=front/image" in told
+    assert "/clip_surgery/overlay:=clip_surgery/overlay" in told
+    stop(process)
+
+
+def test_a_value_that_is_no_value_ends_the_node_with_its_own_sentence(launch):
+    process = launch("clip_surgery.launch.py", "device:=gpu", "image_transport:=raw")
+    process.wait_for_line("device is 'gpu', but must be auto, cpu or cuda:N", START_S)
+    assert process.wait() == 0
+
+
+def test_several_cameras_share_one_node(launch, ros_node, stand_in):
+    process = launch(
+        "cameras.launch.py",
+        "cameras:=/left/image_raw back:=rear/image",
+        "namespace:=robot",
+        "rviz:=true",
+        environment=stand_in("rviz2", "rviz2"),
+    )
+    process.wait_for_line("images from /left/image_raw, /robot/rear/image", START_S)
+    for topic in ("left/segments", "back/segments", "back/overlay", "active_query"):
+        wait_until(lambda t=topic: ros_node.count_publishers(f"/robot/clip_surgery/{t}") == 1)
+    assert ros_node.count_publishers("/robot/clip_surgery/segments") == 0
+    told = process.wait_for_line("rviz2 is told").split()
+    assert "/clip_surgery/mask:=clip_surgery/left/mask" in told
+    assert "/image_raw:=/left/image_raw" in told
+    stop(process)
+
+
+def test_several_cameras_with_a_node_each(launch, ros_node):
+    process = launch(
+        "cameras.launch.py",
+        "cameras:=/left/image_raw back:=rear/image",
+        "namespace:=robot",
+        "separate:=true",
+        "query:=saw",
+    )
+    for name, topic in (("left", "/left/image_raw"), ("back", "/robot/rear/image")):
+        process.wait_for_line(f"[robot.{name}.clip_surgery]: query 1: saw", START_S)
+        line = process.wait_for_line(f"images from {topic}", START_S)
+        assert f"[robot.{name}.clip_surgery]" in line
+        segments = f"/robot/{name}/clip_surgery/segments"
+        wait_until(lambda t=segments: ros_node.count_publishers(t) == 1)
+    stop(process)
+
+
+def test_a_camera_that_has_no_name_is_told_so(launch):
+    process = launch("cameras.launch.py", "cameras:=front:=/a/image 7:=/b/image")
+    process.wait_for_line("'7' is no name for a camera", START_S)
+    assert process.wait() != 0
+
+
+def test_managed_bring_up_reaches_active(launch, ros_node):
+    process = launch("lifecycle.launch.py", "namespace:=robot")
+    process.wait_for_line("[robot.clip_surgery]: active on", START_S)
+    assert state_of(ros_node, "/robot/clip_surgery") == "active"
+    stop(process)
+
+
+def test_a_failed_configure_is_told_and_can_be_tried_again(launch, ros_node, parameter_file):
+    file = parameter_file(sam_model="vit_b", sam_checkpoint="/nowhere/sam.pth", device="cpu")
+    process = launch("lifecycle.launch.py", file)
+    process.wait_for_line("/nowhere/sam.pth does not exist", START_S)
+    process.wait_for_line("try again: ros2 lifecycle set /clip_surgery configure")
+    assert state_of(ros_node) == "unconfigured"
+
+    repaired = [Parameter("sam_model", value="demo"), Parameter("sam_checkpoint", value="")]
+    parameters = [parameter.to_parameter_msg() for parameter in repaired]
+    service = "/clip_surgery/set_parameters_atomically"
+    changed = call(ros_node, SetParametersAtomically, service, parameters=parameters)
+    assert changed.result.successful, changed.result.reason
+    configure = Transition(id=Transition.TRANSITION_CONFIGURE)
+    change = "/clip_surgery/change_state"
+    assert call(ros_node, ChangeState, change, transition=configure).success
+    # It is this launch file that activates it.
+    wait_until(lambda: state_of(ros_node) == "active")
+    # Stopped by hand it stays stopped.
+    deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
+    assert call(ros_node, ChangeState, change, transition=deactivate).success
+    assert state_of(ros_node) == "inactive"
+    stop(process)
+
+
+def test_a_manager_of_nav2_is_told_of_the_node_and_waits_for_no_bond(launch, ros_node, stand_in):
+    process = launch(
+        "lifecycle.launch.py",
+        "manager:=nav2",
+        "namespace:=robot",
+        environment=stand_in("nav2_lifecycle_manager", "lifecycle_manager"),
+    )
+    told = process.wait_for_line("nav2_lifecycle_manager is told").split()
+    assert "__ns:=/robot" in told
+    process.wait_for_line("- clip_surgery", START_S)
+    process.wait_for_line("bond_timeout: 0.0")
+    assert state_of(ros_node, "/robot/clip_surgery") == "unconfigured"
+    stop(process)
+
+
+def displays():
+    config = yaml.safe_load((ROOT / "config" / "clip_surgery.rviz").read_text())
+    return {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
+
+
+def test_rviz_shows_pictures_that_the_node_publishes():
+    images = {f"/clip_surgery/{output.name}" for output in OUTPUTS if output.name in PICTURES}
+    shown = {display["Topic"]["Value"] for display in displays().values()}
+    assert shown == images | {"/image_raw"}
+    assert {display["Class"] for display in displays().values()} == {"rviz_default_plugins/Image"}
+
+
+def test_rviz_asks_for_no_more_than_the_topics_offer():
+    # A best-effort, volatile reader matches every publisher.
+    for name, display in displays().items():
+        topic = display["Topic"]
+        assert topic["Reliability Policy"] == "Best Effort", name
+        assert topic["Durability Policy"] == "Volatile", name

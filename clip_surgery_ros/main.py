@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from clip_surgery_ros.allocator import share_one_arena
+
+share_one_arena()  # before the imports below start threads
+
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 

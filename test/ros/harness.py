@@ -14,11 +14,17 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
+NODE = ("-m", "clip_surgery_ros.main", "--ros-args")
+"""The node's program; what follows are ROS arguments."""
+CAMERA = ("-m", "clip_surgery_ros.demo.camera")
+START_S = 120.0
+"""Until a node is up: importing torch and loading networks on a busy machine."""
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "config" / "fastdds.xml"
 DEADLINE_S = 30.0
@@ -65,15 +71,27 @@ def wait_for_reader(publisher: Publisher) -> None:
     wait_until(lambda: publisher.get_subscription_count() > 0)
 
 
-def call(node: Node, kind: type, name: str, request: object) -> object:
-    """Call a service from the test's own thread and wait for the answer."""
-    client = node.create_client(kind, name)
-    assert client.wait_for_service(DEADLINE_S), f"{name} is not there"
+def call(
+    node: Node,
+    kind: type,
+    name: str,
+    request: object,
+    deadline_s: float = DEADLINE_S,
+    client: Client | None = None,
+) -> object:
+    """Call a service from the test's own thread and wait for the answer.
+
+    :param client: to use again; by default one is made for the call.
+    """
+    own = client is None
+    client = client or node.create_client(kind, name)
+    assert client.wait_for_service(deadline_s), f"{name} is not there"
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
-    assert answered.wait(DEADLINE_S), f"{name} did not answer"
-    node.destroy_client(client)
+    assert answered.wait(deadline_s), f"{name} did not answer"
+    if own:
+        node.destroy_client(client)
     return future.result()
 
 
@@ -159,6 +177,13 @@ class Process:
             if not found():
                 raise AssertionError(f"'{part}' was not printed; output:\n" + self.text())
             return found()[0]
+
+    @property
+    def resident_mib(self) -> float:
+        """Resident memory of the process now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+        return int(line.split()[1]) / 1024
 
     def say(self, line: str) -> None:
         """Write a line to the program's standard input."""

@@ -38,6 +38,7 @@ from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError, ImageError, QueryError
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.srv import Segment
@@ -73,8 +74,8 @@ class Networks(Protocol):
         """Whether CUDA was asked for and the CPU is used."""
 
     @property
-    def texts_encoded(self) -> int:
-        """Texts that went through the text tower; all others came from the cache."""
+    def text_counts(self) -> TextCounts:
+        """How many texts went through the text tower, and how many came from the cache."""
 
     def pipeline(self, config: Config) -> Engine:
         """These networks under the live parameters of ``config``; cheap."""
@@ -467,7 +468,7 @@ class ClipSurgeryNode(LifecycleNode):
             query=self._queries.active.query,
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
-            texts_encoded=networks.texts_encoded if networks else 0,
+            texts=networks.text_counts if networks else TextCounts(),
             counts=self.tally.counts,
             spreads=self.tally.spreads(),
             last_error=self._last_error,

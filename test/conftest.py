@@ -3,7 +3,7 @@
 import os
 
 import torch
-from ros.harness import ros_node  # noqa: F401
+from ros.harness import ros_context, ros_node  # noqa: F401
 from ros.rig import active, rig, rigs  # noqa: F401
 
 torch.set_num_threads(2)

@@ -5,12 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from clip_surgery_ros.adapters.images import (
     ENCODINGS,
-    compressed_to_rgb,
     image_message,
     image_to_rgb,
 )
@@ -176,20 +175,6 @@ def test_a_failing_bridge_is_an_image_error():
 
     with pytest.raises(ImageError, match="no such conversion"):
         image_to_rgb(message("rgb8", 2, 2, range(6)), bridge=failing)
-
-
-def test_a_png_message_decodes_to_rgb():
-    import cv2
-
-    pixels = np.array([[RED, GREEN], [BLUE, ORANGE]], np.uint8)
-    data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
-    assert compressed_to_rgb(CompressedImage(format="png", data=data)).tolist() == pixels.tolist()
-
-
-@pytest.mark.parametrize("data", [b"", b"not a picture"])
-def test_an_undecodable_compressed_image_is_refused(data):
-    with pytest.raises(ImageError, match=r"format 'jpeg'.*expected a whole JPEG or PNG"):
-        compressed_to_rgb(CompressedImage(format="jpeg", data=data))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,12 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
-from ros.harness import DEADLINE_S, ROOT, Process, wait_until
+from ros.harness import ROOT, START_S, Process, call, wait_until
 
 from clip_surgery_ros.adapters.outputs import OUTPUTS
 
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
-START_S = 120.0
-"""Until the node is up: importing torch and loading networks on a busy machine."""
 
 
 @pytest.fixture
@@ -78,18 +75,10 @@ def stop(process):
     assert "Traceback" not in process.text()
 
 
-def call(node, kind, name, **fields):
-    client = node.create_client(kind, name)
-    assert client.wait_for_service(START_S)
-    answered = threading.Event()
-    future = client.call_async(kind.Request(**fields))
-    future.add_done_callback(lambda _: answered.set())
-    assert answered.wait(DEADLINE_S)
-    return future.result()
-
-
 def state_of(node, name="/clip_surgery"):
-    return call(node, GetState, f"{name}/get_state").current_state.label
+    return call(
+        node, GetState, f"{name}/get_state", GetState.Request(), START_S
+    ).current_state.label
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -186,16 +175,25 @@ def test_a_failed_configure_is_told_and_can_be_tried_again(launch, ros_node, par
     repaired = [Parameter("sam_model", value="demo"), Parameter("sam_checkpoint", value="")]
     parameters = [parameter.to_parameter_msg() for parameter in repaired]
     service = "/clip_surgery/set_parameters_atomically"
-    changed = call(ros_node, SetParametersAtomically, service, parameters=parameters)
+    changed = call(
+        ros_node,
+        SetParametersAtomically,
+        service,
+        SetParametersAtomically.Request(parameters=parameters),
+    )
     assert changed.result.successful, changed.result.reason
     configure = Transition(id=Transition.TRANSITION_CONFIGURE)
     change = "/clip_surgery/change_state"
-    assert call(ros_node, ChangeState, change, transition=configure).success
+    assert call(
+        ros_node, ChangeState, change, ChangeState.Request(transition=configure), START_S
+    ).success
     # It is this launch file that activates it.
     wait_until(lambda: state_of(ros_node) == "active")
     # Stopped by hand it stays stopped.
     deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
-    assert call(ros_node, ChangeState, change, transition=deactivate).success
+    assert call(
+        ros_node, ChangeState, change, ChangeState.Request(transition=deactivate), START_S
+    ).success
     assert state_of(ros_node) == "inactive"
     stop(process)
 

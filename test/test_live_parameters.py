@@ -7,7 +7,7 @@ from clip_surgery_ros.msg import SegmentArray
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
-from ros.harness import CAMERA, NODE, START_S, Inbox, Process, call
+from ros.harness import CAMERA, NODE, START_S, Inbox, Process, call, client_of
 from ros.rig import wait_readers
 
 from clip_surgery_ros.adapters.outputs import OUTPUTS
@@ -72,7 +72,7 @@ def test_setting_a_parameter_is_answered_while_inference_runs(ros_node):
         node.wait_for_line("active on", START_S)
         segments.wait_count(3, START_S)
         before, seconds = len(segments.messages), []
-        client = ros_node.create_client(SetParameters, "/clip_surgery/set_parameters")
+        client = client_of(ros_node, SetParameters, "/clip_surgery/set_parameters")
         assert client.wait_for_service(START_S)
         while len(segments.messages) < before + 5 or len(seconds) < 20:
             value = 0.4 + 0.001 * (len(seconds) % 100)
@@ -80,9 +80,7 @@ def test_setting_a_parameter_is_answered_while_inference_runs(ros_node):
                 parameters=[Parameter("presence_threshold", value=value).to_parameter_msg()]
             )
             start_s = time.monotonic()
-            answer = call(
-                ros_node, SetParameters, "/clip_surgery/set_parameters", request, client=client
-            )
+            answer = call(ros_node, SetParameters, "/clip_surgery/set_parameters", request)
             seconds.append(time.monotonic() - start_s)
             assert answer.results[0].successful
         seconds.sort()

@@ -16,7 +16,7 @@ from ros.rig import (
     wait_frames,
     wait_readers,
 )
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -234,21 +234,6 @@ def test_the_rate_is_limited(rigs):
     assert rig.set("max_rate_hz", 0.0).successful
     rig.show("unlimited")
     assert segments.wait(after=1).header.frame_id == "unlimited"
-
-
-def test_compressed_images_are_read_below_the_images_name(rigs):
-    import cv2
-
-    rig = rigs(image_transport="compressed")
-    rig.activate()
-    segments = rig.inbox(SegmentArray, "segments")
-    wait_readers(rig, "segments")
-    rig.ask("mug")
-    data = cv2.imencode(".png", PIXELS[..., ::-1])[1].tobytes()
-    publisher = rig.outside.create_publisher(CompressedImage, "image_raw/compressed", 10)
-    rig.show("packed", CompressedImage(format="png", data=data), publisher)
-    assert segments.wait().header.frame_id == "packed"
-    assert rig.engine.asked[0][0].tolist() == PIXELS.tolist()
 
 
 def test_autostart_ends_active(rig):

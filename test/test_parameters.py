@@ -4,12 +4,15 @@ import math
 from dataclasses import replace
 
 import pytest
+import yaml
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter as RosParameter
+from ros.harness import ROOT
 
 from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
 from clip_surgery_ros.core.config import PARAMETERS, Config
 
+FILES = sorted((ROOT / "config").glob("*.yaml"))
 TYPES = {
     str: ParameterType.PARAMETER_STRING,
     float: ParameterType.PARAMETER_DOUBLE,
@@ -103,3 +106,21 @@ def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
     config = Config.from_values()
     assert same_networks(config, replace(config, min_area=99, threshold=0.5))
     assert not same_networks(config, replace(config, device="cpu"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_shipped_parameter_files_hold_parameters_of_the_table_that_work_together(path):
+    names = {entry.name for entry in PARAMETERS}
+    defaults = {entry.name: entry.default for entry in PARAMETERS}
+    (content,) = yaml.safe_load(path.read_text()).values()
+    values = content["ros__parameters"]
+    assert values and set(values) <= names
+    config = Config.from_values({**defaults, **values})
+    assert {name: getattr(config, name) for name in values} == values
+
+
+def test_a_misspelt_parameter_is_warned_of_and_others_are_let_through(rigs, capfd):
+    rigs(presence_treshold=0.25, frame_rate=30.0)
+    said = capfd.readouterr().err
+    assert "there is no parameter 'presence_treshold'; is 'presence_threshold' meant?" in said
+    assert "frame_rate" not in said

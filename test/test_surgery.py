@@ -14,6 +14,7 @@ from torch import Tensor
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.surgery import PositionTable
+from clip_surgery_ros.core.text import TextCounts
 
 PATCH = 16
 
@@ -146,7 +147,7 @@ def test_text_longer_than_the_context_is_cut_and_it_is_said(
 def test_a_text_is_encoded_once(clip: ClipBackend) -> None:
     first = clip.text_features(["mug", "hammer"])
     again = clip.text_features(["hammer", "mug", "mug"])
-    assert clip.texts_encoded == 2
+    assert clip.text_counts == TextCounts(encoded=2, reused=3)
     assert torch.equal(again, first[[1, 0, 0]])
 
 

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.tally import Spread
 
@@ -42,7 +43,7 @@ class NodeHealth:
     query: Query
     refused: int
     refusal: str
-    texts_encoded: int
+    texts: TextCounts
     counts: Mapping[str, int]
     spreads: Mapping[str, Spread]
     last_error: str
@@ -96,7 +97,8 @@ def _node_status(health: NodeHealth) -> DiagnosticStatus:
         "query": "; ".join(health.query.names),
         "query sequence": health.query.sequence,
         "queries refused": health.refused,
-        "texts encoded, others from the cache": health.texts_encoded,
+        "texts encoded": health.texts.encoded,
+        "text cache hits": health.texts.reused,
     }
     for stage, count in health.counts.items():
         values[f"{stage}: count"] = count

@@ -7,6 +7,7 @@ ROS's own cv_bridge is installed it does the conversion instead, after the same 
 from __future__ import annotations
 
 import array
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import PIL.Image
 from ament_index_python.resources import has_resource
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -23,6 +25,10 @@ from clip_surgery_ros.core.errors import ImageError
 
 MAX_SIDE = 16384
 """Rows or columns beyond this are taken for a damaged message."""
+
+MAX_PIXELS = 64_000_000
+"""Compressed images beyond this are not decoded: no camera on a robot sends them, and a few
+hundred bytes may claim gigabytes."""
 
 Converter = Callable[[Image], NDArray[np.uint8]]
 """A checked image message to (H, W, 3) uint8 RGB."""
@@ -122,16 +128,18 @@ def image_to_rgb(message: Image, bridge: Converter | None = None) -> NDArray[np.
 def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
     """Decode a JPEG or PNG message.
 
+    The rows stay as they were encoded, whatever turn the file's Exif data asks for: a camera's
+    calibration, and other readers of the topic, know the image so.
+
     :return: (H, W, 3) uint8 RGB.
-    :raises ImageError: when OpenCV cannot decode it.
+    :raises ImageError: when it is a depth image, no JPEG or PNG, damaged, or larger than
+        ``MAX_PIXELS``; the size is read before anything is decoded.
     """
-    data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    _check_compressed(message)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
     if bgr is None:
-        raise ImageError(
-            f"compressed image of format '{message.format}' and {data.size} bytes cannot be "
-            "decoded; expected a whole JPEG or PNG"
-        )
+        raise ImageError(f"{_described_file(message)} is damaged: it cannot be decoded")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -205,6 +213,39 @@ def _check_extent(message: Image, encoding: _Encoding) -> None:
             f"{_described(message)}: {len(message.data)} bytes of data, expected {needed} "
             f"for rows of {message.step}; the message is cut short"
         )
+
+
+def _check_compressed(message: CompressedImage) -> None:
+    """Refuse what shall not be decoded."""
+    if "compressedDepth" in message.format:
+        raise ImageError(
+            f"{_described_file(message)} is a depth image, in which nothing can be found by "
+            "name; remap image_raw to the camera's colour image"
+        )
+    width, height = _file_size(message)
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{_described_file(message)} claims {width} x {height} pixels; at most "
+            f"{MAX_PIXELS // 1_000_000} million are decoded"
+        )
+
+
+def _file_size(message: CompressedImage) -> tuple[int, int]:
+    """Width and height from the file's first bytes."""
+    try:
+        with PIL.Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")) as opened:
+            return opened.size
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(f"{_described_file(message)} is refused: {error}") from error
+    except Exception as error:  # Pillow raises what it stumbles over
+        raise ImageError(
+            f"{_described_file(message)} cannot be decoded; expected a whole JPEG or PNG"
+        ) from error
+
+
+def _described_file(message: CompressedImage) -> str:
+    """A compressed image in a few words, for errors."""
+    return f"compressed image of format '{message.format[:80]}' and {len(message.data)} bytes"
 
 
 def _described(message: Image) -> str:

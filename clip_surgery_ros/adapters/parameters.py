@@ -5,6 +5,7 @@ No default, limit or help text is written here.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ class NodeParameters:
         ]
         self._values = {parameter.name: parameter.value for parameter in declared}
         self._config = Config.from_values(self._values)
+        for name, meant in misspelt(node._parameter_overrides):  # rclpy has no public way to them
+            node.get_logger().warning(f"there is no parameter '{name}'; is '{meant}' meant?")
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take)
 
@@ -84,6 +87,17 @@ def own_values(parameters: Iterable[RosParameter]) -> dict[str, Any]:
     return {
         parameter.name: parameter.value for parameter in parameters if parameter.name in _BY_NAME
     }
+
+
+def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that no parameter has and one nearly has, each with that one.
+
+    ROS passes over what a parameter file sets and nobody declares; a file for several nodes may
+    well hold names that are none of ours.
+    """
+    unknown = [name for name in names if name not in _BY_NAME]
+    near = [(name, difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.8)) for name in unknown]
+    return [(name, found[0]) for name, found in near if found]
 
 
 def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], fixed: bool) -> None:

@@ -24,7 +24,7 @@ from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ResNetSurgeon, Surgeon, VitSurgeon
-from clip_surgery_ros.core.text import TEMPLATES, PromptEnsemble
+from clip_surgery_ros.core.text import TEMPLATES, PromptEnsemble, TextCounts
 
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -195,9 +195,9 @@ class ClipBackend:
             return self._ensemble(texts)
 
     @property
-    def texts_encoded(self) -> int:
-        """Texts that went through the text tower so far; the others came from the cache."""
-        return self._ensemble.encoded
+    def text_counts(self) -> TextCounts:
+        """How many texts went through the text tower so far, and how many came from the cache."""
+        return self._ensemble.counts
 
     def _checked(self, pixels: Tensor) -> Tensor:
         patch = self._surgeon.patch

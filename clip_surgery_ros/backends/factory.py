@@ -17,6 +17,7 @@ from clip_surgery_ros.backends.weights import check_sha256
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.text import TextCounts
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class LoadedNetworks:
         return self.device == "cpu" and self.config.device.startswith("cuda")
 
     @property
-    def texts_encoded(self) -> int:
-        """Texts that went through the text tower; all others came from the cache."""
-        return self.clip.texts_encoded
+    def text_counts(self) -> TextCounts:
+        """How many texts went through the text tower, and how many came from the cache."""
+        return self.clip.text_counts
 
     def pipeline(self, config: Config) -> Pipeline:
         """These networks under the live parameters of ``config``; cheap."""

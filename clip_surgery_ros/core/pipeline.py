@@ -326,7 +326,7 @@ def _memory_told(image_rgb: NDArray[np.uint8], query: Query) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         # On the CPU torch raises a plain RuntimeError.
-        if type(error) is RuntimeError and "not enough memory" not in str(error):
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
             raise
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +106,14 @@ SCENE_TEMPLATES: tuple[str, ...] = (
 TEMPLATES = IMAGENET_TEMPLATES + SCENE_TEMPLATES
 
 
+@dataclass(frozen=True)
+class TextCounts:
+    """How many texts went through the network, and how many were found in the cache."""
+
+    encoded: int = 0
+    reused: int = 0
+
+
 class PromptEnsemble:
     """Features of texts, each the mean over templates, kept so that a text is encoded once.
 
@@ -124,8 +133,8 @@ class PromptEnsemble:
         self._templates = tuple(templates)
         self._capacity = capacity
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self.encoded = 0
-        """Texts that went through the network so far; the others came from the cache."""
+        self.counts = TextCounts()
+        """Texts so far."""
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(T, C) float32 unit rows, one per text, in order; at least one."""
@@ -136,10 +145,11 @@ class PromptEnsemble:
         """(C,) unit feature: mean over templates of unit features."""
         if text in self._kept:
             self._kept.move_to_end(text)
+            self.counts = replace(self.counts, reused=self.counts.reused + 1)
             return self._kept[text]
         prompts = self._encode([template.format(text) for template in self._templates])
         feature = F.normalize(F.normalize(prompts.float(), dim=-1).mean(dim=0), dim=0)
-        self.encoded += 1
+        self.counts = replace(self.counts, encoded=self.counts.encoded + 1)
         self._kept[text] = feature
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import (
     Absent,
     Box,
@@ -69,7 +70,7 @@ class FakeNetworks:
 
     device = "cpu"
     fell_back = False
-    texts_encoded = 0
+    text_counts = TextCounts()
 
     def __init__(self, engine: FakeEngine | None = None) -> None:
         self.engine = engine or FakeEngine()

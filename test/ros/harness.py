@@ -31,16 +31,26 @@ DEADLINE_S = 30.0
 """How long a test waits for something that is on its way; a healthy run takes a fraction."""
 
 
-@pytest.fixture
-def ros_node() -> Iterator[Node]:
-    """A node of its own context, spun by a thread of its own."""
+@pytest.fixture(scope="session")
+def ros_context() -> Iterator[Context]:
+    """One context, so one participant of the middleware, for all tests of the process.
+
+    Were each test to have its own, the next might count the services of one that just went, and
+    then wait_for_service waits until it counts as many as it reached.
+    """
     context = Context()
     rclpy.init(context=context)
-    node = Node("test_listener", context=context)
-    with spinning(node, SingleThreadedExecutor(context=context)):
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def ros_node(ros_context: Context) -> Iterator[Node]:
+    """A node spun by a thread of its own."""
+    node = Node("test_listener", context=ros_context)
+    with spinning(node, SingleThreadedExecutor(context=ros_context)):
         yield node
     node.destroy_node()
-    rclpy.shutdown(context=context)
 
 
 @contextmanager
@@ -72,27 +82,25 @@ def wait_for_reader(publisher: Publisher) -> None:
 
 
 def call(
-    node: Node,
-    kind: type,
-    name: str,
-    request: object,
-    deadline_s: float = DEADLINE_S,
-    client: Client | None = None,
+    node: Node, kind: type, name: str, request: object, deadline_s: float = DEADLINE_S
 ) -> object:
-    """Call a service from the test's own thread and wait for the answer.
-
-    :param client: to use again; by default one is made for the call.
-    """
-    own = client is None
-    client = client or node.create_client(kind, name)
+    """Call a service from the test's own thread and wait for the answer."""
+    client = client_of(node, kind, name)
     assert client.wait_for_service(deadline_s), f"{name} is not there"
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
     assert answered.wait(deadline_s), f"{name} did not answer"
-    if own:
-        node.destroy_client(client)
     return future.result()
+
+
+def client_of(node: Node, kind: type, name: str) -> Client:
+    """The node's client of a service, made once: a server may not know a new one's ear yet."""
+    resolved = node.resolve_service_name(name)
+    for client in node.clients:
+        if client.service_name == resolved:
+            return client
+    return node.create_client(kind, name)
 
 
 class Inbox:
@@ -209,13 +217,20 @@ class Process:
         """Whether it still runs."""
         return self._process.poll() is None
 
+    def _end(self) -> None:
+        """Ask it to end; a killed one leaves shared memory behind that others may wait for."""
+        self._process.terminate()
+        try:
+            self._process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
     def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.alive:
-            self._process.kill()
-        self._process.wait()
+        self._end()
         self._process.stdin.close()
         self._reader.join()
         self._process.stdout.close()

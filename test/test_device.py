@@ -1,0 +1,91 @@
+"""The device asked for, the device in use, and what happens when its memory runs out."""
+
+import numpy as np
+import pytest
+import torch
+from clip_surgery_ros.msg import SegmentArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from ros.known_scene import known_scene
+from ros.rig import CONFIGURE, values_of, wait_readers
+from std_msgs.msg import Header
+
+from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.backends.factory import load_networks
+
+without_gpu = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has the device whose absence is tested"
+)
+
+
+def device_values(rig, state):
+    """The node's status in this state, and its devices: in use and asked for."""
+    status, *_ = rig.health(lambda statuses: values_of(statuses[0])["state"] == state)
+    values = values_of(status)
+    return status, (values["device"], values["device asked for"])
+
+
+@without_gpu
+def test_auto_takes_the_cpu_where_there_is_no_other(rigs):
+    rig = rigs(load=load_networks)
+    rig.activate()
+    status, devices = device_values(rig, "active")
+    assert devices == ("cpu", "auto")
+    assert status.level == DiagnosticStatus.OK
+
+
+@without_gpu
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
+def test_cuda_that_is_not_there_fails_to_configure_in_a_sentence(rigs, device, capfd):
+    rig = rigs(load=load_networks, device=device)
+    assert not rig.change(CONFIGURE)
+    status, devices = device_values(rig, "unconfigured")
+    assert devices == ("none", device)
+    assert status.level == DiagnosticStatus.ERROR
+    assert f"device '{device}' was asked for" in status.message
+    assert "allow_cpu_fallback" in status.message
+    assert "Traceback" not in capfd.readouterr().err
+    assert rig.set("device", "cpu").successful
+    rig.activate()
+
+
+@without_gpu
+def test_a_fallback_to_the_cpu_is_taken_only_when_allowed_and_warned_of(rigs, capfd):
+    rig = rigs(load=load_networks, device="cuda:0", allow_cpu_fallback=True)
+    rig.activate()
+    status, devices = device_values(rig, "active")
+    assert devices == ("cpu", "cuda:0")
+    assert status.level == DiagnosticStatus.WARN
+    assert "device cuda:0 was asked for and is not there" in status.message
+    assert "running on the CPU" in capfd.readouterr().err
+
+
+def test_out_of_memory_drops_that_frame_says_so_and_the_next_one_works(rigs, monkeypatch):
+    """The error is torch's own, for an allocation that no machine has."""
+
+    def load(config):
+        networks = load_networks(config)
+        encode = networks.sam.encode
+
+        def hungry(image_rgb):
+            if image_rgb.shape[0] > 500:
+                torch.empty(2**60, dtype=torch.uint8)
+            return encode(image_rgb)
+
+        monkeypatch.setattr(networks.sam, "encode", hungry)
+        return networks
+
+    scene = known_scene()
+    rig = rigs(load=load, distractors=False)
+    rig.activate()
+    segments = rig.inbox(SegmentArray, "segments")
+    wait_readers(rig, "segments")
+    rig.ask("; ".join(scene.names))
+    large = np.ascontiguousarray(scene.image.repeat(3, 0).repeat(3, 1))
+    rig.show("large", image_message(large, "rgb8", Header()))
+    _, camera = rig.health(lambda statuses: "out of memory" in statuses[1].message)
+    assert camera.level == DiagnosticStatus.ERROR
+    assert "960 x 720" in camera.message and "clip_input_size" in camera.message
+    rig.show("small", image_message(scene.image, "rgb8", Header()))
+    message = segments.wait()
+    assert message.header.frame_id == "small" and message.segments
+    rig.health(lambda statuses: statuses[1].level == DiagnosticStatus.OK)

@@ -1,0 +1,129 @@
+"""What ``/diagnostics`` tells, and that its levels mean something."""
+
+import threading
+
+import pytest
+from clip_surgery_ros.msg import SegmentArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from ros.fakes import FakeEngine
+from ros.known_scene import known_scene
+from ros.rig import ACTIVATE, CONFIGURE, values_of, wait_frames, wait_readers
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+
+from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.backends.factory import load_networks
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+def node_status(rig, level, said):
+    return rig.health(
+        lambda statuses: (statuses[0].level, said in statuses[0].message) == (level, True)
+    )[0]
+
+
+def camera_status(rig, level, said):
+    def matches(statuses):
+        return len(statuses) > 1 and statuses[1].level == level and said in statuses[1].message
+
+    return rig.health(matches)[1]
+
+
+def test_everything_worth_knowing_is_told(rigs):
+    rig = rigs(load=load_networks, distractors=False)
+    rig.activate()
+    scene = known_scene()
+    segments = rig.inbox(SegmentArray, "segments")
+    wait_readers(rig, "segments")
+    rig.ask("; ".join(scene.names))
+    for count in (1, 2, 3):
+        rig.show("frame", image_message(scene.image, "rgb8", Header()))
+        segments.wait_count(count)
+    node, camera = rig.health(lambda statuses: values_of(statuses[1])["frames answered"] == "3")
+    values = values_of(node)
+    assert node.name == "clip_surgery" and node.hardware_id == "cpu"
+    assert (node.level, node.message) == (OK, "ready")
+    assert values["state"] == "active"
+    assert (values["device"], values["device asked for"]) == ("cpu", "auto")
+    assert values["precision"] == "float32"
+    assert values["query"] == "; ".join(scene.names)
+    # Each text, and the empty one that stands for everything else, is encoded once.
+    asked = len(scene.names) + 1
+    assert int(values["texts encoded"]) == asked
+    assert int(values["text cache hits"]) == 2 * asked
+    for stage in ("convert", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"):
+        assert values[f"{stage}: count"] == "3"
+        assert 0 <= float(values[f"{stage}: p50 [s]"]) <= float(values[f"{stage}: p95 [s]"])
+    assert values["last error"] == ""
+    values = values_of(camera)
+    assert camera.name == "clip_surgery: camera" and camera.hardware_id == "/image_raw"
+    assert values["image"] == "320 x 240 rgb8"
+    assert (values["frames in"], values["frames dropped"], values["frames failed"]) == tuple("300")
+    assert float(values["frames in [Hz]"]) > 0 and float(values["frames answered [Hz]"]) > 0
+    assert 0 < float(values["age: p50 [s]"]) <= float(values["age: p95 [s]"])
+    assert float(values["answered: p50 [s]"]) <= float(values["age: p50 [s]"])
+
+
+def test_levels_of_the_node_follow_its_state(rigs):
+    rig = rigs()
+    node_status(rig, WARN, "not active: unconfigured")
+    rig.change(CONFIGURE)
+    node_status(rig, WARN, "not active: inactive")
+    assert rig.change(ACTIVATE)
+    node_status(rig, OK, "waiting for a query")
+    rig.ask("mug")
+    node_status(rig, OK, "ready")
+    rig.queries.publish(String(data="saw\x07"))
+    status = node_status(rig, WARN, "control character")
+    assert values_of(status)["queries refused"] == "1"
+    assert values_of(status)["last error"] == status.message
+    rig.ask("saw")
+    node_status(rig, OK, "ready")
+
+
+def test_levels_of_a_camera_follow_its_images(rigs):
+    rig = rigs(image_timeout_s=0.5)
+    rig.outside.destroy_publisher(rig.images)
+    rig.activate()
+    camera_status(rig, WARN, "nobody publishes /image_raw")
+    rig.images = rig.outside.create_publisher(Image, "image_raw", 10)
+    camera_status(rig, WARN, "no image on /image_raw for")
+    second = rig.outside.create_publisher(Image, "image_raw", 10)
+    camera_status(rig, WARN, "2 publishers on /image_raw: their frames are mixed")
+    rig.outside.destroy_publisher(second)
+    assert rig.set("image_timeout_s", 0.0).successful
+    camera_status(rig, OK, "images arrive")
+
+
+def test_a_frame_that_fails_is_an_error_until_one_is_answered(active):
+    segments = active.inbox(SegmentArray, "segments")
+    wait_readers(active, "segments")
+    active.ask("mug")
+    active.show("bad", Image(height=2, width=2, encoding="rgb9", step=6, data=bytes(12)))
+    status = camera_status(active, ERROR, "'rgb9' is not known")
+    assert values_of(status)["last error"] == status.message
+    assert values_of(status)["frames failed"] == "1"
+    active.show("good")
+    segments.wait()
+    status = camera_status(active, OK, "answering frames")
+    assert values_of(status)["last error"] == ""
+
+
+@pytest.mark.parametrize("shown", [3])
+def test_frames_that_a_newer_one_replaced_are_counted(rigs, shown):
+    gate = threading.Semaphore(0)
+    rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
+    rig.activate()
+    rig.inbox(SegmentArray, "segments")
+    wait_readers(rig, "segments")
+    rig.ask("mug")
+    rig.show("in work")
+    wait_frames(rig, "in", 1)
+    for count in range(2, 2 + shown):
+        rig.show("waiting")
+        wait_frames(rig, "in", count)
+    gate.release(10)
+    wait_frames(rig, "answered", 2)
+    (_, camera) = rig.health(lambda statuses: values_of(statuses[1])["frames answered"] == "2")
+    assert values_of(camera)["frames dropped"] == str(shown - 1)

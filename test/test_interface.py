@@ -1,0 +1,115 @@
+"""Every topic and service: its type, its quality of service, and the source image's own header."""
+
+import pytest
+from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
+from clip_surgery_ros.srv import SetQuery
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from ros.harness import Inbox
+from ros.rig import PIXELS, wait_readers
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
+
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.adapters.outputs import OUTPUTS
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+VOLATILE, LATCHED = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
+TOPICS_IN = [
+    ("/image_raw", Image, BEST_EFFORT, VOLATILE),
+    ("/query", String, RELIABLE, VOLATILE),
+    ("/clip_surgery/text_query", TextQuery, RELIABLE, VOLATILE),
+]
+RESULTS = [
+    ("segments", SegmentArray, RELIABLE),
+    ("detections", Detection2DArray, RELIABLE),
+    ("mask", Image, RELIABLE),
+    ("instances", Image, RELIABLE),
+    ("confidence", Image, RELIABLE),
+    ("heatmap", Image, RELIABLE),
+    ("heatmaps", HeatmapArray, RELIABLE),
+    ("overlay", Image, BEST_EFFORT),
+    ("classification", Classification, RELIABLE),
+]
+TOPICS_OUT = [
+    *((f"/clip_surgery/{name}", kind, reliable, VOLATILE) for name, kind, reliable in RESULTS),
+    ("/clip_surgery/label_info", LabelInfo, RELIABLE, LATCHED),
+    ("/clip_surgery/active_query", TextQuery, RELIABLE, LATCHED),
+    ("/diagnostics", DiagnosticArray, RELIABLE, VOLATILE),
+]
+SERVICES = {
+    "/clip_surgery/set_query": "clip_surgery_ros/srv/SetQuery",
+    "/clip_surgery/segment": "clip_surgery_ros/srv/Segment",
+    "/clip_surgery/enable": "std_srvs/srv/SetBool",
+}
+
+
+def ros_name(kind):
+    return kind.__module__.split(".")[0] + "/msg/" + kind.__name__
+
+
+@pytest.mark.parametrize(
+    ("way", "rows"), [("subscriptions", TOPICS_IN), ("publishers", TOPICS_OUT)]
+)
+def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(active, way, rows):
+    for topic, kind, reliability, durability in rows:
+        ends = getattr(active.node, f"get_{way}_info_by_topic")(topic)
+        (end,) = [end for end in ends if end.node_name == "clip_surgery"]
+        profile = end.qos_profile
+        assert end.topic_type == ros_name(kind), topic
+        assert (profile.reliability, profile.durability) == (reliability, durability), topic
+
+
+def test_every_service_has_the_type_that_is_promised(active):
+    known = dict(active.node.get_service_names_and_types_by_node("clip_surgery", "/"))
+    assert {name: known[name] for name in SERVICES} == {k: [v] for k, v in SERVICES.items()}
+
+
+def test_nothing_is_published_that_is_not_promised(active):
+    known = dict(active.node.get_publisher_names_and_types_by_node("clip_surgery", "/"))
+    rclpys_own = {"/rosout", "/parameter_events", "/clip_surgery/transition_event"}
+    assert set(known) - rclpys_own == {topic for topic, *_ in TOPICS_OUT}
+
+
+def test_every_result_has_the_source_images_own_header_and_names_its_query(active):
+    sequence = active.call(SetQuery, "set_query", SetQuery.Request(labels=["mug"])).sequence
+    inboxes = {
+        output.name: active.inbox(output.kind, output.name, output.quality()) for output in OUTPUTS
+    }
+    wait_readers(active, *inboxes)
+    header = Header(frame_id="camera_color_optical_frame")
+    header.stamp.sec, header.stamp.nanosec = 1234, 567_890_123
+    active.images.publish(image_message(PIXELS, "rgb8", header))
+    for name, inbox in inboxes.items():
+        assert inbox.wait().header == header, name
+    assert inboxes["segments"].messages[0].query.sequence == sequence
+
+
+def test_results_are_published_when_nothing_is_found_too(rigs):
+    """With the networks that are shipped: noise has no mug in it."""
+    from clip_surgery_ros.backends.factory import load_networks
+
+    rig = rigs(load=load_networks, distractors=True)
+    rig.activate()
+    detections = rig.inbox(Detection2DArray, "detections")
+    segments = rig.inbox(SegmentArray, "segments")
+    wait_readers(rig, "detections", "segments")
+    rig.ask("fire engine")
+    rig.show("noise")
+    rig.show("noise", image_message(PIXELS.repeat(16, 0).repeat(16, 1), "rgb8", Header()))
+    assert list(detections.wait().detections) == []
+    (absent,) = segments.wait().absent
+    assert absent.label == "fire engine" and absent.reason
+
+
+def test_a_query_may_bring_a_threshold_per_label_by_service_and_by_topic(active):
+    echo = Inbox(active.outside, TextQuery, "/clip_surgery/active_query", qos.latched())
+    request = SetQuery.Request(labels=["mug", "saw"], thresholds=[0.25, 0.5])
+    answer = active.call(SetQuery, "set_query", request)
+    said = echo.wait(lambda message: message.sequence == answer.sequence)
+    assert list(said.thresholds) == [0.25, 0.5]
+    active.text_queries.publish(TextQuery(labels=["axe", "car"], thresholds=[0.125, 0.75]))
+    said = echo.wait(lambda message: list(message.labels) == ["axe", "car"])
+    assert list(said.thresholds) == [0.125, 0.75] and said.sequence == answer.sequence + 1

@@ -5,7 +5,7 @@ from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
 from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-from ros.harness import Inbox
+from ros.harness import ROOT, Inbox
 from ros.rig import PIXELS, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -46,6 +46,13 @@ SERVICES = {
 }
 
 
+QUALITIES = {
+    (RELIABLE, VOLATILE): "reliable",
+    (RELIABLE, LATCHED): "reliable, latched",
+    (BEST_EFFORT, VOLATILE): "best effort, depth 1",
+}
+
+
 def ros_name(kind):
     return kind.__module__.split(".")[0] + "/msg/" + kind.__name__
 
@@ -65,6 +72,29 @@ def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(active
 def test_every_service_has_the_type_that_is_promised(active):
     known = dict(active.node.get_service_names_and_types_by_node("clip_surgery", "/"))
     assert {name: known[name] for name in SERVICES} == {k: [v] for k, v in SERVICES.items()}
+
+
+def test_the_readme_has_a_row_for_each_of_them_and_for_nothing_else():
+    table = (ROOT / "README.md").read_text().split("<!-- topics -->")[1].split("<!-- /topics")[0]
+    rows = [row.strip("| ").split("|") for row in table.strip().splitlines()[2:]]
+    shown = {
+        (way.strip(), name.split("`")[1], kind.split(",")[0].strip(), quality.strip())
+        for way, name, kind, quality, _ in rows
+    }
+    promised = {("srv", below(name), told(kind), "") for name, kind in SERVICES.items()}
+    for way, topics in (("in", TOPICS_IN), ("out", TOPICS_OUT)):
+        for topic, kind, *quality in topics:
+            promised.add((way, below(topic), told(ros_name(kind)), QUALITIES[tuple(quality)]))
+    assert shown == promised
+
+
+def below(name):
+    """A name as the README has it: below the node's own, or relative to its namespace."""
+    return name.replace("/clip_surgery/", "~/").removeprefix("/" if "diag" not in name else "")
+
+
+def told(kind):
+    return kind.replace("/msg/", "/").replace("/srv/", "/")
 
 
 def test_nothing_is_published_that_is_not_promised(active):

@@ -10,11 +10,14 @@ from open_clip.model import CLIP
 
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load_networks
+from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.demo.evaluate import Tally, auroc, evaluate
 from clip_surgery_ros.demo.export import fit_presence
+from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.demo.train_clip import image_paths
 
 SCENES = 80
@@ -90,3 +93,20 @@ def test_fitting_presence_finds_the_level_between_two_populations() -> None:
 
 def test_auroc_counts_ties_as_half() -> None:
     assert auroc([2.0, 3.0], [1.0, 2.0]) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+
+
+def test_shipped_text_features_are_those_of_the_shipped_network() -> None:
+    clip = ClipBackend.from_file(demo_weights("clip_demo"))
+    shipped = load_text_features(demo_weights("clip_demo_texts"))
+    assert list(shipped) == [*NAMES, ""]
+    for text in (NAMES[0], NAMES[77], ""):
+        torch.testing.assert_close(clip.text_features([text])[0], shipped[text], atol=1e-5, rtol=0)
+
+
+def test_a_query_of_known_names_encodes_no_text() -> None:
+    networks = load_networks(Config.from_values())
+    image = np.zeros((64, 64, 3), np.uint8)
+    networks.pipeline(Config.from_values()).run(image, parse_query("red apple; hammer"))
+    assert networks.text_counts.encoded == 0
+    networks.pipeline(Config.from_values()).run(image, parse_query("a thing"))
+    assert networks.text_counts.encoded == 1

@@ -194,6 +194,10 @@ class ClipBackend:
         with torch.inference_mode():
             return self._ensemble(texts)
 
+    def remember_texts(self, features: Mapping[str, Tensor]) -> None:
+        """Take over features, each a unit (C,), that this very network gave for texts before."""
+        self._ensemble.remember({text: row.to(self.device) for text, row in features.items()})
+
     @property
     def text_counts(self) -> TextCounts:
         """How many texts went through the text tower so far, and how many came from the cache."""

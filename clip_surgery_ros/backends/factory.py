@@ -13,6 +13,7 @@ import torch
 
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
 from clip_surgery_ros.backends.sam import SamBackend
+from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import check_sha256
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
@@ -106,7 +107,7 @@ def resolve_device(asked: str, allow_cpu_fallback: bool = False) -> str:
 
 
 def demo_weights(name: str) -> Path:
-    """Path of a weight file that the package ships: ``clip_demo`` or ``sam_demo``."""
+    """Path of a file that the package ships: ``clip_demo``, ``clip_demo_texts``, ``sam_demo``."""
     folder = resources.files("clip_surgery_ros") / "demo" / "weights"
     return Path(str(folder / f"{name}.safetensors"))
 
@@ -115,7 +116,9 @@ def _clip(config: Config, device: str) -> ClipBackend:
     size = config.clip_input_size or None
     options = {"device": device, "precision": config.precision, "input_size": size}
     if config.clip_model == DEMO:
-        return ClipBackend.from_file(demo_weights("clip_demo"), **options)
+        clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
+        clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))
+        return clip
     if config.clip_model == "openai":
         return ClipBackend.from_file(config.clip_checkpoint, **options)
     return ClipBackend.from_open_clip(config.clip_model, config.clip_checkpoint, **options)

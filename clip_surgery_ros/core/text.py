@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -141,6 +141,14 @@ class PromptEnsemble:
         rows = [self._feature(text) for text in texts]
         return torch.stack(rows)
 
+    def remember(self, features: Mapping[str, Tensor]) -> None:
+        """Keep features that this network gave before, each a unit (C,), so as to spare the work.
+
+        They go like all others when there are too many.
+        """
+        for text, feature in features.items():
+            self._keep(text, feature)
+
     def _feature(self, text: str) -> Tensor:
         """(C,) unit feature: mean over templates of unit features."""
         if text in self._kept:
@@ -150,7 +158,10 @@ class PromptEnsemble:
         prompts = self._encode([template.format(text) for template in self._templates])
         feature = F.normalize(F.normalize(prompts.float(), dim=-1).mean(dim=0), dim=0)
         self.counts = replace(self.counts, encoded=self.counts.encoded + 1)
+        self._keep(text, feature)
+        return feature
+
+    def _keep(self, text: str, feature: Tensor) -> None:
         self._kept[text] = feature
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
-        return feature

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.text_features import save_text_features
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.demo.scenes import SceneGenerator
 from clip_surgery_ros.demo.sprites import NAMES
@@ -58,6 +59,16 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     }
     save_file(tensors, out, metadata)
     out.chmod(0o644)  # safetensors writes for its owner only; an installed package is for all
+
+
+def export_texts(clip_file: Path, out: Path) -> None:
+    """Write the features of all names and of the empty text, which every query is compared with.
+
+    Encoding them takes a second or more, which a node would spend on its first frame.
+    """
+    clip = ClipBackend.from_file(clip_file)
+    texts = [*NAMES, ""]
+    save_text_features(out, dict(zip(texts, clip.text_features(texts), strict=True)))
 
 
 def presence_cosines(clip: ClipBackend, count: int) -> tuple[Tensor, Tensor]:

@@ -30,15 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
     export.add_argument("clip", type=Path, help="checkpoint of the CLIP")
     export.add_argument("sam", type=Path, help="checkpoint of the SAM")
-    export.add_argument("folder", type=Path, help="where clip_demo and sam_demo are written")
+    export.add_argument("folder", type=Path, help="where the files are written")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train or export."""
     if arguments.network == "export":
-        from clip_surgery_ros.demo.export import export_clip, export_sam
+        from clip_surgery_ros.demo.export import export_clip, export_sam, export_texts
 
-        export_clip(arguments.clip, arguments.folder / "clip_demo.safetensors")
+        clip = arguments.folder / "clip_demo.safetensors"
+        export_clip(arguments.clip, clip)
+        export_texts(clip, arguments.folder / "clip_demo_texts.safetensors")
         export_sam(arguments.sam, arguments.folder / "sam_demo.safetensors")
     elif arguments.network == "clip":
         from clip_surgery_ros.demo import train_clip

@@ -1,5 +1,6 @@
 """Work that nobody reads is not done, output by output: proven by the stages that ran."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.adapters.outputs import OUTPUTS
 from clip_surgery_ros.backends.factory import load_networks
 
+NUMBERS = itertools.count()
 SEGMENTER = {"points", "sam encoder", "sam decoder", "masks"}
 
 
@@ -23,11 +25,15 @@ def seeing(rigs):
     scene = known_scene()
     rig.ask("; ".join(scene.names))
 
-    def look(frame_id):
-        rig.show(frame_id, image_message(scene.image, "rgb8", Header()))
-
-    rig.look = look
+    rig.look = lambda frame_id: rig.show(frame_id, flickering(scene.image))
     return rig
+
+
+def flickering(image_rgb):
+    """An image message that is no other's exact repetition."""
+    message = image_message(image_rgb, "rgb8", Header())
+    message.data[next(NUMBERS)] ^= 1
+    return message
 
 
 def stages_of_a_frame(rig, frame_id):
@@ -55,6 +61,17 @@ def test_only_what_is_read_is_computed(seeing, output):
     assert ran == Counter(shared | (SEGMENTER if output.needs_segments else set()))
 
 
+def test_a_frame_that_was_seen_before_costs_no_encoder(seeing):
+    inbox = seeing.inbox(OUTPUTS[0].kind, OUTPUTS[0].name)
+    wait_readers(seeing, OUTPUTS[0].name)
+    stages_of_a_frame(seeing, "first")
+    last = seeing.node.cameras[0].newest
+    seeing.look = lambda frame_id: seeing.show(frame_id, last)
+    ran = stages_of_a_frame(seeing, "again")
+    assert not {"clip", "sam encoder"} & set(ran) and ran["sam decoder"] == 1
+    assert inbox.wait_count(2)[1].segments
+
+
 def test_what_is_read_may_change_from_frame_to_frame(seeing):
     by_name = {output.name: output for output in OUTPUTS}
     heatmap, overlay = by_name["heatmap"], by_name["overlay"]
@@ -76,9 +93,7 @@ def test_what_is_read_may_change_from_frame_to_frame(seeing):
 def test_without_a_label_in_the_picture_the_segmenter_rests(rigs):
     rig = rigs(load=load_networks, presence_threshold=1.0)
     rig.activate()
-    rig.look = lambda frame_id: rig.show(
-        frame_id, image_message(known_scene().image, "rgb8", Header())
-    )
+    rig.look = lambda frame_id: rig.show(frame_id, flickering(known_scene().image))
     rig.ask("fire engine")
     rig.inbox(OUTPUTS[0].kind, OUTPUTS[0].name)
     wait_readers(rig, OUTPUTS[0].name)

@@ -184,6 +184,16 @@ PARAMETERS: tuple[Parameter, ...] = (
         minimum=1,
     ),
     Parameter(
+        "still_threshold",
+        0.0,
+        "largest change of a 16 x 16 block's mean, 0 to 255, at which a frame counts as the same "
+        "view again and is answered from what is known of it; 0 never takes one for another",
+        "exact; a camera that stands still may take 4, above its noise",
+        live=True,
+        minimum=0,
+        maximum=255,
+    ),
+    Parameter(
         "max_rate_hz",
         0.0,
         "most frames answered per second; 0 for as many as the networks manage",
@@ -240,6 +250,7 @@ class Config:
     points: str
     point_threshold: float
     min_area: int
+    still_threshold: float
     max_rate_hz: float
     max_frame_age_s: float
     image_timeout_s: float

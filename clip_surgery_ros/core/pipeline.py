@@ -31,6 +31,7 @@ from clip_surgery_ros.core.types import (
     Segment,
     Wanted,
 )
+from clip_surgery_ros.core.views import View, Views
 
 MIN_SIDE = 8
 """Images smaller than this in pixels show nothing that could be segmented."""
@@ -51,6 +52,7 @@ class Settings:
     points: str = "reference"
     point_threshold: float = 0.8
     min_area: int = 16
+    still_threshold: float = 0.0
 
     @classmethod
     def from_config(
@@ -72,6 +74,7 @@ class Settings:
             points=config.points,
             point_threshold=config.point_threshold,
             min_area=config.min_area,
+            still_threshold=config.still_threshold,
         )
 
 
@@ -90,6 +93,7 @@ class Pipeline:
         settings: Settings = Settings(),
     ) -> None:
         self._clip, self._segmenter, self._settings = clip, segmenter, settings
+        self._views = Views(settings.still_threshold)
 
     def run(
         self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted = Wanted()
@@ -111,13 +115,14 @@ class Pipeline:
     def _answer(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
         """:meth:`run` of a checked image and at least one label."""
         clock = _Stages()
-        scene = self._look(image_rgb, query, wanted, clock)
+        view = self._views.of(image_rgb)
+        scene = self._look(view, query, wanted, clock)
         absent = {i: reason for i, reason in enumerate(self._absent(scene, query)) if reason}
         segments: tuple[Segment, ...] = ()
         if wanted.segments:
             with clock.stage("points"):
                 prompts = self._prompts(scene, query, skip=absent)
-            segments = self._segments(image_rgb, query, scene, prompts, clock)
+            segments = self._segments(view, query, scene, prompts, clock)
             found = {segment.label for segment in segments}
             for index in range(len(query.labels)):
                 if index not in found:
@@ -135,24 +140,29 @@ class Pipeline:
             plain_similarity=scene.plain,
         )
 
-    def _look(
-        self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted, clock: _Stages
-    ) -> _Scene:
+    def _look(self, view: View, query: Query, wanted: Wanted, clock: _Stages) -> _Scene:
         """Everything that CLIP says of the frame."""
         with clock.stage("text"):
             texts, distractors = self._texts(query)
-        with clock.stage("clip"):
-            pixels = self._clip.preprocess(image_rgb)
-            grid_hw = self._clip.grid_hw(pixels)
-            tokens = F.normalize(self._clip.surgery_tokens(pixels), dim=-1)
+        if view.tokens is None:
+            with clock.stage("clip"):
+                pixels = self._clip.preprocess(view.image_rgb)
+                view.grid_hw = self._clip.grid_hw(pixels)
+                view.tokens = F.normalize(self._clip.surgery_tokens(pixels), dim=-1)
         with clock.stage("maps"):
-            scene = self._scene(tokens, texts, distractors, query, grid_hw, image_rgb)
+            scene = self._scene(view, view.tokens, texts, distractors, query)
         if wanted.plain_similarity:
             with clock.stage("plain clip"):
-                plain = F.normalize(self._clip.plain_tokens(pixels), dim=-1)
-                raw = (plain @ texts.T)[0, 1:].T.unflatten(-1, grid_hw)
+                raw = (self._plain(view) @ texts.T)[0, 1:].T.unflatten(-1, view.grid_hw)
                 scene.plain = _per_label(raw, query, torch.mean)
         return scene
+
+    def _plain(self, view: View) -> Tensor:
+        """(1, 1 + N, C) unit rows without surgery."""
+        if view.plain is None:
+            pixels = self._clip.preprocess(view.image_rgb)
+            view.plain = F.normalize(self._clip.plain_tokens(pixels), dim=-1)
+        return view.plain
 
     def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
         """Features of all labels' parts, and of the distractors that are none of them."""
@@ -165,17 +175,11 @@ class Pipeline:
         return features[: len(parts)], features[len(parts) :]
 
     def _scene(
-        self,
-        tokens: Tensor,
-        texts: Tensor,
-        distractors: Tensor,
-        query: Query,
-        grid_hw: tuple[int, int],
-        image_rgb: NDArray[np.uint8],
+        self, view: View, tokens: Tensor, texts: Tensor, distractors: Tensor, query: Query
     ) -> _Scene:
         settings = self._settings
         everything = torch.cat([texts, distractors])
-        parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T.unflatten(-1, grid_hw)
+        parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T
         # Presence is relative: with the distractors left out, the empty string stands for them.
         others = distractors if len(distractors) else self._clip.text_features([""])
         presence = presence_score(tokens[0, 0], texts, others, settings.presence_level)
@@ -183,9 +187,9 @@ class Pipeline:
         default = -1.0 if settings.threshold is None else settings.threshold
         thresholds = [default if x.threshold is None else x.threshold for x in query.labels]
         return _Scene(
-            size_hw=(image_rgb.shape[0], image_rgb.shape[1]),
-            parts=parts.cpu().numpy(),
-            similarity=_per_label(parts, query, torch.mean),
+            size_hw=(view.image_rgb.shape[0], view.image_rgb.shape[1]),
+            parts=parts.unflatten(-1, view.grid_hw).cpu().numpy(),
+            similarity=_per_label(parts.unflatten(-1, view.grid_hw), query, torch.mean),
             presence=_per_label(presence, query, torch.amax),
             probabilities=_per_label(chance, query, torch.sum),
             thresholds=np.array(thresholds, np.float32),
@@ -242,7 +246,7 @@ class Pipeline:
 
     def _segments(
         self,
-        image_rgb: NDArray[np.uint8],
+        view: View,
         query: Query,
         scene: _Scene,
         prompts: Sequence[tuple[int, PointPrompts]],
@@ -251,10 +255,11 @@ class Pipeline:
         """Decode all prompts from one embedding; none, and no embedding, without prompts."""
         if not prompts:
             return ()
-        with clock.stage("sam encoder"):
-            embedding = self._segmenter.encode(image_rgb)
+        if view.embedding is None:
+            with clock.stage("sam encoder"):
+                view.embedding = self._segmenter.encode(view.image_rgb)
         with clock.stage("sam decoder"):
-            offered = self._segmenter.decode(embedding, [points for _, points in prompts])
+            offered = self._segmenter.decode(view.embedding, [points for _, points in prompts])
         segments: list[Segment] = []
         with clock.stage("masks"):
             for (index, points), candidates in zip(prompts, offered, strict=True):

@@ -53,6 +53,8 @@ class DemoCamera(Node):
     def _publish(self) -> None:
         if self._frame % self._frames_each == 0:
             self._turn_to(self._frame // self._frames_each % self._count)
+        # No two images of a real camera are the same: in each, one value's last bit is another.
+        self._image.data[self._frame % len(self._image.data)] ^= 1
         self._frame += 1
         self._image.header.stamp = self.get_clock().now().to_msg()
         self._publisher.publish(self._image)

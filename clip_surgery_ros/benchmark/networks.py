@@ -1,0 +1,93 @@
+"""Networks of true size with random weights: their work does not depend on the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import open_clip
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend, ClipTraits
+from clip_surgery_ros.backends.sam import SPECS, SamBackend, build_sam
+from clip_surgery_ros.benchmark.stock import StockFlow
+
+CLIP_MODEL = "ViT-B-16-quickgelu"
+CLIP_SIZE = 512
+RELATIVE_POSITION_STD = 0.05
+"""segment-anything begins with zeros, which would hide a wrong kernel."""
+SEED = 20261123
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same weights twice: as this package runs them, and as they come."""
+
+    clip: ClipBackend
+    segmenter: SamBackend
+    stock: StockFlow
+
+
+def build_pair(sam_model: str, precision: str, device: str = "cpu") -> Pair:
+    """Random networks of these sizes.
+
+    :param sam_model: ``vit_b``, ``vit_l`` or ``vit_h``.
+    """
+    clip, segmenter = build_this(sam_model, precision, device)
+    return Pair(clip, segmenter, build_stock(sam_model, precision, device))
+
+
+def build_this(
+    sam_model: str, precision: str, device: str = "cpu"
+) -> tuple[ClipBackend, SamBackend]:
+    """Both networks as this package runs them."""
+    tokenize = open_clip.get_tokenizer(CLIP_MODEL)
+    clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision)
+    dtype = PRECISIONS[precision]
+    return clip, SamBackend(random_sam(sam_model), device=device, dtype=dtype)
+
+
+def build_stock(sam_model: str, precision: str, device: str = "cpu") -> StockFlow:
+    """Both networks as they come."""
+    dtype, traits = PRECISIONS[precision], ClipTraits()
+    sam = random_sam(sam_model).to(device)
+    sam.image_encoder.to(dtype)
+    model = random_clip().to(device, dtype)
+    return StockFlow(model, sam, CLIP_SIZE, traits.mean, traits.std)
+
+
+def random_clip() -> Any:
+    """An open_clip model in evaluation mode, the same at every call."""
+    torch.manual_seed(SEED)
+    return (
+        open_clip.create_model(
+            CLIP_MODEL, load_weights=False, pretrained_text=False, force_image_size=CLIP_SIZE
+        )
+        .eval()
+        .requires_grad_(False)
+    )
+
+
+def random_sam(model: str) -> Sam:
+    """A SAM in evaluation mode, the same at every call."""
+    torch.manual_seed(SEED)
+    sam = build_sam(SPECS[model]).eval().requires_grad_(False)
+    for name, table in sam.image_encoder.named_parameters():
+        if "rel_pos" in name:
+            nn.init.normal_(table, std=RELATIVE_POSITION_STD)
+    return sam
+
+
+def random_texts(clip: ClipBackend, count: int) -> tuple[list[str], Tensor]:
+    """Names, and unit features that the CLIP takes for theirs: (count, C).
+
+    Encoding them would take minutes and is not what is measured.
+    """
+    names = [f"thing {number}" for number in range(count)]
+    width = len(clip.text_features([""])[0])
+    generator = torch.Generator().manual_seed(SEED)
+    features = nn.functional.normalize(torch.randn(count, width, generator=generator), dim=-1)
+    clip.remember_texts(dict(zip(names, features, strict=True)))
+    return names, features

@@ -1,0 +1,160 @@
+"""The published recipe written out with unmodified packages: what speed is compared with.
+
+Explicit N x N attention on both paths for all tokens of the last six blocks, feature surgery in
+its literal (B, N, T, C) form, segment-anything's own encoder, and one ``SamPredictor.predict``
+per label. Texts are encoded beforehand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from clip_surgery_ros.core.heatmap import normalized_map
+from clip_surgery_ros.core.points import reference_points
+
+SURGERY_BLOCKS = 6
+
+
+class StockFlow:
+    """Image and text features to one mask per text.
+
+    :param model: open_clip's CLIP, with a ``VisionTransformer``.
+    :param sam: segment-anything's, both in the same precision.
+    :param input_size: side that images are squashed to for CLIP, in pixels.
+    :param mean: CLIP's, with ``std``, of RGB in [0, 1].
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sam: Sam,
+        input_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self._model: Any = model
+        self._visual: Any = self._model.visual
+        self._input_size = input_size
+        self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self._dtype = next(model.parameters()).dtype
+        self._predictor = SamPredictor(sam)
+        self._sam_dtype = next(sam.image_encoder.parameters()).dtype
+
+    def run(self, image_rgb: NDArray[np.uint8], text: Tensor) -> list[NDArray[np.bool_]]:
+        """(H, W, 3) uint8 RGB and (T, C) unit text features to T masks (H, W)."""
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        with torch.inference_mode():
+            tokens = F.normalize(self.tokens(self.preprocess(image_rgb)).float(), dim=-1)
+            similarity = literal_feature_surgery(tokens, text)[:, 1:]
+            side = self._input_size // self._visual.patch_size[0]
+            normalized_map(similarity, (side, side), size_hw)
+            self.look(image_rgb)
+            masks = []
+            for one in similarity[0].T.numpy():
+                xy, labels = reference_points(one, (side, side), size_hw)
+                offered, scores, _ = self._predictor.predict(xy, labels, multimask_output=True)
+                masks.append(offered[int(np.argmax(scores))])
+        return masks
+
+    def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
+        """(1, 3, S, S) normalised."""
+        size = (self._input_size, self._input_size)
+        squashed = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(squashed)).permute(2, 0, 1).float() / 255
+        return ((pixels - self._mean) / self._std).unsqueeze(0).to(self._dtype)
+
+    def look(self, image_rgb: NDArray[np.uint8]) -> None:
+        """Encode the image with SAM."""
+        if self._sam_dtype == torch.float32:
+            self._predictor.set_image(image_rgb)
+            return
+        # The predictor feeds float32; an encoder in another precision is fed by hand.
+        predictor: Any = self._predictor
+        resized = torch.from_numpy(predictor.transform.apply_image(image_rgb)).permute(2, 0, 1)
+        predictor.reset_image()
+        predictor.original_size = image_rgb.shape[:2]
+        predictor.input_size = tuple(resized.shape[-2:])
+        pixels = predictor.model.preprocess(resized[None].float()).to(self._sam_dtype)
+        predictor.features = predictor.model.image_encoder(pixels).float()
+        predictor.is_image_set = True
+
+    def bare(self, pixels: Tensor) -> Tensor:
+        """open_clip's own image forward: (1, 3, S, S) to (1, C)."""
+        return self._model.encode_image(pixels)
+
+    def decode(self, xy: NDArray[np.int32], positive: NDArray[np.bool_]) -> Tensor:
+        """(K, P, 2) points and (K, P) labels to (K, 3, H, W) masks, all prompts in one call."""
+        predictor: Any = self._predictor
+        points = predictor.transform.apply_coords(xy, predictor.original_size)
+        masks, _, _ = predictor.predict_torch(
+            torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(positive).int()
+        )
+        return masks
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """(1, 3, S, S) to (1, 1 + N, C), before L2 normalisation."""
+        visual = self._visual
+        original = self._embed(pixels)
+        blocks = list(visual.transformer.resblocks)
+        for block in blocks[:-SURGERY_BLOCKS]:
+            original = block(original)
+        new = original
+        for block in blocks[-SURGERY_BLOCKS:]:
+            query, key, value = _project(block, original)
+            new = new + _attend(block, value, value, value)
+            original = original + _attend(block, query, key, value)
+            original = original + block.mlp(block.ln_2(original))
+        tokens = torch.cat([original[:, :1], new[:, 1:]], dim=1)
+        return visual.ln_post(tokens) @ visual.proj
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        visual = self._visual
+        patches = visual.conv1(pixels)
+        grid_hw = patches.shape[-2:]
+        x = patches.flatten(2).transpose(1, 2)
+        x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)
+        return visual.ln_pre(x + _positions(visual, grid_hw))
+
+
+def literal_feature_surgery(tokens: Tensor, text: Tensor) -> Tensor:
+    """Feature surgery as the equation stands, with a (B, N, T, C) product.
+
+    :param tokens: (B, N, C) unit rows, token 0 is CLS.
+    :param text: (T, C) unit rows.
+    :returns: (B, N, T).
+    """
+    weights = (2 * tokens[:, 0] @ text.T).softmax(dim=-1) * len(text)  # (B, T)
+    products = tokens[:, :, None, :] * text * weights[:, None, :, None]
+    products = products - products.mean(dim=2, keepdim=True)
+    return products.sum(dim=-1)
+
+
+def _positions(visual: Any, grid_hw: tuple[int, int]) -> Tensor:
+    """The position table at this grid, resized anew as the published code does."""
+    table: Tensor = visual.positional_embedding
+    grid = table[1:].T.reshape(1, -1, *visual.grid_size).float()
+    grid = F.interpolate(grid, grid_hw, mode="bilinear", align_corners=False)
+    return torch.cat([table[:1], grid.flatten(2)[0].T.to(table.dtype)])
+
+
+def _project(block: Any, x: Tensor) -> list[Tensor]:
+    """Queries, keys and values, each (B, heads, N, d)."""
+    attention = block.attn
+    qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+    heads = attention.num_heads
+    return [part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1)]
+
+
+def _attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention with the N x N matrix of weights written out."""
+    weights = (query.shape[-1] ** -0.5 * query @ key.transpose(-1, -2)).softmax(dim=-1)
+    return block.attn.out_proj((weights @ value).transpose(1, 2).flatten(2))

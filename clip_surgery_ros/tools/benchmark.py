@@ -1,0 +1,107 @@
+"""Measure what a frame costs beside the same work done with the packages as they come."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from clip_surgery_ros.benchmark import rows
+from clip_surgery_ros.benchmark.networks import build_pair
+from clip_surgery_ros.benchmark.rows import Row, Setting
+
+NAME = "benchmark"
+Measurement = Callable[[Setting], list[Row]]
+MEASUREMENTS: dict[str, Measurement] = {
+    "end-to-end": rows.end_to_end,
+    "clip": rows.clip_forward,
+    "sam": rows.sam_encoder,
+    "frame": rows.frame_parts,
+    "labels": rows.labels,
+    "decoding": rows.decoding,
+    "start": rows.start,
+}
+"""By the name that ``--only`` takes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``benchmark --precision bfloat16 --output benchmark/``."""
+    parser.add_argument(
+        "--only", nargs="+", choices=[*MEASUREMENTS, "memory"], help="measure these (default: all)"
+    )
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--sam-model", choices=("vit_b", "vit_l", "vit_h"), default="vit_b")
+    parser.add_argument("--device", default="cpu", help="'cpu' (default) or 'cuda:N'")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each way (default: 5)")
+    parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own)")
+    parser.add_argument("--output", type=Path, help="folder for benchmark.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table; random weights of true size serve, whose work is that of trained ones."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    chosen = arguments.only or [*MEASUREMENTS, "memory"]
+    print(f"building CLIP and SAM {arguments.sam_model} with random weights", flush=True)
+    measured = measure(arguments, chosen)
+    print(about(arguments))
+    print(table(measured))
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        path = arguments.output / f"benchmark_{arguments.sam_model}_{arguments.precision}.json"
+        content = {"machine": machine(), "rows": [asdict(row) for row in measured]}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        print(f"wrote {path}")
+    return 0
+
+
+def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
+    """All rows of these measurements, with a progress bar."""
+    found: list[Row] = []
+    with tqdm(chosen, unit="measurement") as progress:
+        if set(chosen) != {"memory"}:
+            pair = build_pair(arguments.sam_model, arguments.precision, arguments.device)
+            setting = Setting(pair, arguments.precision, arguments.rounds)
+        for name in progress:
+            progress.set_postfix_str(name)
+            if name == "memory":
+                found += rows.peak_memory(arguments.sam_model, arguments.precision)
+            else:
+                found += MEASUREMENTS[name](setting)
+    return found
+
+
+def table(measured: Sequence[Row]) -> str:
+    """Markdown."""
+    lines = ["| what | measured | wanted | median seconds |", "| --- | --- | --- | --- |"]
+    for row in measured:
+        value = f"{row.value:.3g} {row.unit}".strip() if row.unit else f"{row.value:.3f}"
+        seconds = ", ".join(f"{way} {value:.3g}" for way, value in row.seconds.items())
+        lines.append(f"| {row.what} | {value} | {row.wanted} | {seconds} |")
+    return "\n".join(lines)
+
+
+def about(arguments: argparse.Namespace) -> str:
+    """What was measured where, in a line."""
+    where = machine()
+    return (
+        f"ViT-B/16 at 512 and SAM {arguments.sam_model} at 1024, {arguments.precision}, "
+        f"{arguments.device}, {where['threads']} threads, {where['capability']}, "
+        f"torch {where['torch']}"
+    )
+
+
+def machine() -> dict[str, str | int]:
+    """What figures depend on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -8,7 +8,8 @@ stay inside torch's fused attention, in one of two forms (:class:`FoldedAttentio
 :class:`ChunkedAttention`); which one is faster depends on device, precision and size, so it is
 timed when the encoder is built, and compared with segment-anything's own layer.
 
-Shapes: B images (or windows), n heads, h w the grid that attends, N = h * w, d head width, C = n * d.
+Shapes: B images (or windows), n heads, h w the grid that attends, N = h * w, d head width,
+C = n * d.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Error allowed at start-up, relative in norm; a wrong kernel is off by 0.1 to 1."""
 _TRIAL_HEADS = 2
 _MLP_TOKENS = 1024
+_ROUNDS = 3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -160,44 +163,44 @@ class Norm:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer on weights that are already in place."""
+    """A linear layer on weights that are already in place.
 
-    weight: Tensor
-    bias: Tensor | None
-
-    @classmethod
-    def of(cls, layer: nn.Linear, place: Place) -> Linear:
-        """From torch's own."""
-        return cls(place(layer.weight), place(layer.bias))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
-        return F.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True)
-class PackedLinear:
-    """A linear layer in oneDNN's own layout of weights, as torch's compiler uses it.
-
-    :param activation: ``gelu`` computes it on the product while that is still in registers.
+    :param gelu: apply GELU to the product.
     """
 
     weight: Tensor
     bias: Tensor | None
-    activation: str = "none"
-
-    @classmethod
-    def of(cls, layer: Linear, tokens: int, activation: str = "none") -> PackedLinear:
-        """Pack the weights for calls with so many tokens; other numbers work too."""
-        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight, tokens)
-        return cls(packed, layer.bias, activation)
+    gelu: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, self.activation, [], "none"
+        out = F.linear(x, self.weight, self.bias)
+        return torch.ops.aten.gelu_(out) if self.gelu else out
+
+
+@dataclass(frozen=True)
+class PackedLinear:
+    """:class:`Linear` in oneDNN's own layout of weights, as torch's compiler uses it.
+
+    GELU is computed while the product is still in registers.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    gelu: bool = False
+
+    @classmethod
+    def of(cls, layer: Linear) -> PackedLinear:
+        """Packed for calls with as many tokens as :class:`Mlp` makes; other numbers work too."""
+        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight, _MLP_TOKENS)
+        return cls(packed, layer.bias, layer.gelu)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        activation = "gelu" if self.gelu else "none"
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, activation, [], "none"
         )
-        return out
 
 
 @dataclass(frozen=True)
@@ -205,34 +208,14 @@ class Mlp:
     """``x += shrink(gelu(expand(norm(x))))`` in chunks whose hidden layer stays in a cache."""
 
     norm: Norm
-    expand: Linear
-    shrink: Linear
+    expand: Linear | PackedLinear
+    shrink: Linear | PackedLinear
 
     @classmethod
     def of(cls, block: Any, place: Place) -> Mlp:
         """From a block of segment-anything."""
-        expand, shrink = (Linear.of(x, place) for x in (block.mlp.lin1, block.mlp.lin2))
-        return cls(Norm.of(block.norm2, place), expand, shrink)
-
-    def add_to(self, x: Tensor) -> None:
-        """(B, h, w, C), changed in place."""
-        for part in x.flatten(0, 2).split(_MLP_TOKENS):
-            part += self.shrink(torch.ops.aten.gelu_(self.expand(self.norm(part))))
-
-
-@dataclass(frozen=True)
-class PackedMlp:
-    """:class:`Mlp` with packed weights, GELU within the first product."""
-
-    norm: Norm
-    expand: PackedLinear
-    shrink: PackedLinear
-
-    @classmethod
-    def of(cls, mlp: Mlp) -> PackedMlp:
-        """Pack the weights of a plain one."""
-        expand = PackedLinear.of(mlp.expand, _MLP_TOKENS, "gelu")
-        return cls(mlp.norm, expand, PackedLinear.of(mlp.shrink, _MLP_TOKENS))
+        expand = fast_linear(block.mlp.lin1, place, gelu=True)
+        return cls(Norm.of(block.norm2, place), expand, fast_linear(block.mlp.lin2, place))
 
     def add_to(self, x: Tensor) -> None:
         """(B, h, w, C), changed in place."""
@@ -273,15 +256,17 @@ class BlockAttention:
     :param rows: (h, h, d) position table ``Rh`` by query row and key row.
     :param columns: (w, w, d), ``Rw``.
     :param windows: None attends everywhere.
+    :param filler: (3 C,), q, k and v of places in windows that no token fills.
     """
 
     norm: Norm
-    qkv: Linear
-    out: Linear
+    qkv: Linear | PackedLinear
+    out: Linear | PackedLinear
     heads: int
     rows: Tensor
     columns: Tensor
     windows: Windows | None
+    filler: Tensor
     form: AttentionForm
 
     @classmethod
@@ -291,15 +276,15 @@ class BlockAttention:
         """From a block of segment-anything."""
         attention, size = block.attn, block.window_size
         h, w = (size, size) if size else grid_hw
-        qkv = Linear.of(attention.qkv, place)
         return cls(
             norm=Norm.of(block.norm1, place),
-            qkv=qkv,
-            out=Linear.of(attention.proj, place),
+            qkv=fast_linear(attention.qkv, place),
+            out=fast_linear(attention.proj, place),
             heads=attention.num_heads,
             rows=place(get_rel_pos(h, h, attention.rel_pos_h)),
             columns=place(get_rel_pos(w, w, attention.rel_pos_w)),
-            windows=Windows(grid_hw, size, qkv.weight.device) if size else None,
+            windows=Windows(grid_hw, size, place.device) if size else None,
+            filler=place(attention.qkv.bias),
             form=form,
         )
 
@@ -308,7 +293,7 @@ class BlockAttention:
         qkv = self.qkv(self.norm(x)).flatten(1, 2)  # (B, N, 3 C)
         if self.windows:
             # Projecting first saves the padding's share; of zeros, the projection is its bias.
-            qkv = self.windows.split(qkv, self.qkv.bias)
+            qkv = self.windows.split(qkv, self.filler)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, n, N, d)
         grid = q.unflatten(2, (len(self.rows), len(self.columns)))
         rows = torch.einsum("bnhwd,hkd->bnhwk", grid, self.rows)
@@ -394,23 +379,36 @@ def choose_form(
     """
     trial = _trial_block(block, grid_hw).to(place.device)
     x = torch.randn(1, *grid_hw, trial.norm1.weight.shape[0], device=place.device)
-    expected, seconds = _stock_attention(trial, x), {}
+    expected, right = _stock_attention(trial, x), {}
     for form in forms:
         attention = BlockAttention.of(trial, grid_hw, place, form)
         run = partial(attention, place(x))
         error = float((run().float() - expected).norm() / expected.norm())
         if error <= _TOLERANCE[place.dtype]:  # which NaN is not
-            seconds[form] = _seconds(run)
+            right[form] = run
         else:
             _LOG.warning(
                 "%s is wrong on this machine (%s, %s, grid %s, windows of %d: off by %.2g) and is "
                 "not used; SAM's encoder stays correct, but may be slower",
                 form, place.device, place.dtype, grid_hw, block.window_size, error,
             )  # fmt: skip
-    if not seconds:
+    if not right:
         _LOG.warning("no fast attention is right here; SAM runs segment-anything's own, slower")
         return ExplicitAttention()
-    return min(seconds, key=seconds.__getitem__)
+    return _fastest(right)
+
+
+def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | PackedLinear:
+    """Packed where that is known to help (bfloat16 on CPUs) and computes the same."""
+    plain = Linear(place(layer.weight), place(layer.bias), gelu)
+    if place != Place(torch.device("cpu"), torch.bfloat16) or not torch.backends.mkldnn.enabled:
+        return plain
+    packed = PackedLinear.of(plain)
+    x = place(torch.randn(16, layer.in_features))
+    if torch.allclose(packed(x), plain(x), rtol=2e-2, atol=2e-2):
+        return packed
+    _LOG.warning("packed linear layers are wrong on this machine and are not used")
+    return plain
 
 
 def working_dtype(
@@ -424,12 +422,14 @@ def working_dtype(
     if dtype == torch.float32 or cpu.type != "cpu":
         return dtype
     block: Any = encoder.blocks[0]
-    x, seconds = torch.randn(1, 1, 512, block.norm2.weight.shape[0]), {}
+    x = torch.randn(1, 1, 512, block.norm2.weight.shape[0])
     with torch.inference_mode():
-        for candidate in (dtype, torch.float32):
-            mlp = _mlp(block, Place(cpu, candidate))
-            seconds[candidate] = _seconds(partial(mlp.add_to, x.to(candidate)))
-    return min(seconds, key=seconds.__getitem__)
+        return _fastest(
+            {
+                candidate: partial(Mlp.of(block, Place(cpu, candidate)).add_to, x.to(candidate))
+                for candidate in (dtype, torch.float32)
+            }
+        )
 
 
 def _blocks(
@@ -437,29 +437,16 @@ def _blocks(
     grid_hw: tuple[int, int],
     place: Place,
     forms: Sequence[AttentionForm],
-) -> list[tuple[BlockAttention, Mlp | PackedMlp]]:
+) -> list[tuple[BlockAttention, Mlp]]:
     """Blocks of segment-anything; one form serves all windowed ones, one all global ones."""
     chosen: dict[int, AttentionForm] = {}
     for block in blocks:
         if block.window_size not in chosen:
             chosen[block.window_size] = choose_form(block, grid_hw, place, forms)
     return [
-        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), _mlp(x, place))
+        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), Mlp.of(x, place))
         for x in blocks
     ]
-
-
-def _mlp(block: Any, place: Place) -> Mlp | PackedMlp:
-    """Packed where that is known to help (bfloat16 on CPUs) and computes the same."""
-    plain = Mlp.of(block, place)
-    if place != Place(torch.device("cpu"), torch.bfloat16) or not torch.backends.mkldnn.enabled:
-        return plain
-    packed = PackedMlp.of(plain)
-    x = torch.randn(1, 1, 64, plain.norm.weight.shape[0], dtype=place.dtype)
-    one, other = x.clone(), x.clone()
-    plain.add_to(one)
-    packed.add_to(other)
-    return packed if torch.allclose(one, other, rtol=3e-2, atol=3e-2) else plain
 
 
 def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
@@ -495,13 +482,14 @@ def _one_hot_places(h: int, w: int, like: Tensor) -> Tensor:
     return torch.cat([rows, columns], dim=-1)
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    """The shorter of two runs, after one to warm up."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        run()
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+def _fastest(runs: Mapping[T, Callable[[], object]]) -> T:
+    """The key whose best time of a few is shortest; they take turns, so that load meets all."""
+    best = dict.fromkeys(runs, math.inf)
+    for _ in range(_ROUNDS):
+        for key, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            best[key] = min(best[key], time.perf_counter() - start)
+    return min(best, key=best.__getitem__)

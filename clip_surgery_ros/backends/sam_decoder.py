@@ -224,7 +224,9 @@ def _read_image(layer: Any, queries: Tensor, tokens: Tensor, key: Tensor, value:
     return layer.norm3(queries + layer.mlp(queries))
 
 
-def _show_image(layer: Any, queries: Tensor, tokens: Tensor, image: Tensor, query: Tensor) -> Tensor:
+def _show_image(
+    layer: Any, queries: Tensor, tokens: Tensor, image: Tensor, query: Tensor
+) -> Tensor:
     """The last step of ``TwoWayAttentionBlock``: the image attends to the prompts.
 
     :param image: (1 or K, N, C), and its ``query`` (1 or K, N, D).
@@ -232,8 +234,10 @@ def _show_image(layer: Any, queries: Tensor, tokens: Tensor, image: Tensor, quer
     """
     attention = layer.cross_attn_image_to_token
     key, value = attention.k_proj(queries + tokens), attention.v_proj(queries)
-    seen = _attend(attention, query.expand(len(key), -1, -1), key, value)
-    return layer.norm4(seen.add_(image))
+    query = query.expand(len(key), -1, -1)
+    if attention.num_heads * key.shape[1] <= attention.internal_dim:
+        return layer.norm4(_add_attended(attention, image, query, key, value))
+    return layer.norm4(_attend(attention, query, key, value).add_(image))
 
 
 def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -242,6 +246,22 @@ def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor
     q, k, v = (x.unflatten(-1, heads).transpose(1, 2) for x in (query, key, value))
     out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     return attention.out_proj(out)
+
+
+def _add_attended(
+    attention: Any, image: Tensor, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """``image + _attend(...)`` for few keys: projecting the values first is then less work.
+
+    ``out(concat_h A_h V_h) = sum_h A_h (V_h O_h) + o``, one product over all heads' keys.
+    """
+    n = attention.num_heads
+    q, k, v = (x.unflatten(-1, (n, -1)).transpose(1, 2) for x in (query, key, value))
+    weights = ((k * k.shape[-1] ** -0.5) @ q.mT).softmax(dim=2).flatten(1, 2)  # (K, n * T, N)
+    out = attention.out_proj
+    projected = v @ out.weight.mT.unflatten(0, (n, -1))  # (K, n, T, C)
+    projected += out.bias / n  # the weights of each head sum to 1, and so to n
+    return torch.baddbmm(image.expand(len(key), -1, -1), weights.mT, projected.flatten(1, 2))
 
 
 def _as_linear(layer: Any) -> tuple[Tensor, Tensor]:

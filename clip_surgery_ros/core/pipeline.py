@@ -255,10 +255,11 @@ class Pipeline:
             embedding = self._segmenter.encode(image_rgb)
         with clock.stage("sam decoder"):
             offered = self._segmenter.decode(embedding, [points for _, points in prompts])
+            logits, scores = zip(*map(best_candidate, offered), strict=True)
+            masks = self._segmenter.full_size(embedding, torch.stack(logits))
         segments: list[Segment] = []
         with clock.stage("masks"):
-            for (index, points), candidates in zip(prompts, offered, strict=True):
-                mask, score = best_candidate(candidates)
+            for (index, points), mask, score in zip(prompts, masks, scores, strict=True):
                 mask = without_specks(mask, self._settings.min_area)
                 box = mask_box(mask)
                 if box is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from clip_surgery_ros.core.geometry import mask_box
 from clip_surgery_ros.core.interfaces import MaskCandidates
@@ -45,10 +46,9 @@ def test_without_segments_the_images_are_empty() -> None:
 
 
 def test_the_candidate_with_the_highest_score_is_taken() -> None:
-    masks = np.arange(3)[:, None, None] == np.full((3, 2, 2), 1)
-    found = MaskCandidates(masks, np.array([0.2, 0.9, 0.3], np.float32), np.zeros((3, 1, 1)))
-    mask, score = best_candidate(found)
-    assert mask.all()
+    logits = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 2, 2)
+    chosen, score = best_candidate(MaskCandidates(np.array([0.2, 0.9, 0.3], np.float32), logits))
+    assert (chosen == 2).all()
     assert score == pytest.approx(0.9)
 
 

@@ -81,7 +81,10 @@ class FloodSegmenter:
         right = (image == image[y, x]).all(axis=-1)
         masks = np.stack([~right, right, np.zeros_like(right)])
         scores = np.array([0.1, 0.9, 0.5], np.float32)
-        return MaskCandidates(masks, scores, np.zeros((3, 4, 4), np.float32))
+        return MaskCandidates(scores, torch.from_numpy(masks.astype(np.float32)) - 0.5)
+
+    def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
+        return (logits > 0).numpy()
 
 
 @pytest.fixture

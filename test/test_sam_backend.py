@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.modeling import Sam
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from clip_surgery_ros.backends.sam import SPECS, SamBackend, SamSpec, build_sam
+from clip_surgery_ros.backends.sam_decoder import full_size_masks
 from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
 
@@ -50,6 +52,13 @@ def prompt(*points: tuple[int, int, bool]) -> PointPrompts:
     )
 
 
+def masks_of(backend: SamBackend, image: np.ndarray, prompts: list[PointPrompts]) -> np.ndarray:
+    """(K, 3, H, W) of all candidates."""
+    embedding = backend.encode(image)
+    found = backend.decode(embedding, prompts)
+    return np.stack([backend.full_size(embedding, one.logits) for one in found])
+
+
 PROMPTS = [
     prompt((5, 5, True)),
     prompt((30, 20, True), (2, 38, False), (55, 3, False)),
@@ -70,24 +79,78 @@ def test_masks_decoded_together_equal_those_of_one_predict_each() -> None:
     predictor = SamPredictor(sam)
     predictor.set_image(image)
     backend = SamBackend(sam, chunk=2)
-    found = backend.decode(backend.encode(image), PROMPTS)
+    embedding = backend.encode(image)
+    found = backend.decode(embedding, PROMPTS)
     assert len(found) == len(PROMPTS)
     for points, candidates in zip(PROMPTS, found, strict=True):
+        enlarged = backend.full_size(embedding, candidates.logits)
         masks, scores, _ = predictor.predict(
             points.xy.astype(np.float64), points.positive.astype(np.int32), multimask_output=True
         )
-        assert candidates.masks.shape == (3, 40, 60)
-        assert (candidates.masks == masks).mean() > 0.999
+        assert enlarged.shape == (3, 40, 60)
+        assert (enlarged == masks).mean() > 0.999
         np.testing.assert_allclose(candidates.scores, scores, atol=1e-4)
 
 
 def test_the_image_is_encoded_once_for_all_prompts() -> None:
-    sam = small_sam()
-    runs: list[int] = []
-    sam.image_encoder.register_forward_hook(lambda *_: runs.append(1))
-    backend = SamBackend(sam, chunk=1)
+    backend = SamBackend(small_sam())
+    encoder, runs = backend._encoder, []
+    backend._encoder = lambda pixels: runs.append(1) or encoder(pixels)
     backend.decode(backend.encode(picture()), PROMPTS)
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_any_number_of_prompts_decodes_to_segment_anything_s_masks(count: int, chunk: int) -> None:
+    sam, image, rng = small_sam(), picture(50, 70), np.random.default_rng(count)
+    predictor = SamPredictor(sam)
+    predictor.set_image(image)
+    xy = rng.integers(0, 50, (count, 3, 2), np.int32)
+    positive = rng.random((count, 3)) < 0.7
+    backend = SamBackend(sam, chunk=chunk)
+    embedding = backend.encode(image)
+    prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
+    found = backend.decode(embedding, prompts)
+
+    points = torch.from_numpy(predictor.transform.apply_coords(xy, image.shape[:2]))
+    masks, scores, logits = predictor.predict_torch(points, torch.from_numpy(positive).int())
+    best = torch.stack([one.logits[one.scores.argmax()] for one in found])
+    expected = masks[torch.arange(count), scores.argmax(dim=1)].numpy()
+    assert (backend.full_size(embedding, best) == expected).mean() > 0.9999
+    np.testing.assert_allclose(np.stack([one.scores for one in found]), scores, atol=1e-4)
+    torch.testing.assert_close(torch.stack([x.logits for x in found]), logits, atol=1e-3, rtol=0)
+
+
+def test_many_points_in_a_prompt_decode_to_the_same_masks() -> None:
+    """With more tokens than the projections have channels, the image side takes another route."""
+    sam, image = small_sam(), picture()
+    xy = np.random.default_rng(1).integers(0, 40, (30, 2), np.int32)
+    predictor, backend = SamPredictor(sam), SamBackend(sam)
+    predictor.set_image(image)
+    _, scores, logits = predictor.predict(xy.astype(np.float64), np.ones(30, np.int32))
+    (found,) = backend.decode(backend.encode(image), [PointPrompts(xy, np.ones(30, np.bool_))])
+    np.testing.assert_allclose(found.logits, logits, atol=1e-3)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (40, 60), (90, 31), (7, 64), (720, 1280)])
+def test_masks_are_enlarged_as_by_segment_anything(size_hw: tuple[int, int]) -> None:
+    sam = small_sam()
+    logits = torch.randn(4, 16, 16)
+    inner = ResizeLongestSide.get_preprocess_shape(*size_hw, 64)
+    expected = sam.postprocess_masks(logits[None], inner, size_hw)[0] > 0
+    assert torch.equal(full_size_masks(logits, 64, inner, size_hw), expected)
+
+
+def test_the_network_that_was_given_stays_as_it_was() -> None:
+    sam = small_sam()
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    backend = SamBackend(sam, dtype=torch.bfloat16)
+    backend.decode(backend.encode(picture()), PROMPTS)
+    after = sam.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.requires_grad for parameter in sam.parameters())
 
 
 def test_no_prompts_give_no_masks() -> None:
@@ -98,10 +161,7 @@ def test_no_prompts_give_no_masks() -> None:
 def test_bfloat16_masks_stay_near_float32() -> None:
     image = picture()
     exact, half = SamBackend(small_sam()), SamBackend(small_sam(), dtype=torch.bfloat16)
-    one = exact.decode(exact.encode(image), PROMPTS)
-    other = half.decode(half.encode(image), PROMPTS)
-    for a, b in zip(one, other, strict=True):
-        assert (a.masks == b.masks).mean() > 0.9
+    assert (masks_of(exact, image, PROMPTS) == masks_of(half, image, PROMPTS)).mean() > 0.9
 
 
 def test_a_checkpoint_loads_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
@@ -119,9 +179,7 @@ def test_sizes_are_read_from_the_file(tmp_path: Path) -> None:
     path, sam, image = tmp_path / "sam.safetensors", small_sam(), picture()
     save_file(sam.state_dict(), path, {"sam_spec": json.dumps(asdict(SMALL))})
     one, other = SamBackend.from_file(path), SamBackend(sam)
-    (found,) = one.decode(one.encode(image), PROMPTS[:1])
-    (expected,) = other.decode(other.encode(image), PROMPTS[:1])
-    assert np.array_equal(found.masks, expected.masks)
+    assert np.array_equal(masks_of(one, image, PROMPTS[:1]), masks_of(other, image, PROMPTS[:1]))
 
 
 @pytest.mark.parametrize("spec", ["{oops", "{}", "3", '{"global_attn_indexes": [], "wings": 2}'])

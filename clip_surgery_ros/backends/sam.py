@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from segment_anything.modeling import (
     ImageEncoderViT,
@@ -22,11 +24,14 @@ from segment_anything.modeling import (
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
+from clip_surgery_ros.backends.sam_decoder import FastMaskDecoder, ImageSide, full_size_masks
+from clip_surgery_ros.backends.sam_encoder import FastImageEncoder, working_dtype
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 
+_LOG = logging.getLogger(__name__)
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of RGB in [0, 255]
 
 
@@ -118,20 +123,21 @@ def build_sam(spec: SamSpec) -> Sam:
 
 @dataclass(frozen=True)
 class _Features:
-    """An image's features (1, C, g, g) and the size of the resized image inside the square."""
+    """What prompts share of an image, and the size of the resized image inside the square."""
 
-    features: Tensor
+    image: ImageSide
     input_hw: tuple[int, int]
 
 
 class SamBackend:
     """A SAM that encodes once per frame and decodes all prompts of the frame together.
 
-    :param sam: the network, in evaluation mode.
+    :param sam: the network; it is read and stays as it is.
     :param device: torch device.
-    :param dtype: torch dtype of the image encoder; prompts and decoder stay in float32,
-        which costs little and keeps mask borders exact.
-    :param chunk: prompts decoded in one call: decoding grows faster than their number.
+    :param dtype: torch dtype of the image encoder, unless float32 is faster on this machine;
+        prompts and decoder stay in float32, which costs little and keeps mask borders exact.
+    :param chunk: prompts decoded in one call; None takes one on CPUs, whose caches more would
+        leave, and many on GPUs.
     """
 
     def __init__(
@@ -140,12 +146,17 @@ class SamBackend:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
-        chunk: int = 8,
+        chunk: int | None = None,
     ) -> None:
-        self._sam: Any = sam.to(torch.device(device)).eval().requires_grad_(False)
-        self._sam.image_encoder.to(dtype)
-        self._dtype, self._chunk = dtype, chunk
-        self._resize = ResizeLongestSide(sam.image_encoder.img_size)
+        self._device = torch.device(device)
+        self._chunk = chunk or (1 if self._device.type == "cpu" else 32)
+        fastest = working_dtype(sam.image_encoder, dtype, self._device)
+        if fastest != dtype:
+            _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
+        self._encoder = FastImageEncoder(sam.image_encoder, device=self._device, dtype=fastest)
+        self._decoder = FastMaskDecoder(sam.prompt_encoder, sam.mask_decoder, self._device)
+        self._mean, self._std = sam.pixel_mean.to(self._device), sam.pixel_std.to(self._device)
+        self._resize = ResizeLongestSide(self._encoder.image_size)
 
     @classmethod
     def from_file(cls, path: str | Path, model: str | None = None, **options: Any) -> SamBackend:
@@ -181,49 +192,50 @@ class SamBackend:
             )
         with torch.inference_mode():
             resized = torch.from_numpy(self._resize.apply_image(image_rgb))
-            pixels = resized.to(self._sam.device).permute(2, 0, 1).unsqueeze(0).float()
-            features = self._sam.image_encoder(self._sam.preprocess(pixels).to(self._dtype))
+            features = self._encoder(self._preprocess(resized)).float()
+            image = self._decoder.image_side(features)
         inner = (resized.shape[0], resized.shape[1])
-        return ImageEmbedding(_Features(features.float(), inner), image_rgb.shape[:2])
+        return ImageEmbedding(_Features(image, inner), (height, width))
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
-        """Three candidates for each prompt, in order."""
+        """Three candidates for each prompt, in order, their logits on this device."""
         # Only prompts of as many points share a call: a padded point would be attended to.
         by_size: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
             by_size.setdefault(len(prompt.xy), []).append(index)
-        found: dict[int, MaskCandidates] = {}
+        order: list[int] = []
+        logits: list[Tensor] = []
+        scores: list[Tensor] = []
         with torch.inference_mode():
             for group in by_size.values():
                 for start in range(0, len(group), self._chunk):
                     part = group[start : start + self._chunk]
-                    chunk = self._decode_chunk(embedding, [prompts[i] for i in part])
-                    found.update(zip(part, chunk, strict=True))
-        return [found[index] for index in range(len(prompts))]
+                    points = self._points([prompts[i] for i in part], embedding.size_hw)
+                    some_logits, some_scores = self._decoder(embedding.features.image, *points)
+                    order += part
+                    logits += some_logits
+                    scores += some_scores
+            if not order:
+                return []
+            values = torch.stack(scores).cpu().numpy()  # a GPU is waited for once, here
+        found = zip(order, values, logits, strict=True)
+        return [MaskCandidates(s, low) for _, s, low in sorted(found, key=lambda x: x[0])]
 
-    def _decode_chunk(
-        self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
-        sam, inner = self._sam, embedding.features
-        sparse, dense = sam.prompt_encoder(
-            points=self._points(prompts, embedding.size_hw), boxes=None, masks=None
-        )
-        logits, scores = sam.mask_decoder(
-            image_embeddings=inner.features,
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
-        masks = sam.postprocess_masks(logits, inner.input_hw, embedding.size_hw) > 0
-        return [
-            MaskCandidates(m, s, low)
-            for m, s, low in zip(
-                masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy(), strict=True
-            )
-        ]
+    def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
+        """(K, l, l) logits to (K, H, W) masks, as segment-anything enlarges them."""
+        inner, side = embedding.features.input_hw, self._resize.target_length
+        with torch.inference_mode():
+            return full_size_masks(logits, side, inner, embedding.size_hw).cpu().numpy()
+
+    def _preprocess(self, resized: Tensor) -> Tensor:
+        """(h, w, 3) uint8 to (1, 3, S, S), normalised, with zeros to the right and below."""
+        pixels = resized.to(self._device).permute(2, 0, 1).float()
+        height, width = resized.shape[:2]
+        side = self._resize.target_length
+        padding = (0, side - width, 0, side - height)
+        return F.pad((pixels - self._mean) / self._std, padding).unsqueeze(0)
 
     def _points(
         self, prompts: Sequence[PointPrompts], size_hw: tuple[int, int]
@@ -231,9 +243,8 @@ class SamBackend:
         """(B, P, 2) input pixels and (B, P) labels of prompts with P points each."""
         xy = np.stack([self._resize.apply_coords(prompt.xy, size_hw) for prompt in prompts])
         labels = np.stack([prompt.positive for prompt in prompts])
-        device = self._sam.device
-        points = torch.as_tensor(xy, dtype=torch.float32, device=device)
-        return points, torch.as_tensor(labels, dtype=torch.int32, device=device)
+        points = torch.as_tensor(xy, dtype=torch.float32, device=self._device)
+        return points, torch.as_tensor(labels, dtype=torch.int64, device=self._device)
 
 
 def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> SamSpec:

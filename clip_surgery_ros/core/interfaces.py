@@ -51,18 +51,17 @@ class ImageEmbedding:
 class MaskCandidates:
     """What a segmenter offers for one prompt.
 
-    :param masks: (M, H, W) bool at the source image's size.
     :param scores: (M,) float32, the segmenter's own estimate of IoU.
-    :param logits: (M, l, l) float32 low-resolution logits, for a second pass.
+    :param logits: (M, l, l) float32 low-resolution logits, on the segmenter's device: enough to
+        choose by; only what is chosen wants :meth:`PromptableSegmenter.full_size`.
     """
 
-    masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
-    logits: NDArray[np.float32]
+    logits: torch.Tensor
 
 
 class PromptableSegmenter(Protocol):
-    """A SAM: encode once per frame, decode once per prompt."""
+    """A SAM: encode once per frame, decode once per prompt, enlarge what was chosen."""
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """(H, W, 3) uint8 RGB to an embedding."""
@@ -71,3 +70,6 @@ class PromptableSegmenter(Protocol):
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
         """Candidates for each prompt, in order; an empty list for no prompts."""
+
+    def full_size(self, embedding: ImageEmbedding, logits: torch.Tensor) -> NDArray[np.bool_]:
+        """(K, l, l) logits of candidates to (K, H, W) masks at the source image's size."""

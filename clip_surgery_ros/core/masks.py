@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.geometry import paste
@@ -13,13 +14,13 @@ from clip_surgery_ros.core.interfaces import MaskCandidates
 from clip_surgery_ros.core.types import NO_LABEL, FrameResult, Segment
 
 
-def best_candidate(candidates: MaskCandidates) -> tuple[NDArray[np.bool_], float]:
+def best_candidate(candidates: MaskCandidates) -> tuple[torch.Tensor, float]:
     """The mask that the segmenter itself scores highest, as the published recipe takes it.
 
-    :returns: (H, W) bool and its score.
+    :returns: (l, l) logits and its score.
     """
     index = int(candidates.scores.argmax())
-    return candidates.masks[index], float(candidates.scores[index])
+    return candidates.logits[index], float(candidates.scores[index])
 
 
 def without_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:

@@ -255,15 +255,17 @@ class Pipeline:
         """Decode all prompts from one embedding; none, and no embedding, without prompts."""
         if not prompts:
             return ()
-        if view.embedding is None:
+        embedding = view.embedding
+        if embedding is None:
             with clock.stage("sam encoder"):
-                view.embedding = self._segmenter.encode(view.image_rgb)
+                embedding = view.embedding = self._segmenter.encode(view.image_rgb)
         with clock.stage("sam decoder"):
-            offered = self._segmenter.decode(view.embedding, [points for _, points in prompts])
+            offered = self._segmenter.decode(embedding, [points for _, points in prompts])
+            logits, scores = zip(*map(best_candidate, offered), strict=True)
+            masks = self._segmenter.full_size(embedding, torch.stack(logits))
         segments: list[Segment] = []
         with clock.stage("masks"):
-            for (index, points), candidates in zip(prompts, offered, strict=True):
-                mask, score = best_candidate(candidates)
+            for (index, points), mask, score in zip(prompts, masks, scores, strict=True):
                 mask = without_specks(mask, self._settings.min_area)
                 box = mask_box(mask)
                 if box is None:

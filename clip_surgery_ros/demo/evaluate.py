@@ -18,6 +18,7 @@ from tqdm import tqdm
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
+from clip_surgery_ros.core.masks import best_candidate
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import PresenceLevel, presence_score
 from clip_surgery_ros.core.types import FrameResult, Label, PointPrompts, Query
@@ -104,9 +105,10 @@ def _clicks(segmenter: PromptableSegmenter, scene: Scene, tally: Tally) -> None:
         PointPrompts(np.array([innermost(mask)], np.int32), np.ones(1, np.bool_))
         for mask in scene.masks
     ]
-    candidates = segmenter.decode(segmenter.encode(scene.image), prompts)
-    for mask, offered in zip(scene.masks, candidates, strict=True):
-        tally.click_ious.append(iou(offered.masks[offered.scores.argmax()], mask))
+    embedding = segmenter.encode(scene.image)
+    chosen = [best_candidate(offered)[0] for offered in segmenter.decode(embedding, prompts)]
+    found = segmenter.full_size(embedding, torch.stack(chosen))
+    tally.click_ious += [iou(one, mask) for one, mask in zip(found, scene.masks, strict=True)]
 
 
 def points_into(

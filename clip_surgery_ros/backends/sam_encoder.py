@@ -1,0 +1,495 @@
+"""segment-anything's image encoder, computed faster and to the same numbers.
+
+The network is that of Kirillov et al. 2023 (a ViTDet, Li et al. 2022): most blocks attend within
+windows, a few everywhere, and every score carries decomposed relative positions (MViTv2, Li et
+al. 2022): ``score(i, j) = s q_i k_j + q_i Rh[row(i), row(j)] + q_i Rw[column(i), column(j)]``.
+Written out, a global layer moves H x 4096 x 4096 scores through memory several times. Here they
+stay inside torch's fused attention, in one of two forms (:class:`FoldedAttention`,
+:class:`ChunkedAttention`); which one is faster depends on device, precision and size, so it is
+timed when the encoder is built, and compared with segment-anything's own layer.
+
+Shapes: B images (or windows), n heads, h w the grid that attends, N = h * w, d head width,
+C = n * d.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import (
+    Block,
+    get_rel_pos,
+    window_partition,
+    window_unpartition,
+)
+from torch import Tensor, nn
+
+_LOG = logging.getLogger(__name__)
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+"""Error allowed at start-up, relative in norm; a wrong kernel is off by 0.1 to 1."""
+_TRIAL_HEADS = 2
+_MLP_TOKENS = 1024
+_ROUNDS = 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Device and precision in use."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor there; itself when it is there already."""
+        return tensor.detach().to(self.device, self.dtype)
+
+
+class AttentionForm(Protocol):
+    """A way to compute attention with decomposed relative positions."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Softmax over keys of ``d^-1/2 q k + rows + columns``, times ``v``.
+
+        :param q: (B, n, N, d), as ``k`` and ``v``.
+        :param rows: (B, n, h, w, h), what a query adds to the scores of each key row.
+        :param columns: (B, n, h, w, w), to those of each key column.
+        :returns: (B, N, n * d).
+        """
+
+
+@dataclass(frozen=True)
+class ExplicitAttention:
+    """The scores written out, as segment-anything does; right wherever torch is."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        h, w = rows.shape[2:4]
+        scores = ((q * q.shape[-1] ** -0.5) @ k.mT).unflatten(-1, (h, w)).unflatten(2, (h, w))
+        scores = scores + rows[..., :, None] + columns[..., None, :]  # (B, n, h, w, h, w)
+        attention = scores.flatten(4).flatten(2, 3).softmax(dim=-1)  # (B, n, N, N)
+        return (attention @ v).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class FoldedAttention:
+    """Positions folded into longer queries and keys of one fused call.
+
+    With ``Q = [s q, rows, columns]`` and ``K = [k, onehot(row), onehot(column)]``, ``Q K^T`` is
+    the score with its positions. The fused kernels want V as wide as Q and K: zeros fill it.
+
+    :param multiple: the width is padded with zeros to a multiple of this.
+    """
+
+    multiple: int = 16
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        (h, w), d = rows.shape[2:4], q.shape[-1]
+        padding = -(d + h + w) % self.multiple
+        terms = torch.cat([rows, columns], dim=-1).flatten(2, 3)  # (B, n, N, h + w)
+        places = _one_hot_places(h, w, k).expand(*k.shape[:2], -1, -1)
+        queries = F.pad(torch.cat([q * d**-0.5, terms], dim=-1), (0, padding))
+        keys = F.pad(torch.cat([k, places], dim=-1), (0, padding))
+        values = F.pad(v, (0, h + w + padding))
+        out = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :d]
+        return out.transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True)
+class ChunkedAttention:
+    """Positions added by the fused kernel from a small buffer, a chunk of queries at a time.
+
+    :param elements: scores whose positions the buffer holds; small enough for a cache.
+    """
+
+    elements: int
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        batch, heads, h, w = rows.shape[:4]
+        out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format)
+        some, few, lines = self._chunk(batch, heads, h, w)
+        buffer = rows.new_empty(some * few * lines * w * h * w)
+        for b in range(0, batch, some):
+            for n in range(0, heads, few):
+                for r in range(0, h, lines):
+                    part = (slice(b, b + some), slice(n, n + few))
+                    query, line = slice(r * w, (r + lines) * w), (*part, slice(r, r + lines))
+                    shape = (*rows[line].shape, w)
+                    bias = buffer[: math.prod(shape)].view(shape)
+                    torch.add(rows[line][..., :, None], columns[line][..., None, :], out=bias)
+                    mask = bias.flatten(4).flatten(2, 3)  # (b, n, lines * w, N)
+                    attended = F.scaled_dot_product_attention(
+                        q[(*part, query)], k[part], v[part], attn_mask=mask
+                    )
+                    out[part[0], query, part[1]] = attended.transpose(1, 2)
+        return out.flatten(2)
+
+    def _chunk(self, batch: int, heads: int, h: int, w: int) -> tuple[int, int, int]:
+        """Windows, heads and grid rows whose scores fit the buffer; whole windows first."""
+        line = w * h * w
+        some = min(batch, max(1, self.elements // (heads * h * line)))
+        few = heads if some > 1 else min(heads, max(1, self.elements // (h * line)))
+        return some, few, h if few > 1 else min(h, max(1, self.elements // line))
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm over the last dimension, on weights that are already in place."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, norm: Any, place: Place) -> Norm:
+        """From torch's LayerNorm or segment-anything's LayerNorm2d."""
+        return cls(place(norm.weight), place(norm.bias), norm.eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C)."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer on weights that are already in place.
+
+    :param gelu: apply GELU to the product.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    gelu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        out = F.linear(x, self.weight, self.bias)
+        return torch.ops.aten.gelu_(out) if self.gelu else out
+
+
+@dataclass(frozen=True)
+class PackedLinear:
+    """:class:`Linear` in oneDNN's own layout of weights, as torch's compiler uses it.
+
+    GELU is computed while the product is still in registers.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    gelu: bool = False
+
+    @classmethod
+    def of(cls, layer: Linear) -> PackedLinear:
+        """Packed for calls with as many tokens as :class:`Mlp` makes; other numbers work too."""
+        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight, _MLP_TOKENS)
+        return cls(packed, layer.bias, layer.gelu)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        activation = "gelu" if self.gelu else "none"
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, activation, [], "none"
+        )
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """``x += shrink(gelu(expand(norm(x))))`` in chunks whose hidden layer stays in a cache."""
+
+    norm: Norm
+    expand: Linear | PackedLinear
+    shrink: Linear | PackedLinear
+
+    @classmethod
+    def of(cls, block: Any, place: Place) -> Mlp:
+        """From a block of segment-anything."""
+        expand = fast_linear(block.mlp.lin1, place, gelu=True)
+        return cls(Norm.of(block.norm2, place), expand, fast_linear(block.mlp.lin2, place))
+
+    def add_to(self, x: Tensor) -> None:
+        """(B, h, w, C), changed in place."""
+        for part in x.flatten(0, 2).split(_MLP_TOKENS):
+            part += self.shrink(self.expand(self.norm(part)))
+
+
+class Windows:
+    """The windows of a grid: where each token goes, and which places no token fills.
+
+    :param grid_hw: tokens per column and row.
+    :param size: side of a window; the grid is filled up to a multiple of it.
+    """
+
+    def __init__(self, grid_hw: tuple[int, int], size: int, device: torch.device) -> None:
+        tokens = torch.arange(1, 1 + grid_hw[0] * grid_hw[1]).view(1, *grid_hw, 1)
+        source = window_partition(tokens, size)[0].flatten() - 1  # -1 where nothing is
+        self.size = size
+        self._source = source.clamp(min=0).to(device)
+        self._unfilled = (source < 0).nonzero()[:, 0].to(device)
+        self._home = source.argsort()[len(self._unfilled) :].to(device)
+
+    def split(self, x: Tensor, filler: Tensor) -> Tensor:
+        """(B, N, C) to (B * windows, size * size, C), with the (C,) filler in unfilled places."""
+        windows = x.index_select(1, self._source)
+        windows[:, self._unfilled] = filler
+        return windows.view(-1, self.size**2, x.shape[-1])
+
+    def join(self, windows: Tensor, batch: int) -> Tensor:
+        """Back to (B, N, C)."""
+        return windows.view(batch, -1, windows.shape[-1]).index_select(1, self._home)
+
+
+@dataclass(frozen=True)
+class BlockAttention:
+    """The attention of one block, without its residual.
+
+    :param rows: (h, h, d) position table ``Rh`` by query row and key row.
+    :param columns: (w, w, d), ``Rw``.
+    :param windows: None attends everywhere.
+    :param filler: (3 C,), q, k and v of places in windows that no token fills.
+    """
+
+    norm: Norm
+    qkv: Linear | PackedLinear
+    out: Linear | PackedLinear
+    heads: int
+    rows: Tensor
+    columns: Tensor
+    windows: Windows | None
+    filler: Tensor
+    form: AttentionForm
+
+    @classmethod
+    def of(
+        cls, block: Any, grid_hw: tuple[int, int], place: Place, form: AttentionForm
+    ) -> BlockAttention:
+        """From a block of segment-anything."""
+        attention, size = block.attn, block.window_size
+        h, w = (size, size) if size else grid_hw
+        return cls(
+            norm=Norm.of(block.norm1, place),
+            qkv=fast_linear(attention.qkv, place),
+            out=fast_linear(attention.proj, place),
+            heads=attention.num_heads,
+            rows=place(get_rel_pos(h, h, attention.rel_pos_h)),
+            columns=place(get_rel_pos(w, w, attention.rel_pos_w)),
+            windows=Windows(grid_hw, size, place.device) if size else None,
+            filler=place(attention.qkv.bias),
+            form=form,
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) to (B, h, w, C)."""
+        qkv = self.qkv(self.norm(x)).flatten(1, 2)  # (B, N, 3 C)
+        if self.windows:
+            # Projecting first saves the padding's share; of zeros, the projection is its bias.
+            qkv = self.windows.split(qkv, self.filler)
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, n, N, d)
+        grid = q.unflatten(2, (len(self.rows), len(self.columns)))
+        rows = torch.einsum("bnhwd,hkd->bnhwk", grid, self.rows)
+        columns = torch.einsum("bnhwd,wkd->bnhwk", grid, self.columns)
+        attended = self.form(q, k, v, rows, columns)  # (B, N, C)
+        if self.windows:
+            attended = self.windows.join(attended, len(x))
+        return self.out(attended).view_as(x)
+
+
+class FastImageEncoder:
+    """An ``ImageEncoderViT`` of segment-anything with faster attention, for inference.
+
+    It reads the given encoder's weights, which stay as they are, and shares those that need no
+    conversion.
+
+    :param encoder: with relative positions and biases, as all published ones are built.
+    :param device: torch device.
+    :param dtype: of weights and arithmetic.
+    :param forms: attention forms to choose from; None takes :func:`candidate_forms`.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoderViT,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        forms: Sequence[AttentionForm] | None = None,
+    ) -> None:
+        place = Place(torch.device(device), dtype)
+        net: Any = encoder
+        self.image_size: int = net.img_size
+        self.dtype = dtype
+        self._patch = net.patch_embed.proj.kernel_size[0]
+        weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
+        self._embed = Linear(place(weight.flatten(1)), place(bias))
+        self._positions = place(net.pos_embed)  # (1, h, w, C)
+        grid_hw = (self._positions.shape[1], self._positions.shape[2])
+        self._blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place.device))
+        project, norm1, convolve, norm2 = net.neck
+        self._project = Linear(place(project.weight.flatten(1)), None)
+        self._convolve = place(convolve.weight).contiguous(memory_format=torch.channels_last)
+        self._norm1, self._norm2 = (Norm.of(norm, place) for norm in (norm1, norm2))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalised and padded pixels to features.
+
+        :param pixels: (B, 3, S, S).
+        :returns: (B, c, h, w), channels last in memory.
+        """
+        x = self._embed(self._patches(pixels.to(self.dtype))) + self._positions
+        for attention, mlp in self._blocks:
+            x += attention(x)
+            mlp.add_to(x)
+        x = self._norm1(self._project(x)).permute(0, 3, 1, 2)  # (B, c, h, w)
+        x = F.conv2d(x, self._convolve, padding=1)
+        return self._norm2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, h, w, 3 * p * p): its convolution's stride is its kernel's size."""
+        rows = pixels.unflatten(2, (-1, self._patch)).unflatten(4, (-1, self._patch))
+        return rows.permute(0, 2, 4, 1, 3, 5).flatten(3)  # from (B, 3, h, p, w, p)
+
+
+def candidate_forms(device: torch.device) -> tuple[AttentionForm, ...]:
+    """Forms worth timing: chunks for CPUs' second and third caches, larger ones for GPUs."""
+    sizes = (2**20, 2**22) if device.type == "cpu" else (2**24, 2**27)
+    return (*(ChunkedAttention(size) for size in sizes), FoldedAttention())
+
+
+@torch.inference_mode()
+def choose_form(
+    block: Any, grid_hw: tuple[int, int], place: Place, forms: Sequence[AttentionForm]
+) -> AttentionForm:
+    """The fastest form that agrees with segment-anything's own layer.
+
+    Both run on random input in a layer of the block's shape with fewer heads, which takes a
+    fraction of a second.
+
+    :param block: a block of segment-anything.
+    :returns: one of the forms, or :class:`ExplicitAttention` when all are wrong.
+    """
+    trial = _trial_block(block, grid_hw).to(place.device)
+    x = torch.randn(1, *grid_hw, trial.norm1.weight.shape[0], device=place.device)
+    expected, right = _stock_attention(trial, x), {}
+    for form in forms:
+        attention = BlockAttention.of(trial, grid_hw, place, form)
+        run = partial(attention, place(x))
+        error = float((run().float() - expected).norm() / expected.norm())
+        if error <= _TOLERANCE[place.dtype]:  # which NaN is not
+            right[form] = run
+        else:
+            _LOG.warning(
+                "%s is wrong on this machine (%s, %s, grid %s, windows of %d: off by %.2g) and is "
+                "not used; SAM's encoder stays correct, but may be slower",
+                form, place.device, place.dtype, grid_hw, block.window_size, error,
+            )  # fmt: skip
+    if not right:
+        _LOG.warning("no fast attention is right here; SAM runs segment-anything's own, slower")
+        return ExplicitAttention()
+    return _fastest(right)
+
+
+def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | PackedLinear:
+    """Packed where that is known to help (bfloat16 on CPUs) and computes the same."""
+    plain = Linear(place(layer.weight), place(layer.bias), gelu)
+    if place != Place(torch.device("cpu"), torch.bfloat16) or not torch.backends.mkldnn.enabled:
+        return plain
+    packed = PackedLinear.of(plain)
+    x = place(torch.randn(16, layer.in_features))
+    if torch.allclose(packed(x), plain(x), rtol=2e-2, atol=2e-2):
+        return packed
+    _LOG.warning("packed linear layers are wrong on this machine and are not used")
+    return plain
+
+
+def working_dtype(
+    encoder: ImageEncoderViT, dtype: torch.dtype, device: str | torch.device
+) -> torch.dtype:
+    """The precision asked for, or float32 where that is faster, and so costs nothing.
+
+    Processors without matrix instructions for bfloat16 multiply it at half of float32's speed.
+    """
+    cpu = torch.device(device)
+    if dtype == torch.float32 or cpu.type != "cpu":
+        return dtype
+    block: Any = encoder.blocks[0]
+    x = torch.randn(1, 1, 512, block.norm2.weight.shape[0])
+    with torch.inference_mode():
+        return _fastest(
+            {
+                candidate: partial(Mlp.of(block, Place(cpu, candidate)).add_to, x.to(candidate))
+                for candidate in (dtype, torch.float32)
+            }
+        )
+
+
+def _blocks(
+    blocks: Iterable[Any],
+    grid_hw: tuple[int, int],
+    place: Place,
+    forms: Sequence[AttentionForm],
+) -> list[tuple[BlockAttention, Mlp]]:
+    """Blocks of segment-anything; one form serves all windowed ones, one all global ones."""
+    chosen: dict[int, AttentionForm] = {}
+    for block in blocks:
+        if block.window_size not in chosen:
+            chosen[block.window_size] = choose_form(block, grid_hw, place, forms)
+    return [
+        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), Mlp.of(x, place))
+        for x in blocks
+    ]
+
+
+def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
+    """A random block of the same shape with at most two heads."""
+    heads = min(block.attn.num_heads, _TRIAL_HEADS)
+    width = block.attn.qkv.in_features // block.attn.num_heads
+    trial = Block(
+        heads * width,
+        heads,
+        mlp_ratio=1,
+        use_rel_pos=True,
+        window_size=block.window_size,
+        input_size=grid_hw,
+    )
+    for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
+        nn.init.normal_(table, std=0.5)  # large enough for a kernel without them to be far off
+    return trial
+
+
+def _stock_attention(block: Any, x: Tensor) -> Tensor:
+    """The attention of a block as segment-anything's ``Block.forward`` runs it."""
+    size, normed = block.window_size, block.norm1(x)
+    if not size:
+        return block.attn(normed)
+    windows, padded_hw = window_partition(normed, size)
+    return window_unpartition(block.attn(windows), size, padded_hw, x.shape[1:3])
+
+
+def _one_hot_places(h: int, w: int, like: Tensor) -> Tensor:
+    """(h * w, h + w): each key's row and column as one-hot vectors."""
+    rows = torch.eye(h, dtype=like.dtype, device=like.device).repeat_interleave(w, dim=0)
+    columns = torch.eye(w, dtype=like.dtype, device=like.device).repeat(h, 1)
+    return torch.cat([rows, columns], dim=-1)
+
+
+def _fastest(runs: Mapping[T, Callable[[], object]]) -> T:
+    """The key whose best time of a few is shortest; they take turns, so that load meets all."""
+    best = dict.fromkeys(runs, math.inf)
+    for _ in range(_ROUNDS):
+        for key, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            best[key] = min(best[key], time.perf_counter() - start)
+    return min(best, key=best.__getitem__)

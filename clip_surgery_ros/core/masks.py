@@ -73,13 +73,16 @@ def confidence_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDA
     return canvas
 
 
+def combined_map(result: FrameResult) -> NDArray[np.float32]:
+    """(h, w) highest label's raw similarity per token; below its threshold 0; 0 to 1."""
+    above = result.similarity >= result.thresholds[:, None, None]
+    highest = np.where(above, result.similarity, 0).max(axis=0, initial=0)
+    return np.clip(highest, 0, 1).astype(np.float32)
+
+
 def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:
-    """(H, W) highest label's raw similarity per pixel; below its threshold 0; 0 to 1."""
-    canvas = np.zeros(result.size_hw, np.float32)
-    for similarity, threshold in zip(result.similarity, result.thresholds, strict=True):
-        large = resized(similarity, result.size_hw)
-        np.maximum(canvas, np.where(large >= threshold, large, 0), out=canvas)
-    return np.minimum(canvas, 1)
+    """(H, W) of :func:`combined_map`, bilinear."""
+    return resized(combined_map(result), result.size_hw)
 
 
 def _by_score(segments: Iterable[Segment]) -> list[Segment]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.masks import combined_heatmap, resized
+from clip_surgery_ros.core.masks import combined_map
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 
 Rgb = NDArray[np.uint8]
@@ -19,6 +19,8 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (70, 240, 240), (240, 50, 230), (210, 245, 60), (0, 128, 128), (170, 110, 40),
 )  # fmt: skip
 """Colours of labels, by index; far apart for most eyes (Trubetskoy's list)."""
+_LEVELS = np.arange(256, dtype=np.uint8)[:, None]
+_BLUE_TO_RED = cv2.cvtColor(cv2.applyColorMap(_LEVELS, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 
@@ -28,7 +30,7 @@ def overlay(image_rgb: Rgb, result: FrameResult) -> Rgb:
 
     :returns: (H, W, 3), a new array.
     """
-    picture = heat(image_rgb, combined_heatmap(result), 0.35)
+    picture = heat(image_rgb, combined_map(result), 0.35)
     picture = draw_segments(picture, result.segments, with_points=True)
     draw_absent(picture, [label.name for label in result.absent])
     return picture
@@ -40,14 +42,15 @@ def heat(
     strength: float = 0.55,
     value_range: tuple[float, float] | None = None,
 ) -> Rgb:
-    """The image under a (H, W) map, from blue at its lowest to red at its highest value.
+    """The image under a (h, w) map, from blue at its lowest to red at its highest value.
 
+    :param values: of any size; brought to the image's, bilinear.
     :param value_range: lowest and highest value; None takes the map's own.
     """
     low, high = value_range or (float(values.min()), float(values.max()))
     scaled = np.clip((values - low) / (high - low), 0, 1) if high > low else np.zeros_like(values)
-    colours = cv2.applyColorMap((scaled * 255).astype(np.uint8), cv2.COLORMAP_JET)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    levels = cv2.resize((255 * scaled).astype(np.uint8), image_rgb.shape[1::-1])
+    colours = cv2.applyColorMap(levels, _BLUE_TO_RED)
     return cv2.addWeighted(image_rgb, 1 - strength, colours, strength, 0)
 
 
@@ -60,8 +63,7 @@ def map_picture(
 
     :param value_range: values drawn as nothing and as red; None stretches the map to its own.
     """
-    large = resized(similarity, (image_rgb.shape[0], image_rgb.shape[1]))
-    return heat(image_rgb, large, value_range=value_range)
+    return heat(image_rgb, similarity, value_range=value_range)
 
 
 def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool = False) -> Rgb:
@@ -120,10 +122,10 @@ def strip(panels: Sequence[tuple[str, Rgb]], columns: int = 4, width: int = 320)
 def _tint(picture: Rgb, segment: Segment) -> None:
     box, colour = segment.box, colour_of(segment.label)
     part = picture[box.y : box.y + box.height, box.x : box.x + box.width]
-    part[segment.mask] = (0.5 * part[segment.mask] + 0.5 * np.array(colour)).astype(np.uint8)
-    contours, _ = cv2.findContours(
-        segment.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    inside = segment.mask.astype(np.uint8)
+    tinted = cv2.addWeighted(part, 0.5, np.full_like(part, colour), 0.5, 0)
+    cv2.copyTo(tinted, inside, part)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, min(picture.shape[:2]) // 240)
     cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA, offset=(box.x, box.y))
 

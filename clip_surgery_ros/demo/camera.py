@@ -36,21 +36,32 @@ class DemoCamera(Node):
     :param count: how many views there are.
     :param rate_hz: images per second.
     :param hold_s: how long each view is shown, in seconds.
+    :param frames: send so many once somebody reads them, and no more; 0 sends always.
     """
 
     def __init__(
-        self, view: Callable[[int], View], count: int, rate_hz: float, hold_s: float
+        self,
+        view: Callable[[int], View],
+        count: int,
+        rate_hz: float,
+        hold_s: float,
+        frames: int = 0,
     ) -> None:
         super().__init__("camera")
         self._view = view
         self._count = count
         self._frames_each = max(1, round(hold_s * rate_hz))
+        self._frames = frames
         self._frame = 0
         self._image = Image()
         self._publisher = self.create_publisher(Image, "image_raw", qos.newest_image())
         self.create_timer(1 / rate_hz, self._publish)
 
     def _publish(self) -> None:
+        if self._frames and (
+            self._frame == self._frames or not self._publisher.get_subscription_count()
+        ):
+            return
         if self._frame % self._frames_each == 0:
             self._turn_to(self._frame // self._frames_each % self._count)
         # No two images of a real camera are the same: in each, one value's last bit is another.
@@ -105,6 +116,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--image", type=Path, help="show this picture file instead of scenes")
     made.add_argument("--rate", type=_positive(float), default=10.0, help="images per second")
     made.add_argument("--hold", type=_positive(float), default=3.0, help="seconds per scene")
+    made.add_argument(
+        "--frames", type=int, default=0, help="send so many, once somebody reads them"
+    )
     return made
 
 
@@ -143,7 +157,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     rclpy.init(args=arguments)
     try:
-        rclpy.spin(DemoCamera(view, count, options.rate, options.hold))
+        rclpy.spin(DemoCamera(view, count, options.rate, options.hold, options.frames))
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

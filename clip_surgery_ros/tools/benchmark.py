@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 from collections.abc import Callable, Sequence
@@ -27,19 +28,23 @@ MEASUREMENTS: dict[str, Measurement] = {
     "decoding": rows.decoding,
     "start": rows.start,
 }
-"""By the name that ``--only`` takes."""
+EVERYTHING = (*MEASUREMENTS, "memory", "ros")
+"""By the name that ``--only`` takes; memory in processes of its own, ros where ROS is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``benchmark --precision bfloat16 --output benchmark/``."""
     parser.add_argument(
-        "--only", nargs="+", choices=[*MEASUREMENTS, "memory"], help="measure these (default: all)"
+        "--only", nargs="+", choices=EVERYTHING, help="measure these (default: all)"
     )
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--sam-model", choices=("vit_b", "vit_l", "vit_h"), default="vit_b")
     parser.add_argument("--device", default="cpu", help="'cpu' (default) or 'cuda:N'")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way (default: 5)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own)")
+    parser.add_argument(
+        "--ros-seconds", type=float, default=90.0, help="of camera images through ROS"
+    )
     parser.add_argument("--output", type=Path, help="folder for benchmark.json")
 
 
@@ -47,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table; random weights of true size serve, whose work is that of trained ones."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    chosen = arguments.only or [*MEASUREMENTS, "memory"]
-    print(f"building CLIP and SAM {arguments.sam_model} with random weights", flush=True)
+    chosen = arguments.only or list(EVERYTHING)
     measured = measure(arguments, chosen)
     print(about(arguments))
     print(table(measured))
@@ -65,16 +69,28 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
     """All rows of these measurements, with a progress bar."""
     found: list[Row] = []
     with tqdm(chosen, unit="measurement") as progress:
-        if set(chosen) != {"memory"}:
+        if set(chosen) & set(MEASUREMENTS):
+            progress.set_postfix_str("building networks of random weights")
             pair = build_pair(arguments.sam_model, arguments.precision, arguments.device)
             setting = Setting(pair, arguments.precision, arguments.rounds)
         for name in progress:
             progress.set_postfix_str(name)
             if name == "memory":
                 found += rows.peak_memory(arguments.sam_model, arguments.precision)
+            elif name == "ros":
+                found += ros_rows(arguments.ros_seconds, bool(arguments.only))
             else:
                 found += MEASUREMENTS[name](setting)
     return found
+
+
+def ros_rows(seconds: float, demanded: bool) -> list[Row]:
+    """Rows about ROS; none where it is not installed, unless they were asked for."""
+    if not demanded and not importlib.util.find_spec("rclpy"):
+        return []
+    from clip_surgery_ros.benchmark.ros_io import ros_in_and_out
+
+    return ros_in_and_out(seconds)
 
 
 def table(measured: Sequence[Row]) -> str:

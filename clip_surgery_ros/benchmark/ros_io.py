@@ -1,0 +1,183 @@
+"""What the way through ROS costs: a node whose networks answer at once, all outputs read.
+
+As a program it is that node: ``python -m clip_surgery_ros.benchmark.ros_io``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from ament_index_python.packages import get_package_share_directory
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile
+
+from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.benchmark.rows import Row
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
+from clip_surgery_ros.node import ClipSurgeryNode
+
+SIZE = (1280, 720)
+RATE_HZ = 30
+LABELS = 5
+START_S = 60.0
+"""Until both programs are up."""
+
+
+class Constant:
+    """Networks that find every label in a box of its own, at once."""
+
+    device = "cpu"
+    fell_back = False
+    text_counts = TextCounts()
+
+    def pipeline(self, config: Config) -> Constant:
+        """Itself, whatever the parameters."""
+        return self
+
+    def run(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
+        """One segment of 200 x 300 pixels per label, on a grid as ViT-B/16's at 512."""
+        count = len(query.labels)
+        ones = np.ones(count, np.float32)
+        return FrameResult(
+            query=query,
+            size_hw=(image_rgb.shape[0], image_rgb.shape[1]),
+            similarity=np.full((count, 32, 32), 0.5, np.float32),
+            presence=ones,
+            probabilities=np.full(count, 1 / count, np.float32),
+            thresholds=np.zeros(count, np.float32),
+            segments=tuple(_segment(index, name) for index, name in enumerate(query.names)),
+        )
+
+
+def _segment(index: int, name: str) -> Segment:
+    box = Box(x=50 + 210 * index, y=200, width=200, height=300)
+    points = PointPrompts(np.array([[box.x + 100, box.y + 150]], np.int32), np.array([True]))
+    mask = np.ones((box.height, box.width), np.bool_)
+    return Segment(index + 1, index, name, 0.9, 0.9, 0.5, 0.5, box, mask, points)
+
+
+@dataclass
+class Listener:
+    """Reads every output and the node's health."""
+
+    results: int = 0
+    health: DiagnosticArray | None = None
+
+
+def ros_in_and_out(seconds: float) -> list[Row]:
+    """Receive, convert, build and publish all outputs, between processes.
+
+    :param seconds: how long the camera sends.
+    """
+    frames = round(seconds * RATE_HZ)
+    profile = os.path.join(
+        get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
+    )
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
+    query = "; ".join(f"thing {number}" for number in range(LABELS))
+    node = [sys.executable, "-m", __name__, "--ros-args", "-p", f"default_query:={query}"]
+    camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(RATE_HZ)]
+    camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames", str(frames)]
+    with _listening() as heard, _running(node):
+        _wait(lambda: heard.health is not None)
+        with _running(camera):
+            _wait(lambda: heard.results >= frames, seconds)
+            settled = heard.health
+            _wait(lambda: heard.health is not settled)
+        assert heard.health is not None
+        values = {pair.key: pair.value for s in heard.health.status for pair in s.values}
+    return _rows(values, frames, heard.results)
+
+
+def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
+    def milliseconds(name: str) -> Row:
+        return Row(name, 1e3 * float(values[f"{name} [s]"]), unit="ms")
+
+    steps = ["convert", *(f"publish {output.name}" for output in OUTPUTS)]
+    whole = f"ROS in and out at {SIZE[0]} x {SIZE[1]}, all outputs"
+    return [
+        Row(f"{whole}: p50", 1e3 * float(values["age: p50 [s]"]), "under 8", "ms"),
+        Row(f"{whole}: p95", 1e3 * float(values["age: p95 [s]"]), "under 15", "ms"),
+        *(milliseconds(f"{step}: {share}") for step in steps for share in ("p50", "p95")),
+        Row(f"of {frames} frames at {RATE_HZ} Hz, without a result", frames - results, "0"),
+    ]
+
+
+@contextmanager
+def _listening() -> Iterator[Listener]:
+    rclpy.init()
+    node, heard = Node("benchmark"), Listener()
+
+    def count(_: object) -> None:
+        heard.results += 1
+
+    def keep(message: DiagnosticArray) -> None:
+        heard.health = message
+
+    history = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100)
+    for number, output in enumerate(OUTPUTS):
+        read = (lambda _: None) if number else count
+        quality = output.quality() if number else history
+        node.create_subscription(
+            output.kind, f"/clip_surgery/{output.name}", read, quality, raw=True
+        )
+    node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def _running(command: list[str]) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait(true: object, more_s: float = 0.0) -> None:
+    end_s = time.monotonic() + START_S + more_s
+    while not true() and time.monotonic() < end_s:  # type: ignore[operator]
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Run the node until it is told to stop."""
+    rclpy.init()
+    node = ClipSurgeryNode(lambda _: Constant())
+    node.autostart()
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,8 +136,8 @@ class SamBackend:
     :param device: torch device.
     :param dtype: torch dtype of the image encoder, unless float32 is faster on this machine;
         prompts and decoder stay in float32, which costs little and keeps mask borders exact.
-    :param chunk: prompts decoded in one call; None takes one on CPUs, whose caches more would
-        leave, and many on GPUs.
+    :param chunk: prompts decoded in one call; None takes few on CPUs, whose caches more would
+        leave, and many on GPUs (not measured there).
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class SamBackend:
         chunk: int | None = None,
     ) -> None:
         self._device = torch.device(device)
-        self._chunk = chunk or (1 if self._device.type == "cpu" else 32)
+        self._chunk = chunk or (2 if self._device.type == "cpu" else 16)
         fastest = working_dtype(sam.image_encoder, dtype, self._device)
         if fastest != dtype:
             _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
@@ -201,33 +201,37 @@ class SamBackend:
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
         """Three candidates for each prompt, in order, their logits on this device."""
-        # Only prompts of as many points share a call: a padded point would be attended to.
-        by_size: dict[int, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            by_size.setdefault(len(prompt.xy), []).append(index)
-        order: list[int] = []
-        logits: list[Tensor] = []
-        scores: list[Tensor] = []
+        if not prompts:
+            return []
+        logits: dict[int, Tensor] = {}
+        scores: dict[int, Tensor] = {}
         with torch.inference_mode():
-            for group in by_size.values():
-                for start in range(0, len(group), self._chunk):
-                    part = group[start : start + self._chunk]
-                    points = self._points([prompts[i] for i in part], embedding.size_hw)
-                    some_logits, some_scores = self._decoder(embedding.features.image, *points)
-                    order += part
-                    logits += some_logits
-                    scores += some_scores
-            if not order:
-                return []
-            values = torch.stack(scores).cpu().numpy()  # a GPU is waited for once, here
-        found = zip(order, values, logits, strict=True)
-        return [MaskCandidates(s, low) for _, s, low in sorted(found, key=lambda x: x[0])]
+            for part in self._chunks(prompts):
+                points = self._points([prompts[i] for i in part], embedding.size_hw)
+                some_logits, some_scores = self._decoder(embedding.features.image, *points)
+                logits.update(zip(part, some_logits, strict=True))
+                scores.update(zip(part, some_scores, strict=True))
+            order = range(len(prompts))
+            values = torch.stack([scores[i] for i in order]).cpu().numpy()  # GPUs end here
+        return [MaskCandidates(values[i], logits[i]) for i in order]
 
     def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
         """(K, l, l) logits to (K, H, W) masks, as segment-anything enlarges them."""
         inner, side = embedding.features.input_hw, self._resize.target_length
         with torch.inference_mode():
             return full_size_masks(logits, side, inner, embedding.size_hw).cpu().numpy()
+
+    def _chunks(self, prompts: Sequence[PointPrompts]) -> Iterator[list[int]]:
+        """Indices of prompts to decode in one call.
+
+        Only those of as many points share one: a point for padding would be attended to.
+        """
+        by_size: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            by_size.setdefault(len(prompt.xy), []).append(index)
+        for group in by_size.values():
+            for start in range(0, len(group), self._chunk):
+                yield group[start : start + self._chunk]
 
     def _preprocess(self, resized: Tensor) -> Tensor:
         """(h, w, 3) uint8 to (1, 3, S, S), normalised, with zeros to the right and below."""

@@ -38,6 +38,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Error allowed at start-up, relative in norm; a wrong kernel is off by 0.1 to 1."""
 _TRIAL_HEADS = 2
 _MLP_TOKENS = 1024
+"""Tokens per step of an MLP; their hidden layer takes some megabytes."""
 _ROUNDS = 3
 T = TypeVar("T")
 
@@ -378,7 +379,7 @@ def choose_form(
     :returns: one of the forms, or :class:`ExplicitAttention` when all are wrong.
     """
     trial = _trial_block(block, grid_hw).to(place.device)
-    x = torch.randn(1, *grid_hw, trial.norm1.weight.shape[0], device=place.device)
+    x = _noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(place.device)
     expected, right = _stock_attention(trial, x), {}
     for form in forms:
         attention = BlockAttention.of(trial, grid_hw, place, form)
@@ -401,10 +402,10 @@ def choose_form(
 def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | PackedLinear:
     """Packed where that is known to help (bfloat16 on CPUs) and computes the same."""
     plain = Linear(place(layer.weight), place(layer.bias), gelu)
-    if place != Place(torch.device("cpu"), torch.bfloat16) or not torch.backends.mkldnn.enabled:
+    if place != Place(torch.device("cpu"), torch.bfloat16) or not _packs_bfloat16():
         return plain
     packed = PackedLinear.of(plain)
-    x = place(torch.randn(16, layer.in_features))
+    x = place(_noise(16, layer.in_features))
     if torch.allclose(packed(x), plain(x), rtol=2e-2, atol=2e-2):
         return packed
     _LOG.warning("packed linear layers are wrong on this machine and are not used")
@@ -422,7 +423,7 @@ def working_dtype(
     if dtype == torch.float32 or cpu.type != "cpu":
         return dtype
     block: Any = encoder.blocks[0]
-    x = torch.randn(1, 1, 512, block.norm2.weight.shape[0])
+    x = _noise(1, 1, 512, block.norm2.weight.shape[0])
     with torch.inference_mode():
         return _fastest(
             {
@@ -453,17 +454,30 @@ def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
     """A random block of the same shape with at most two heads."""
     heads = min(block.attn.num_heads, _TRIAL_HEADS)
     width = block.attn.qkv.in_features // block.attn.num_heads
-    trial = Block(
-        heads * width,
-        heads,
-        mlp_ratio=1,
-        use_rel_pos=True,
-        window_size=block.window_size,
-        input_size=grid_hw,
-    )
-    for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
-        nn.init.normal_(table, std=0.5)  # large enough for a kernel without them to be far off
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trial = Block(
+            heads * width,
+            heads,
+            mlp_ratio=1,
+            use_rel_pos=True,
+            window_size=block.window_size,
+            input_size=grid_hw,
+        )
+        for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
+            nn.init.normal_(table, std=0.5)  # so large that a kernel without them is far off
     return trial
+
+
+def _packs_bfloat16() -> bool:
+    """Whether this torch has oneDNN and this processor instructions that it wants for bfloat16."""
+    available: bool = torch.backends.mkldnn.is_available()
+    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _noise(*shape: int) -> Tensor:
+    """Standard normal numbers, always the same; torch's own generator stays where it is."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _stock_attention(block: Any, x: Tensor) -> Tensor:

@@ -123,9 +123,10 @@ def _tint(picture: Rgb, segment: Segment) -> None:
     box, colour = segment.box, colour_of(segment.label)
     part = picture[box.y : box.y + box.height, box.x : box.x + box.width]
     inside = segment.mask.astype(np.uint8)
-    tinted = cv2.addWeighted(part, 0.5, np.full_like(part, colour), 0.5, 0)
+    half = tuple(value / 2 for value in (*colour, 0))
+    tinted = cv2.add(cv2.convertScaleAbs(part, alpha=0.5), half)
     cv2.copyTo(tinted, inside, part)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     thickness = max(1, min(picture.shape[:2]) // 240)
     cv2.drawContours(picture, contours, -1, colour, thickness, cv2.LINE_AA, offset=(box.x, box.y))
 

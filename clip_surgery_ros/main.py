@@ -10,7 +10,8 @@ from clip_surgery_ros.allocator import share_one_arena
 share_one_arena()  # before the imports below start threads
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 
 from clip_surgery_ros.backends.factory import load_networks, release_memory
 from clip_surgery_ros.core.errors import ClipSurgeryError
@@ -50,10 +51,23 @@ def _run(executor: MultiThreadedExecutor) -> int:
         if node.wants_autostart:
             node.autostart()
         executor.add_node(node)
-        executor.spin()
+        _spin(executor)
         return 0
     finally:
         node.destroy_node()
+
+
+def _spin(executor: Executor) -> None:
+    """Spin until it ends.
+
+    A topic that one thread closes, as deactivating does, while the other gathers what to wait
+    for, makes rclpy raise: about once in a thousand times under load. Gathering anew helps.
+    """
+    while True:
+        try:
+            return executor.spin()
+        except InvalidHandle:
+            continue
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
@@ -347,9 +346,9 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _age_s(self, header: Header) -> float | None:
         """Seconds since the image's stamp; an unset stamp has no age."""
-        now = self.get_clock().now()
-        stamp = Time.from_msg(header.stamp, clock_type=now.clock_type)
-        return float((now - stamp).nanoseconds / 1e9) if stamp.nanoseconds else None
+        # Not rclpy's Time, which refuses stamps before 1970.
+        stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec
+        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9 if stamp_ns else None
 
     def _complain(self, camera: Camera, error: Exception, text: str) -> None:
         """On the worker's thread: a frame failed. Said at once, and repeated seldom."""
@@ -414,7 +413,9 @@ class ClipSurgeryNode(LifecycleNode):
             camera = self._cameras[0]
         if camera is None:
             known = ", ".join(sorted(name for name in by_name if name)) or "a single one, no name"
-            raise ImageError(f"there is no camera '{request.camera}'; the cameras are: {known}")
+            raise ImageError(
+                f"there is no camera {request.camera[:80]!r}; the cameras are: {known}"
+            )
         if camera.newest is None:
             raise ImageError(f"no image has arrived on {camera.image_topic} yet; send one along")
         return camera.newest
@@ -496,8 +497,8 @@ def _described(image: CameraImage | None) -> str:
     if image is None:
         return "none yet"
     if isinstance(image, CompressedImage):
-        return f"{image.format}, {len(image.data)} bytes"
-    return f"{image.width} x {image.height} {image.encoding}"
+        return f"{image.format[:80]}, {len(image.data)} bytes"
+    return f"{image.width} x {image.height} {image.encoding[:80]}"
 
 
 def _told(error: Exception, text: str) -> str:

@@ -5,25 +5,37 @@ Three minutes, or as many seconds as ``CLIP_SURGERY_SOAK_S`` says.
 
 import os
 import statistics
+import threading
 import time
 
 import pytest
-from clip_surgery_ros.msg import SegmentArray
 from clip_surgery_ros.srv import Segment
 from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from ros.footprint import Watched
-from ros.harness import CAMERA, NODE, START_S, Inbox, Process, call
+from ros.harness import CAMERA, NODE, START_S, Process, call, wait_for_reader
+from ros.target import read_all
 from std_msgs.msg import String
 
 from clip_surgery_ros.adapters.outputs import OUTPUTS
 
 SOAK_S = float(os.environ.get("CLIP_SURGERY_SOAK_S", "180"))
+PERIOD_S = 0.1
 WARM_UP_SHARE = 1 / 4
+GROWTH_MIB = 10.0
+"""Of the floor, between the first and the last third after the warm-up. Resident memory goes up
+and down by some 30 MiB with what is asked; a leak lifts the floor, which stays within 1 MiB
+otherwise. Of three minutes, one image that is kept per second would be 80 MiB."""
+THREADS, FILES = 1, 2
+"""The most in the last third over the most in the first: somebody may just come or go."""
+
 QUERIES = ("red apple; hammer; car", "banana", "key + lock; scissors", "guitar; no such thing", "")
-GROWTH_MIB = 15.0
-"""Between the medians of the first and the last third after the warm-up. The texts' cache and
-the allocator's pages settle within it; one 640 x 480 image kept per second would be 50 MiB."""
+PARAMETERS = (
+    *(("presence_threshold", 0.0), ("points", "peaks"), ("distractors", False)),
+    *(("presence_threshold", 0.5), ("points", "reference"), ("distractors", True)),
+    *(("max_rate_hz", 5.0), ("min_area", 99), ("max_rate_hz", 0.0), ("min_area", 16)),
+)
 
 
 class Operators:
@@ -33,33 +45,44 @@ class Operators:
         self.node = node
         self.queries = node.create_publisher(String, "query", 10)
         self.visitor = None
-        self.answered = 0
+        self.calls = self.answers = 0
+        node.create_subscription(
+            OUTPUTS[0].kind, f"/clip_surgery/{OUTPUTS[0].name}", self._answer, 10, raw=True
+        )
+        wait_for_reader(self.queries)
+
+    def _answer(self, _):
+        self.answers += 1
 
     def act(self, number):
         self.queries.publish(String(data=QUERIES[number % len(QUERIES)]))
-        (self._set, self._segment, self._visit)[number % 3](number)
+        turn, what = divmod(number, 3)
+        (self._set, self._segment, self._visit)[what](turn)
 
-    def _set(self, number):
-        parameter = Parameter("presence_threshold", value=0.3 + 0.02 * (number % 20))
-        request = SetParameters.Request(parameters=[parameter.to_parameter_msg()])
-        name = "/clip_surgery/set_parameters"
-        assert call(self.node, SetParameters, name, request).results[0].successful
+    def _set(self, turn):
+        name, value = PARAMETERS[turn % len(PARAMETERS)]
+        parameters = [Parameter(name, value=value).to_parameter_msg()]
+        request = SetParameters.Request(parameters=parameters)
+        answer = call(self.node, SetParameters, "/clip_surgery/set_parameters", request, START_S)
+        assert answer.results[0].successful, answer.results[0].reason
 
-    def _segment(self, number):
-        request = Segment.Request(labels=[f"thing {number % 50}", "car"])
+    def _segment(self, turn):
+        request = Segment.Request(labels=[f"thing {turn % 50}", "car"])
         answer = call(self.node, Segment, "/clip_surgery/segment", request, START_S)
         assert answer.success, answer.message
-        self.answered += 1
+        self.calls += 1
 
-    def _visit(self, _):
-        """A subscriber comes, or the one that came goes."""
-        if self.visitor is None:
-            output = OUTPUTS[0]
-            topic = f"/clip_surgery/{output.name}"
-            self.visitor = self.node.create_subscription(output.kind, topic, lambda _: None, 1)
-        else:
-            self.node.destroy_subscription(self.visitor)
+    def _visit(self, turn):
+        """A program that reads an output comes, or the one that came goes."""
+        if self.visitor is not None:
+            self.visitor.destroy_node()
             self.visitor = None
+            return
+        output = OUTPUTS[turn % len(OUTPUTS)]
+        # Spun by nobody: rclpy may raise where a reader goes while an executor looks at it.
+        self.visitor = Node("visitor", context=self.node.context)
+        topic = f"/clip_surgery/{output.name}"
+        self.visitor.create_subscription(output.kind, topic, lambda _: None, 1)
 
 
 def thirds(values):
@@ -67,37 +90,42 @@ def thirds(values):
     return values[:size], values[-size:]
 
 
+def floor_mib(footprints):
+    """What is held when little is asked: the lowest tenth of resident memory."""
+    return statistics.quantiles((one.resident_mib for one in footprints), n=10)[0]
+
+
+def soak(node, operators):
+    """Footprints of the node's process, one per act."""
+    footprints, pause = [], threading.Event()
+    end_s = time.monotonic() + SOAK_S
+    while time.monotonic() < end_s:
+        operators.act(len(footprints))
+        footprints.append(node.footprint())
+        pause.wait(PERIOD_S)
+    return footprints
+
+
 @pytest.mark.skipif(SOAK_S < 30, reason="CLIP_SURGERY_SOAK_S is too short to settle")
 def test_memory_threads_and_files_stay_flat(ros_node):
     camera = Process(*CAMERA, "--rate", "15", "--size", "640x480", "--hold", "1")
     with camera, Watched(*NODE) as node:
-        segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
-        for output in OUTPUTS:
-            ros_node.create_subscription(
-                output.kind,
-                f"/clip_surgery/{output.name}",
-                lambda _: None,
-                output.quality(),
-                raw=True,
-            )
+        read_all(ros_node)
         node.wait_for_line("images arrive", START_S)
-        operators, footprints = Operators(ros_node), []
-        end_s = time.monotonic() + SOAK_S
-        while time.monotonic() < end_s:
-            operators.act(len(footprints))
-            footprints.append(node.footprint())
-            segments.wait_count(len(segments.messages) + 1, deadline_s=0.5)
+        operators = Operators(ros_node)
+        footprints = soak(node, operators)
         assert node.alive and "Traceback" not in node.text()
 
-    settled = footprints[int(len(footprints) * WARM_UP_SHARE) :]
-    first, last = thirds(settled)
-    held = [statistics.median(one.resident_mib for one in part) for part in (first, last)]
+    first, last = thirds(footprints[int(len(footprints) * WARM_UP_SHARE) :])
+    held_mib = [floor_mib(part) for part in (first, last)]
+    threads = [max(one.threads for one in part) for part in (first, last)]
+    files = [max(one.files for one in part) for part in (first, last)]
     print(
-        f"{SOAK_S:.0f} s, {len(segments.messages)} frames answered, {operators.answered} calls; "
-        f"resident {held[0]:.0f} then {held[1]:.0f} MiB, threads {settled[0].threads} to "
-        f"{settled[-1].threads}, files {settled[0].files} to {settled[-1].files}"
+        f"{SOAK_S:.0f} s, {len(footprints)} acts, {operators.answers} frames answered, "
+        f"{operators.calls} calls; first and last third: resident {held_mib} MiB, "
+        f"threads {threads}, files {files}"
     )
-    assert len(segments.messages) > SOAK_S / 10 and operators.answered > 3
-    assert held[1] - held[0] < GROWTH_MIB
-    assert max(one.threads for one in last) <= max(one.threads for one in first)
-    assert max(one.files for one in last) <= max(one.files for one in first) + 1
+    assert operators.answers > SOAK_S / 10, "the node shall have worked"
+    assert held_mib[1] - held_mib[0] < GROWTH_MIB
+    assert threads[1] - threads[0] <= THREADS
+    assert files[1] - files[0] <= FILES

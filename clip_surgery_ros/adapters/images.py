@@ -184,7 +184,7 @@ def _checked_encoding(message: Image) -> _Encoding:
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
-            f"image encoding '{message.encoding}' is not known; "
+            f"image encoding {message.encoding[:80]!r} is not known; "
             f"expected one of {', '.join(sorted(ENCODINGS))}"
         )
     if not (0 < message.height <= MAX_SIDE and 0 < message.width <= MAX_SIDE):
@@ -245,7 +245,7 @@ def _file_size(message: CompressedImage) -> tuple[int, int]:
 
 def _described_file(message: CompressedImage) -> str:
     """A compressed image in a few words, for errors."""
-    return f"compressed image of format '{message.format[:80]}' and {len(message.data)} bytes"
+    return f"compressed image of format {message.format[:80]!r} and {len(message.data)} bytes"
 
 
 def _described(message: Image) -> str:

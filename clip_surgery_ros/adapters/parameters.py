@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -15,6 +16,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
@@ -48,6 +50,7 @@ class NodeParameters:
         self._config = Config.from_values(self._values)
         for name, meant in misspelt(node._parameter_overrides):  # rclpy has no public way to them
             node.get_logger().warning(f"there is no parameter '{name}'; is '{meant}' meant?")
+        _guard_types(node)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take)
 
@@ -144,6 +147,29 @@ def descriptor(entry: Parameter) -> ParameterDescriptor:
         high = 2**63 - 1 if entry.maximum is None else int(entry.maximum)
         message.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
     return message
+
+
+def _guard_types(node: Node) -> None:
+    """Refuse values of a type that ROS does not have; rclpy lets them end the process."""
+    for service in node.services:
+        if service.srv_type in (SetParameters, SetParametersAtomically):
+            service.callback = partial(_take_known_types, service.callback)
+
+
+def _take_known_types(take: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+    known = {kind.value for kind in RosParameter.Type}
+    unknown = [one for one in request.parameters if one.value.type not in known]
+    if not unknown:
+        return take(request, response)
+    reason = (
+        f"the value of {unknown[0].name[:80]!r} has type {unknown[0].value.type}, which is none"
+    )
+    result = SetParametersResult(successful=False, reason=reason)
+    if isinstance(response, SetParameters.Response):
+        response.results = [result] * len(request.parameters)
+    else:
+        response.result = result
+    return response
 
 
 def _constraints(entry: Parameter) -> str:

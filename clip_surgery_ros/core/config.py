@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_surgery_ros.core.cameras import parse_cameras
-from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.errors import ConfigError, QueryError
+from clip_surgery_ros.core.query import parse_query
 
 DEMO = "demo"
 """Name of the small networks that the package ships."""
@@ -313,6 +314,10 @@ def _range(low: float | None, high: float | None) -> str:
 def _check_together(config: Config) -> None:
     """Refuse values that cannot work together, saying what to do."""
     parse_cameras(config.image_topics)
+    try:
+        parse_query(config.default_query)
+    except QueryError as error:
+        raise ConfigError(f"default_query cannot be asked: {error}") from error
     for model, checkpoint, checksum, kind in (
         (config.clip_model, config.clip_checkpoint, config.clip_sha256, "clip"),
         (config.sam_model, config.sam_checkpoint, config.sam_sha256, "sam"),

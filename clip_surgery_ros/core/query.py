@@ -14,6 +14,8 @@ MAX_LABELS = 254
 """Label indices must fit the class mask beside 255, "no label"."""
 MAX_CHARACTERS = 20_000
 """More is a mistake (a file sent as a query), and would take minutes to encode."""
+MAX_PARTS = 1000
+"""Names, where ``a+b`` is two: each is encoded by itself."""
 
 
 def parse_query(text: str, sequence: int = 0) -> Query:
@@ -25,11 +27,6 @@ def parse_query(text: str, sequence: int = 0) -> Query:
     :returns: the query; without labels when the text has none, which clears.
     :raises QueryError: when the text is too long, names too many labels or has control characters.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise QueryError(
-            f"the query has {len(text)} characters, at most {MAX_CHARACTERS} are taken; "
-            "send label names only"
-        )
     return query_of(re.split(r"[,;\n]", text), None, sequence)
 
 
@@ -42,6 +39,7 @@ def query_of(
         None or empty for the default everywhere.
     :raises QueryError: when thresholds do not fit the labels, or a label cannot be used.
     """
+    _check_length(names)
     if not thresholds:
         thresholds = [math.nan] * len(names)
     if len(thresholds) != len(names):
@@ -59,6 +57,21 @@ def query_of(
             "ask for fewer"
         )
     return Query(tuple(labels.values()), sequence)
+
+
+def _check_length(names: Sequence[str]) -> None:
+    """Refuse what would take minutes to encode, before anything else is done with it."""
+    characters = sum(len(name) for name in names)
+    if characters > MAX_CHARACTERS:
+        raise QueryError(
+            f"the query has {characters} characters, at most {MAX_CHARACTERS} are taken; "
+            "send label names only"
+        )
+    parts = sum(name.count("+") + 1 for name in names)
+    if parts > MAX_PARTS:
+        raise QueryError(
+            f"the query has {parts} names, at most {MAX_PARTS} are taken; ask for fewer"
+        )
 
 
 def _label(name: str, threshold: float) -> Label | None:

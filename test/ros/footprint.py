@@ -1,7 +1,8 @@
-"""What a process holds: resident memory, threads and open files, from /proc."""
+"""What a process holds: resident memory, threads and open files."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,9 @@ from ros.harness import Process
 
 @dataclass(frozen=True)
 class Footprint:
-    """Held at one moment.
-
-    :param resident_mib: resident memory in MiB.
-    :param peak_mib: the most that was ever resident, in MiB.
-    """
+    """Held at one moment."""
 
     resident_mib: float
-    peak_mib: float
     threads: int
     files: int
 
@@ -25,21 +21,19 @@ class Footprint:
 class Watched(Process):
     """A process of which one may ask what it holds."""
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
     def footprint(self) -> Footprint:
         """What it holds now."""
-        pairs = (
-            line.split(":", 1)
-            for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        )
-        status = {name: value.split()[0] for name, value in pairs if value.split()}
         return Footprint(
-            resident_mib=int(status["VmRSS"]) / 1024,
-            peak_mib=int(status["VmHWM"]) / 1024,
-            threads=int(status["Threads"]),
-            files=len(list(Path(f"/proc/{self.pid}/fd").iterdir())),
+            self.resident_mib,
+            threads=len(list((self._folder / "task").iterdir())),
+            files=len(list((self._folder / "fd").iterdir())),
         )
+
+    @property
+    def peak_mib(self) -> float:
+        """The most that was ever resident."""
+        return int(re.search(r"VmHWM:\s*(\d+)", (self._folder / "status").read_text())[1]) / 1024
+
+    @property
+    def _folder(self) -> Path:
+        return Path(f"/proc/{self._process.pid}")

@@ -18,7 +18,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -39,6 +38,7 @@ from clip_surgery_ros.core.errors import ClipSurgeryError, ImageError, QueryErro
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
+from clip_surgery_ros.executor import SideThreadGroup
 from clip_surgery_ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.srv import Segment
 from clip_surgery_ros.tally import Tally
@@ -88,7 +88,7 @@ class ClipSurgeryNode(LifecycleNode):
     """Lifecycle node ``clip_surgery``.
 
     Calls of ``~/segment`` wait for the networks in a callback group of their own: give the node
-    an executor with two threads, or such a call keeps the other callbacks waiting.
+    a ``SideThreadExecutor``, or such a call keeps the other callbacks waiting.
 
     :param load: loads the networks when the node is configured.
     :param release: called when the networks were let go of, to give their memory back.
@@ -120,7 +120,7 @@ class ClipSurgeryNode(LifecycleNode):
             Segment,
             "~/segment",
             self._on_segment,
-            callback_group=MutuallyExclusiveCallbackGroup(),
+            callback_group=SideThreadGroup(),
         )
         # Simulated time may stand still; the health of the node is told all the same.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

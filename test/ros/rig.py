@@ -8,7 +8,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from ros.fakes import FakeNetworks
 from ros.harness import Inbox, call, spinning, wait_for_reader, wait_until
@@ -17,6 +16,7 @@ from std_msgs.msg import Header, String
 
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.executor import SideThreadExecutor
 from clip_surgery_ros.node import ClipSurgeryNode
 
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -42,7 +42,7 @@ class Rig:
             TextQuery, "/clip_surgery/text_query", qos.query()
         )
         self.echo = self.inbox(TextQuery, "active_query", qos.latched())
-        executor = MultiThreadedExecutor(num_threads=2, context=node.context)
+        executor = SideThreadExecutor(context=node.context)
         self._spinning = spinning(self.node, executor)
         self._spinning.__enter__()
         self.echo.wait()

@@ -93,6 +93,16 @@ def test_missing_weights_leave_a_node_that_can_be_set_right():
         assert "/nowhere/sam.pth" in node.text() and "Traceback" not in node.text()
 
 
+def test_the_demo_finds_things_and_draws_them(tmp_path):
+    with Process(
+        "-m", "clip_surgery_ros.demo.run", "--scenes", "1", "--output", str(tmp_path)
+    ) as demo:
+        assert demo.wait(START_S) == 0, demo.text()
+        assert "objects found" in demo.text() and " 0 objects" not in demo.text()
+        assert "not found" in demo.text()
+    assert (tmp_path / "scene_1.png").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

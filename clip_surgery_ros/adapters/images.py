@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,9 @@ MAX_SIDE = 16384
 MAX_PIXELS = 64_000_000
 """Compressed images beyond this are not decoded: no camera on a robot sends them, and a few
 hundred bytes may claim gigabytes."""
+
+# What Pillow stumbles over in damaged headers; UnidentifiedImageError and EOFError among them.
+_NOT_READ = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
 
 Converter = Callable[[Image], NDArray[np.uint8]]
 """A checked image message to (H, W, 3) uint8 RGB."""
@@ -237,7 +241,7 @@ def _file_size(message: CompressedImage) -> tuple[int, int]:
             return opened.size
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{_described_file(message)} is refused: {error}") from error
-    except Exception as error:  # Pillow raises what it stumbles over
+    except _NOT_READ as error:
         raise ImageError(
             f"{_described_file(message)} cannot be decoded; expected a whole JPEG or PNG"
         ) from error

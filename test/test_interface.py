@@ -5,7 +5,7 @@ from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
 from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-from ros.harness import ROOT, Inbox
+from ros.harness import ROOT, Inbox, wait_until
 from ros.rig import PIXELS, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -62,15 +62,38 @@ def ros_name(kind):
 )
 def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(active, way, rows):
     for topic, kind, reliability, durability in rows:
-        ends = getattr(active.node, f"get_{way}_info_by_topic")(topic)
-        (end,) = [end for end in ends if end.node_name == "clip_surgery"]
+        end = end_at_the_node(active, way, topic)
         profile = end.qos_profile
         assert end.topic_type == ros_name(kind), topic
         assert (profile.reliability, profile.durability) == (reliability, durability), topic
 
 
+def end_at_the_node(active, way, topic):
+    """The node's own end of a topic, which the graph tells a moment after it was made."""
+
+    def ends():
+        told = getattr(active.node, f"get_{way}_info_by_topic")(topic)
+        return [end for end in told if end.node_name == "clip_surgery"]
+
+    wait_until(ends)
+    (end,) = ends()
+    return end
+
+
+def known_at_the_node(active, what, least):
+    """Names and types that the graph tells of the node, once these are among them."""
+
+    def known():
+        return dict(
+            getattr(active.node, f"get_{what}_names_and_types_by_node")("clip_surgery", "/")
+        )
+
+    wait_until(lambda: known().keys() >= least)
+    return known()
+
+
 def test_every_service_has_the_type_that_is_promised(active):
-    known = dict(active.node.get_service_names_and_types_by_node("clip_surgery", "/"))
+    known = known_at_the_node(active, "service", SERVICES.keys())
     assert {name: known[name] for name in SERVICES} == {k: [v] for k, v in SERVICES.items()}
 
 
@@ -98,9 +121,10 @@ def told(kind):
 
 
 def test_nothing_is_published_that_is_not_promised(active):
-    known = dict(active.node.get_publisher_names_and_types_by_node("clip_surgery", "/"))
+    promised = {topic for topic, *_ in TOPICS_OUT}
     rclpys_own = {"/rosout", "/parameter_events", "/clip_surgery/transition_event"}
-    assert set(known) - rclpys_own == {topic for topic, *_ in TOPICS_OUT}
+    known = known_at_the_node(active, "publisher", promised | rclpys_own)
+    assert set(known) == promised | rclpys_own
 
 
 def test_every_result_has_the_source_images_own_header_and_names_its_query(active):

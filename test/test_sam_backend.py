@@ -11,34 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
-from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
+from small_networks import SMALL, small_sam
 
-from clip_surgery_ros.backends.sam import SPECS, SamBackend, SamSpec, build_sam
+from clip_surgery_ros.backends.sam import SPECS, SamBackend, build_sam
 from clip_surgery_ros.backends.sam_decoder import full_size_masks
 from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
-
-SMALL = SamSpec(
-    image_size=64,
-    patch_size=16,
-    encoder_dim=32,
-    encoder_depth=2,
-    encoder_heads=2,
-    global_attn_indexes=(1,),
-    window_size=2,
-    prompt_dim=32,
-    decoder_heads=2,
-    mlp_dim=32,
-)
-
-
-def small_sam() -> Sam:
-    torch.manual_seed(0)
-    sam = build_sam(SMALL)
-    for parameter in sam.parameters():  # as a trained one: nothing is exactly zero
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return sam.eval()
 
 
 def picture(height: int = 40, width: int = 60) -> np.ndarray:

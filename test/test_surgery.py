@@ -8,26 +8,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.model import CLIP
+from small_networks import small_clip
 from torch import Tensor
 
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.surgery import PositionTable
 from clip_surgery_ros.core.text import TextCounts
-
-PATCH = 16
-
-
-def small_clip(layers: int = 8, resnet: bool = False) -> CLIP:
-    torch.manual_seed(0)
-    vision = (
-        CLIPVisionCfg(layers=(1, 1, 1, 1), width=16, image_size=64)
-        if resnet
-        else CLIPVisionCfg(layers=layers, width=64, head_width=32, patch_size=PATCH, image_size=64)
-    )
-    text = CLIPTextCfg(context_length=77, vocab_size=49408, width=64, heads=1, layers=1)
-    return CLIP(32, vision, text, quick_gelu=True).eval()
 
 
 def backend(model: CLIP, **options: object) -> ClipBackend:

@@ -20,6 +20,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
+from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
@@ -165,7 +166,7 @@ class ClipBackend:
         """
         size = (self.input_size, self.input_size)
         squashed = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(squashed)).to(self.device)
+        pixels = upload(np.array(squashed), self.device)
         scaled = (pixels.permute(2, 0, 1).float() / 255 - self._mean) / self._std
         return scaled.unsqueeze(0).to(self.dtype)
 

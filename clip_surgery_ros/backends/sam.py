@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.backends.sam_decoder import FastMaskDecoder, ImageSide, full_size_masks
 from clip_surgery_ros.backends.sam_encoder import FastImageEncoder, working_dtype
+from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
@@ -191,9 +192,9 @@ class SamBackend:
                 f"to {side}, which leaves nothing of the short one; crop it"
             )
         with torch.inference_mode():
-            resized = torch.from_numpy(self._resize.apply_image(image_rgb))
-            features = self._encoder(self._preprocess(resized)).float()
-            image = self._decoder.image_side(features)
+            resized = self._resize.apply_image(image_rgb)
+            pixels = self._preprocess(upload(resized, self._device))
+            image = self._decoder.image_side(self._encoder(pixels).float())
         inner = (resized.shape[0], resized.shape[1])
         return ImageEmbedding(_Features(image, inner), (height, width))
 
@@ -235,7 +236,7 @@ class SamBackend:
 
     def _preprocess(self, resized: Tensor) -> Tensor:
         """(h, w, 3) uint8 to (1, 3, S, S), normalised, with zeros to the right and below."""
-        pixels = resized.to(self._device).permute(2, 0, 1).float()
+        pixels = resized.permute(2, 0, 1).float()
         height, width = resized.shape[:2]
         side = self._resize.target_length
         padding = (0, side - width, 0, side - height)
@@ -247,8 +248,10 @@ class SamBackend:
         """(B, P, 2) input pixels and (B, P) labels of prompts with P points each."""
         xy = np.stack([self._resize.apply_coords(prompt.xy, size_hw) for prompt in prompts])
         labels = np.stack([prompt.positive for prompt in prompts])
-        points = torch.as_tensor(xy, dtype=torch.float32, device=self._device)
-        return points, torch.as_tensor(labels, dtype=torch.int64, device=self._device)
+        return (
+            upload(xy.astype(np.float32), self._device),
+            upload(labels.astype(np.int64), self._device),
+        )
 
 
 def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> SamSpec:

@@ -23,11 +23,16 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Pair:
-    """The same weights twice: as this package runs them, and as they come."""
+    """The same weights as this package runs them, and as they come.
+
+    :param stock: in the same precision.
+    :param published: in float32, as the published recipe runs.
+    """
 
     clip: ClipBackend
     segmenter: SamBackend
     stock: StockFlow
+    published: StockFlow
 
 
 def build_pair(sam_model: str, precision: str, device: str = "cpu") -> Pair:
@@ -36,7 +41,9 @@ def build_pair(sam_model: str, precision: str, device: str = "cpu") -> Pair:
     :param sam_model: ``vit_b``, ``vit_l`` or ``vit_h``.
     """
     clip, segmenter = build_this(sam_model, precision, device)
-    return Pair(clip, segmenter, build_stock(sam_model, precision, device))
+    stock = build_stock(sam_model, precision, device)
+    published = stock if precision == "float32" else build_stock(sam_model, "float32", device)
+    return Pair(clip, segmenter, stock, published)
 
 
 def build_this(

@@ -1,4 +1,4 @@
-"""What is measured: each function times one thing side by side and returns its rows."""
+"""What is measured of whole frames: each function times one thing side by side."""
 
 from __future__ import annotations
 
@@ -6,129 +6,74 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.benchmark.networks import (
-    CLIP_SIZE,
-    Pair,
-    build_stock,
-    build_this,
-    random_texts,
-)
+from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_this, random_texts
+from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.geometry import paste
-from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
-from clip_surgery_ros.core.types import FrameResult, PointPrompts, Wanted
+from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.types import FrameResult, Wanted
+from clip_surgery_ros.demo.evaluate import found_mask, iou
+from clip_surgery_ros.demo.scenes import SceneGenerator
 
-SIZE_HW = (720, 1280)
-LABELS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside what is wanted of it.
-
-    :param value: in ``unit``; a ratio where the unit is empty.
-    :param seconds: median seconds behind the figure, by what took them.
-    """
-
-    what: str
-    value: float
-    wanted: str = ""
-    unit: str = ""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all measurements share.
-
-    :param rounds: each way is run so often, in turns with the others.
-    """
-
-    pair: Pair
-    precision: str
-    rounds: int
-
-    def pipeline(self, **changes: object) -> Pipeline:
-        """The pipeline measured, asking only the labels of the query, all of them present."""
-        settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
-        return Pipeline(self.pair.clip, self.pair.segmenter, replace(settings, **changes))  # type: ignore[arg-type]
-
-
-def frames(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:
-    """Smooth random pictures, no two the same: (H, W, 3) uint8."""
-    generator = np.random.default_rng(0)
-    for _ in range(count):
-        small = generator.integers(0, 255, (9, 16, 3), dtype=np.uint8)
-        yield np.asarray(cv2.resize(small, size_hw[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def endless() -> Callable[[], NDArray[np.uint8]]:
-    """Gives another picture at every call."""
-    return iter(frames(sys.maxsize)).__next__
+AGREEMENT_SCENES = 100
 
 
 def end_to_end(setting: Setting) -> list[Row]:
-    """Image array to masks: all labels present, and few of many."""
+    """Image array to masks: all labels present, and few of many; the published flow is float32."""
     pair, image = setting.pair, next(frames(1))
     names, features = random_texts(pair.clip, 100)
     few, many = query_of(names[:LABELS]), query_of(names)
     pipeline = setting.pipeline()
-    shown = endless()
     presence = pipeline.run(image, many, Wanted(segments=False)).presence
-    rare = setting.pipeline(presence_threshold=float(np.sort(presence)[-LABELS]))
-
-    masks = pair.stock.run(image, features[:LABELS])
-    alike = least_overlap(setting.pipeline().run(image, few), masks)
+    least = float(np.sort(presence)[-LABELS])
+    shown = endless()
     five = side_by_side(
         {
-            "stock": lambda: pair.stock.run(shown(), features[:LABELS]),
+            "published": lambda: pair.published.run(shown(), features[:LABELS]),
             "this": lambda: pipeline.run(shown(), few),
         },
         setting.rounds,
     )
-    # The same image all the time, so that the same five stay present; seen is forgotten.
+    # The same image all the time, so that the same five stay present; new pipelines have not
+    # seen it.
     hundred = side_by_side(
         {
-            "stock": lambda: pair.stock.run(image, features),
-            "this": lambda: fresh(rare).run(image, many),
+            "published": lambda: pair.published.run(image, features),
+            "this": lambda: setting.pipeline(presence_threshold=least).run(image, many),
         },
-        max(1, setting.rounds // 2),
+        max(1, setting.rounds // 3),
     )
-    wanted = "at least 1.8" if setting.precision == "float32" else "at least 4.5"
-    return [
+    exact = setting.precision == "float32"
+    rows = [
         Row(
-            f"end to end, {LABELS} labels present: stock / this",
-            five.ratio("stock", "this"),
-            wanted,
+            f"end to end, {LABELS} labels present: published / this",
+            five.ratio("published", "this"),
+            "at least 1.8" if exact else "at least 4.5",
             seconds={way: five.median(way) for way in five.seconds},
         ),
-        Row(f"{LABELS} labels: least IoU with the stock flow's", alike, "at least 0.999"),
         Row(
-            f"end to end, 100 labels of which {LABELS} are present: stock / this",
-            hundred.ratio("stock", "this"),
+            f"end to end, 100 labels of which {LABELS} are present: published / this",
+            hundred.ratio("published", "this"),
             "at least 5",
             seconds={way: hundred.median(way) for way in hundred.seconds},
         ),
     ]
-
-
-def fresh(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline, having seen nothing."""
-    return Pipeline(pipeline._clip, pipeline._segmenter, pipeline._settings)
+    if exact:
+        alike = least_overlap(
+            setting.pipeline().run(image, few), pair.published.run(image, features[:LABELS])
+        )
+        rows.append(Row(f"{LABELS} labels: least IoU with the published", alike, "at least 0.999"))
+    return rows
 
 
 def least_overlap(result: FrameResult, masks: Sequence[NDArray[np.bool_]]) -> float:
@@ -188,139 +133,102 @@ def sam_encoder(setting: Setting) -> list[Row]:
 
 
 def frame_parts(setting: Setting) -> list[Row]:
-    """Where a frame's time goes, and frames that need less than all of it."""
+    """Where a frame's time goes, as published and here."""
+    names, features = random_texts(setting.pair.clip, LABELS)
+    query, pipeline, shown = query_of(names), setting.pipeline(), endless()
+    stages: dict[str, list[Mapping[str, float]]] = {"published": [], "this": []}
+
+    def published() -> None:
+        clock = Stages()
+        setting.pair.published.run(shown(), features, clock)
+        stages["published"].append(clock.seconds)
+
+    def this() -> None:
+        stages["this"].append(pipeline.run(shown(), query).stage_seconds)
+
+    side_by_side({"published": published, "this": this}, setting.rounds)
+    rest = [1 - (one["clip"] + one["sam encoder"]) / sum(one.values()) for one in stages["this"]]
+    medians = {
+        way: {name: float(np.median([one[name] for one in runs])) for name in runs[0]}
+        for way, runs in stages.items()
+    }
+    return [
+        Row("all that is neither encoder, of a frame", float(np.median(rest)), "at most 0.08"),
+        *(
+            Row(f"a frame, {way}", sum(one.values()), unit="s", seconds=one, series="stages")
+            for way, one in medians.items()
+        ),
+    ]
+
+
+def lesser_frames(setting: Setting) -> list[Row]:
+    """Frames that need less than all of it."""
     names, _ = random_texts(setting.pair.clip, LABELS)
-    query, other = query_of(names), query_of(names[::-1])
-    pipeline, still = setting.pipeline(), setting.pipeline(still_threshold=255.0)
-    absent = setting.pipeline(presence_threshold=1.0)
+    query, clip = query_of(names), setting.pair.clip
+    pipeline, absent = setting.pipeline(), setting.pipeline(presence_threshold=1.0)
+    still = setting.pipeline(still_threshold=255.0)
     shown, image = endless(), next(frames(1))
     still.run(image, query)
-    stages: list[Mapping[str, float]] = []
-
-    def full() -> None:
-        stages.append(pipeline.run(shown(), query).stage_seconds)
-
-    def asked_again() -> None:
-        again = fresh(pipeline)
-        again.run(image, query)
-        start_s = time.perf_counter()
-        result = again.run(image, other)
-        spent = time.perf_counter() - start_s
-        seen_s.append(spent - result.stage_seconds["sam decoder"])
-
-    seen_s: list[float] = []
+    asked_again_s: list[float] = []
     timings = side_by_side(
         {
-            "full frame": full,
-            "surgery forward": lambda: setting.pair.clip.surgery_tokens(
-                setting.pair.clip.preprocess(image)
-            ),
+            "full frame": lambda: pipeline.run(shown(), query),
+            "surgery forward": lambda: clip.surgery_tokens(clip.preprocess(shown())),
             "no label present": lambda: absent.run(shown(), query),
             "heatmap only": lambda: pipeline.run(shown(), query, Wanted(segments=False)),
             "same view again": lambda: still.run(shown(), query),
+            "another query": lambda: asked_again_s.append(_asked_again(setting, image, names)),
         },
         setting.rounds,
     )
-    side_by_side({"another query": asked_again}, 1)
-    rest = [1 - (one["clip"] + one["sam encoder"]) / sum(one.values()) for one in stages]
-    nothing = timings.ratio("no label present", "surgery forward")
-    heatmap = timings.ratio("heatmap only", "surgery forward")
+    again = float(np.median(asked_again_s)) / timings.median("full frame")
     return [
-        Row("all that is neither encoder, of a frame", float(np.median(rest)), "at most 0.08"),
-        Row("no label present / surgery forward", nothing, "at most 1.03"),
-        Row("heatmap only / surgery forward", heatmap, "at most 1.03"),
         Row(
-            "another query on a frame seen, but for decoding / full frame",
-            float(np.median(seen_s)) / timings.median("full frame"),
-            "at most 0.03",
-        ),
-        Row(
-            "the same view again / full frame",
-            timings.ratio("same view again", "full frame"),
-            "at most 0.05",
-            seconds={way: timings.median(way) for way in timings.seconds},
-        ),
-        *(
-            Row(f"stage: {name}", float(np.median([one[name] for one in stages])), unit="s")
-            for name in stages[0]
-        ),
-    ]
+            f"{way} / {whole}",
+            timings.ratio(way, whole),
+            wanted,
+            seconds={one: timings.median(one) for one in (way, whole)},
+        )
+        for way, whole, wanted in (
+            ("no label present", "surgery forward", "at most 1.03"),
+            ("heatmap only", "surgery forward", "at most 1.03"),
+            ("same view again", "full frame", "at most 0.05"),
+        )
+    ] + [Row("another query on a frame seen, but for decoding / full frame", again, "under 0.03")]
 
 
-def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> list[Row]:
-    """Maps of many labels: time and memory."""
-    tokens = torch.nn.functional.normalize(torch.randn(1, 1025, 512), dim=-1)
-    texts = {
-        count: torch.nn.functional.normalize(torch.randn(count + 1, 512), dim=-1)
-        for count in counts
-    }
-    ways: dict[str, Callable[[], object]] = {
-        str(count): inference(partial(feature_surgery, tokens, texts[count])) for count in counts
-    }
-    timings = side_by_side(ways, 10 * setting.rounds)
-    rows = [
-        Row(f"feature surgery, {count} labels", 1e3 * timings.median(str(count)), unit="ms")
-        for count in counts
-    ]
-    growth = 1e3 * (timings.median("100") - timings.median("1"))
-    bytes_added = output_bytes(tokens, texts[counts[-1]])
+def _asked_again(setting: Setting, image: NDArray[np.uint8], names: list[str]) -> float:
+    """Seconds of a new query on a frame already seen, without those of decoding."""
+    pipeline = setting.pipeline()
+    pipeline.run(image, query_of(names))
+    start_s = time.perf_counter()
+    result = pipeline.run(image, query_of(names[::-1]))
+    return time.perf_counter() - start_s - result.stage_seconds["sam decoder"]
+
+
+def precision_agreement(setting: Setting) -> list[Row]:
+    """Masks of the demo networks on their scenes in bfloat16, against those in float32.
+
+    The networks of the setting are random, whose masks no precision agrees on.
+    """
+    overlaps = []
+    pipelines = {}
+    for precision in ("float32", "bfloat16"):
+        config = Config.from_values({"precision": precision})
+        pipelines[precision] = load_networks(config).pipeline(config)
+    for scene in SceneGenerator().scenes("held_out", AGREEMENT_SCENES):
+        query = query_of(sorted(set(scene.names)))
+        exact = pipelines["float32"].run(scene.image, query)
+        coarse = pipelines["bfloat16"].run(scene.image, query)
+        overlaps += [
+            iou(found_mask(exact, name), found_mask(coarse, name)) for name in query.names
+        ]
+    what = "demo networks, IoU of masks in bfloat16 with those in float32"
     return [
-        *rows,
-        Row("growth from 1 to 100 labels", growth, "less than 10", "ms"),
-        Row(f"added by {counts[-1]} labels", bytes_added / 1e6, "under 30", "MB"),
+        Row(f"{what}: mean", float(np.mean(overlaps)), "at least 0.98"),
+        Row(f"{what}: median", float(np.median(overlaps))),
+        Row(f"{what}: share of at least 0.95", float(np.mean(np.array(overlaps) >= 0.95))),
     ]
-
-
-def output_bytes(tokens: Tensor, text: Tensor) -> int:
-    """Bytes that torch allocates at the most for feature surgery, beyond what comes in."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with (
-        torch.inference_mode(),
-        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run,
-    ):
-        feature_surgery(tokens, text)
-    held = most = 0
-    for event in run.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return most
-
-
-def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> list[Row]:
-    """Masks of several prompts of three points from one embedding."""
-    pair, image = setting.pair, next(frames(1))
-    embedding = pair.segmenter.encode(image)
-    pair.stock.look(image)
-    rows = []
-    for count in counts:
-        xy, positive = random_points(count)
-        prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
-        timings = side_by_side(
-            {
-                "predict_torch": inference(partial(pair.stock.decode, xy, positive)),
-                "this": partial(pair.segmenter.decode, embedding, prompts),
-            },
-            setting.rounds,
-        )
-        each = {"this, per prompt": timings.median("this") / count}
-        rows.append(
-            Row(
-                f"decoding {count} prompts: this / predict_torch",
-                timings.ratio("this", "predict_torch"),
-                "at most 0.25" if count == 20 else "",
-                seconds={**{way: timings.median(way) for way in timings.seconds}, **each},
-            )
-        )
-    return rows
-
-
-def random_points(count: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """(count, 3, 2) x, y in the picture and (count, 3): two inside, one outside."""
-    generator = np.random.default_rng(1)
-    xy = generator.integers(0, SIZE_HW[0], (count, 3, 2)).astype(np.int32)
-    return xy, np.tile([True, True, False], (count, 1))
 
 
 def start(setting: Setting) -> list[Row]:
@@ -353,11 +261,6 @@ def peak_memory(sam_model: str, precision: str) -> list[Row]:
             "MB",
         ),
     ]
-
-
-def inference(run: Callable[[], object]) -> Callable[[], object]:
-    """The same without autograd's records."""
-    return torch.inference_mode()(run)
 
 
 def _one_frame(way: str, sam_model: str, precision: str) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.core.heatmap import normalized_map
 from clip_surgery_ros.core.points import reference_points
+from clip_surgery_ros.core.stages import Stages
 
 SURGERY_BLOCKS = 6
 
@@ -49,19 +50,30 @@ class StockFlow:
         self._predictor = SamPredictor(sam)
         self._sam_dtype = next(sam.image_encoder.parameters()).dtype
 
-    def run(self, image_rgb: NDArray[np.uint8], text: Tensor) -> list[NDArray[np.bool_]]:
-        """(H, W, 3) uint8 RGB and (T, C) unit text features to T masks (H, W)."""
+    def run(
+        self, image_rgb: NDArray[np.uint8], text: Tensor, clock: Stages | None = None
+    ) -> list[NDArray[np.bool_]]:
+        """(H, W, 3) uint8 RGB and (T, C) unit text features to T masks (H, W).
+
+        :param clock: takes the time of each stage.
+        """
+        clock = clock or Stages()
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        side = self._input_size // self._visual.patch_size[0]
+        masks = []
         with torch.inference_mode():
-            tokens = F.normalize(self.tokens(self.preprocess(image_rgb)).float(), dim=-1)
-            similarity = literal_feature_surgery(tokens, text)[:, 1:]
-            side = self._input_size // self._visual.patch_size[0]
-            normalized_map(similarity, (side, side), size_hw)
-            self.look(image_rgb)
-            masks = []
+            with clock.stage("clip"):
+                tokens = F.normalize(self.tokens(self.preprocess(image_rgb)).float(), dim=-1)
+            with clock.stage("maps"):
+                similarity = literal_feature_surgery(tokens, text)[:, 1:].cpu()
+                normalized_map(similarity, (side, side), size_hw)
+            with clock.stage("sam encoder"):
+                self.look(image_rgb)
             for one in similarity[0].T.numpy():
-                xy, labels = reference_points(one, (side, side), size_hw)
-                offered, scores, _ = self._predictor.predict(xy, labels, multimask_output=True)
+                with clock.stage("points"):
+                    xy, labels = reference_points(one, (side, side), size_hw)
+                with clock.stage("sam decoder"):
+                    offered, scores, _ = self._predictor.predict(xy, labels, multimask_output=True)
                 masks.append(offered[int(np.argmax(scores))])
         return masks
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegment
 from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
 from clip_surgery_ros.core.points import combined_points, peak_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
+from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import (
     Absent,
     FrameResult,
@@ -114,7 +114,7 @@ class Pipeline:
 
     def _answer(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
         """:meth:`run` of a checked image and at least one label."""
-        clock = _Stages()
+        clock = Stages()
         view = self._views.of(image_rgb)
         scene = self._look(view, query, wanted, clock)
         absent = {i: reason for i, reason in enumerate(self._absent(scene, query)) if reason}
@@ -140,7 +140,7 @@ class Pipeline:
             plain_similarity=scene.plain,
         )
 
-    def _look(self, view: View, query: Query, wanted: Wanted, clock: _Stages) -> _Scene:
+    def _look(self, view: View, query: Query, wanted: Wanted, clock: Stages) -> _Scene:
         """Everything that CLIP says of the frame."""
         with clock.stage("text"):
             texts, distractors = self._texts(query)
@@ -154,7 +154,7 @@ class Pipeline:
         if wanted.plain_similarity:
             with clock.stage("plain clip"):
                 raw = (self._plain(view) @ texts.T)[0, 1:].T.unflatten(-1, view.grid_hw)
-                scene.plain = _per_label(raw, query, torch.mean)
+                scene.plain = _per_label(raw.cpu().numpy(), query, np.mean)
         return scene
 
     def _plain(self, view: View) -> Tensor:
@@ -186,12 +186,15 @@ class Pipeline:
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
         default = -1.0 if settings.threshold is None else settings.threshold
         thresholds = [default if x.threshold is None else x.threshold for x in query.labels]
+        # All in one piece: on a GPU this is where the host waits.
+        told = torch.cat([parts, presence[:, None], chance[:, None]], dim=1).cpu().numpy()
+        maps = told[:, :-2].reshape(-1, *view.grid_hw)
         return _Scene(
             size_hw=(view.image_rgb.shape[0], view.image_rgb.shape[1]),
-            parts=parts.unflatten(-1, view.grid_hw).cpu().numpy(),
-            similarity=_per_label(parts.unflatten(-1, view.grid_hw), query, torch.mean),
-            presence=_per_label(presence, query, torch.amax),
-            probabilities=_per_label(chance, query, torch.sum),
+            parts=maps,
+            similarity=_per_label(maps, query, np.mean),
+            presence=_per_label(told[:, -2], query, np.max),
+            probabilities=_per_label(told[:, -1], query, np.sum),
             thresholds=np.array(thresholds, np.float32),
         )
 
@@ -250,7 +253,7 @@ class Pipeline:
         query: Query,
         scene: _Scene,
         prompts: Sequence[tuple[int, PointPrompts]],
-        clock: _Stages,
+        clock: Stages,
     ) -> tuple[Segment, ...]:
         """Decode all prompts from one embedding; none, and no embedding, without prompts."""
         if not prompts:
@@ -305,25 +308,12 @@ class _Scene:
     plain: NDArray[np.float32] | None = None
 
 
-class _Stages:
-    """Times stages of a frame, in the order they run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what runs inside."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-
-def _per_label(values: Tensor, query: Query, reduce: object) -> NDArray[np.float32]:
+def _per_label(
+    values: NDArray[np.float32], query: Query, reduce: Callable[..., NDArray[np.float32]]
+) -> NDArray[np.float32]:
     """(parts, ...) to (T, ...), reduced over the parts of each label."""
-    sizes = [len(label.parts) for label in query.labels]
-    groups = [reduce(group, dim=0) for group in values.split(sizes)]  # type: ignore[operator]
-    return torch.stack(groups).float().cpu().numpy()
+    ends = np.cumsum([len(label.parts) for label in query.labels])
+    return np.stack([reduce(group, axis=0) for group in np.split(values, ends[:-1])])
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def _extremes(
     )
     scaled = min_max(small.flatten(), dim=0)
     order = scaled.argsort(stable=True).numpy()
-    count = min(int((scaled >= threshold).sum()), len(order) // 2)
+    count = min(int((scaled.numpy() >= threshold).sum()), len(order) // 2)
     return order[len(order) - count :], order[:count], small_hw
 
 

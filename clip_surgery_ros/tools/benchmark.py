@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from clip_surgery_ros.benchmark import rows
-from clip_surgery_ros.benchmark.networks import build_pair
-from clip_surgery_ros.benchmark.rows import Row, Setting
+from clip_surgery_ros.benchmark import plots, rows, sweeps
+from clip_surgery_ros.benchmark.setting import Row, Setting
 
 NAME = "benchmark"
 Measurement = Callable[[Setting], list[Row]]
@@ -24,8 +23,11 @@ MEASUREMENTS: dict[str, Measurement] = {
     "clip": rows.clip_forward,
     "sam": rows.sam_encoder,
     "frame": rows.frame_parts,
-    "labels": rows.labels,
-    "decoding": rows.decoding,
+    "lesser-frames": rows.lesser_frames,
+    "labels": sweeps.labels,
+    "decoding": sweeps.decoding,
+    "sizes": sweeps.sizes,
+    "agreement": rows.precision_agreement,
     "start": rows.start,
 }
 EVERYTHING = (*MEASUREMENTS, "memory", "ros")
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ros-seconds", type=float, default=90.0, help="of camera images through ROS"
     )
-    parser.add_argument("--output", type=Path, help="folder for benchmark.json")
+    parser.add_argument("--output", type=Path, help="folder for figures and pictures")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,18 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
         path = arguments.output / f"benchmark_{arguments.sam_model}_{arguments.precision}.json"
         content = {"machine": machine(), "rows": [asdict(row) for row in measured]}
         path.write_text(json.dumps(content, indent=2) + "\n")
-        print(f"wrote {path}")
+        pictures = plots.draw(measured, arguments.output)
+        print("wrote", ", ".join(str(one) for one in (path, *pictures)))
     return 0
 
 
 def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
     """All rows of these measurements, with a progress bar."""
     found: list[Row] = []
+    setting = Setting(arguments.sam_model, arguments.precision, arguments.device, arguments.rounds)
     with tqdm(chosen, unit="measurement") as progress:
-        if set(chosen) & set(MEASUREMENTS):
-            progress.set_postfix_str("building networks of random weights")
-            pair = build_pair(arguments.sam_model, arguments.precision, arguments.device)
-            setting = Setting(pair, arguments.precision, arguments.rounds)
         for name in progress:
             progress.set_postfix_str(name)
             if name == "memory":

@@ -1,0 +1,16 @@
+"""Between the host's memory and the device's."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def upload(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """The array on the device; on CUDA the host does not wait for it (not measured there)."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,146 @@
+"""The benchmark: what speed is compared with does the same work to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import open_clip
+import pytest
+import torch
+from small_networks import small_clip, small_sam
+from torch import Tensor
+
+from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
+from clip_surgery_ros.backends.sam import SamBackend
+from clip_surgery_ros.benchmark.networks import random_texts
+from clip_surgery_ros.benchmark.plots import draw
+from clip_surgery_ros.benchmark.rows import least_overlap
+from clip_surgery_ros.benchmark.setting import Row, endless
+from clip_surgery_ros.benchmark.stock import StockFlow, literal_feature_surgery
+from clip_surgery_ros.benchmark.sweeps import output_bytes
+from clip_surgery_ros.benchmark.timing import Timings, side_by_side
+from clip_surgery_ros.core.heatmap import feature_surgery
+from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.views import CAPACITY
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def clip() -> ClipBackend:
+    return ClipBackend(small_clip(), open_clip.SimpleTokenizer(), input_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def stock() -> StockFlow:
+    traits = ClipTraits()
+    return StockFlow(small_clip(), small_sam(), SIZE, traits.mean, traits.std)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
+
+
+def test_the_published_flow_has_the_same_tokens(
+    clip: ClipBackend, stock: StockFlow, image: np.ndarray
+) -> None:
+    with torch.inference_mode():
+        published = stock.tokens(stock.preprocess(image))
+
+    assert torch.allclose(clip.surgery_tokens(clip.preprocess(image)), published, atol=1e-5)
+
+
+def test_the_published_flow_has_the_same_masks_and_tells_its_stages(
+    clip: ClipBackend, stock: StockFlow, image: np.ndarray
+) -> None:
+    names, features = random_texts(clip, 3)
+    settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
+    clock = Stages()
+
+    result = Pipeline(clip, SamBackend(small_sam()), settings).run(image, query_of(names))
+
+    assert least_overlap(result, stock.run(image, features, clock)) > 0.999
+    assert list(clock.seconds) == ["clip", "maps", "sam encoder", "points", "sam decoder"]
+
+
+def unit(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+
+def test_literal_feature_surgery_is_the_matrix_product() -> None:
+    tokens, text = unit(2, 10, 16), unit(5, 16)
+
+    literal = literal_feature_surgery(tokens, text)
+
+    assert torch.allclose(literal, feature_surgery(tokens, text), atol=1e-6)
+
+
+def test_memory_of_feature_surgery_is_counted_in_bytes() -> None:
+    tokens, text = unit(1, 1000, 16), unit(50, 16)
+
+    assert 4 * 1000 * 50 <= output_bytes(tokens, text) < 3 * 4 * 1000 * 50
+
+
+def test_ways_are_measured_in_turns_after_a_run_that_does_not_count() -> None:
+    calls: list[str] = []
+    ways = {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}
+
+    timings = side_by_side(ways, 3)
+
+    assert calls == ["one", "two"] * 4
+    assert len(timings.seconds["one"]) == 3
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    timings = Timings({"slow": [2.0, 40.0, 6.0], "fast": [1.0, 10.0, 2.0]})
+
+    assert timings.ratio("slow", "fast") == 3.0
+    assert timings.median("slow") == 6.0
+
+
+def test_pictures_shown_are_never_those_that_a_pipeline_keeps() -> None:
+    shown = endless((20, 30))
+    seen = [shown() for _ in range(3 * CAPACITY)]
+
+    for index, picture in enumerate(seen):
+        for before in seen[max(0, index - CAPACITY) : index]:
+            assert not np.array_equal(picture, before)
+
+
+def rows() -> Iterator[Row]:
+    yield Row("a frame, published", 3.0, seconds={"clip": 1, "sam encoder": 2}, series="stages")
+    yield Row("a frame, this", 2.0, seconds={"clip": 1, "sam encoder": 1}, series="stages")
+    for x in (1, 10):
+        yield Row("labels", 0.1, seconds={"this": 0.1 * x, "literal": x}, series="labels", x=x)
+
+
+def test_pictures_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
+    assert [path.name for path in draw(list(rows()), tmp_path)] == ["stages.png", "curves.png"]
+    for name in ("stages.png", "curves.png"):
+        assert np.ptp(cv2.imread(str(tmp_path / name))) > 100
+    assert draw([Row("a figure", 1.0)], tmp_path / "none") == []
+
+
+def test_the_command_prints_a_table_and_writes_figures(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", "benchmark", "--only", "labels"]
+    command += ["--rounds", "1", "--output", str(tmp_path)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "| feature surgery, 100 labels |" in done.stdout
+    written = json.loads((tmp_path / "benchmark_vit_b_float32.json").read_text())
+    measured = {row["what"]: row for row in written["rows"]}
+    assert measured["feature surgery, 100 labels"]["seconds"]["literal"] > 0
+    assert measured["added by 1000 labels"]["unit"] == "MB"
+    assert written["machine"]["torch"] == torch.__version__
+    assert (tmp_path / "curves.png").exists()

@@ -572,8 +572,8 @@ def test_after_it_all_the_node_holds_no_more_than_before(thrower):
     def is_settled():
         now = process.footprint()
         return (
-            now.resident_mib <= start.resident_mib + GROWTH_MIB
-            and now.resident_mib <= middle.resident_mib + STORM_MIB
+            now.held_mib <= start.held_mib + GROWTH_MIB
+            and now.held_mib <= middle.held_mib + STORM_MIB
             and now.threads <= start.threads + THREADS
             and now.files <= start.files + FILES
         )

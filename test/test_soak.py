@@ -91,8 +91,8 @@ def thirds(values):
 
 
 def floor_mib(footprints):
-    """What is held when little is asked: the lowest tenth of resident memory."""
-    return statistics.quantiles((one.resident_mib for one in footprints), n=10)[0]
+    """What is held when little is asked: the lowest tenth of its memory."""
+    return statistics.quantiles((one.held_mib for one in footprints), n=10)[0]
 
 
 def soak(node, operators):
@@ -122,7 +122,7 @@ def test_memory_threads_and_files_stay_flat(ros_node):
     files = [max(one.files for one in part) for part in (first, last)]
     print(
         f"{SOAK_S:.0f} s, {len(footprints)} acts, {operators.answers} frames answered, "
-        f"{operators.calls} calls; first and last third: resident {held_mib} MiB, "
+        f"{operators.calls} calls; first and last third: held {held_mib} MiB, "
         f"threads {threads}, files {files}"
     )
     assert operators.answers > SOAK_S / 10, "the node shall have worked"

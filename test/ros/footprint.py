@@ -1,4 +1,4 @@
-"""What a process holds: resident memory, threads and open files."""
+"""What a process holds: memory, threads and open files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ros.harness import Process
 class Footprint:
     """Held at one moment."""
 
-    resident_mib: float
+    held_mib: float
     threads: int
     files: int
 
@@ -24,7 +24,7 @@ class Watched(Process):
     def footprint(self) -> Footprint:
         """What it holds now."""
         return Footprint(
-            self.resident_mib,
+            self.held_mib,
             threads=len(list((self._folder / "task").iterdir())),
             files=len(list((self._folder / "fd").iterdir())),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -189,9 +190,16 @@ class Process:
     @property
     def resident_mib(self) -> float:
         """Resident memory of the process now."""
+        return self._memory_mib("VmRSS")
+
+    @property
+    def held_mib(self) -> float:
+        """The same without mapped files (libraries, weights), which come and go as they are read."""
+        return self._memory_mib("RssAnon") + self._memory_mib("RssShmem")
+
+    def _memory_mib(self, name: str) -> float:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-        return int(line.split()[1]) / 1024
+        return int(re.search(rf"{name}:\s*(\d+) kB", status)[1]) / 1024
 
     def say(self, line: str) -> None:
         """Write a line to the program's standard input."""

@@ -194,7 +194,7 @@ class Process:
 
     @property
     def held_mib(self) -> float:
-        """The same without mapped files (libraries, weights), which come and go as they are read."""
+        """The same without mapped files (libraries, weights), which come as they are read."""
         return self._memory_mib("RssAnon") + self._memory_mib("RssShmem")
 
     def _memory_mib(self, name: str) -> float:

@@ -123,8 +123,7 @@ def told(kind):
 def test_nothing_is_published_that_is_not_promised(active):
     promised = {topic for topic, *_ in TOPICS_OUT}
     rclpys_own = {"/rosout", "/parameter_events", "/clip_surgery/transition_event"}
-    known = known_at_the_node(active, "publisher", promised | rclpys_own)
-    assert set(known) == promised | rclpys_own
+    assert set(known_at_the_node(active, "publisher", promised)) - rclpys_own == promised
 
 
 def test_every_result_has_the_source_images_own_header_and_names_its_query(active):

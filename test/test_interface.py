@@ -4,8 +4,9 @@ import pytest
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
 from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-from ros.harness import ROOT, Inbox, wait_until
+from ros.harness import NODE, ROOT, START_S, Inbox, Process, wait_until
 from ros.rig import PIXELS, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -46,6 +47,8 @@ SERVICES = {
 }
 
 
+NAMESPACE = "/served"
+
 QUALITIES = {
     (RELIABLE, VOLATILE): "reliable",
     (RELIABLE, LATCHED): "reliable, latched",
@@ -57,44 +60,58 @@ def ros_name(kind):
     return kind.__module__.split(".")[0] + "/msg/" + kind.__name__
 
 
+@pytest.fixture(scope="module")
+def served(ros_context):
+    """The node in a process and a namespace of its own, and somebody who asks the graph of it."""
+    asking = Node("asking", context=ros_context)
+    with Process(*NODE, "-r", f"__ns:={NAMESPACE}") as node:
+        node.wait_for_line("active on", START_S)
+        yield asking
+    asking.destroy_node()
+
+
+def in_namespace(name):
+    return name if name == "/diagnostics" else NAMESPACE + name
+
+
 @pytest.mark.parametrize(
     ("way", "rows"), [("subscriptions", TOPICS_IN), ("publishers", TOPICS_OUT)]
 )
-def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(active, way, rows):
+def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(served, way, rows):
     for topic, kind, reliability, durability in rows:
-        end = end_at_the_node(active, way, topic)
+        end = end_at_the_node(served, way, in_namespace(topic))
         profile = end.qos_profile
         assert end.topic_type == ros_name(kind), topic
         assert (profile.reliability, profile.durability) == (reliability, durability), topic
 
 
-def end_at_the_node(active, way, topic):
+def end_at_the_node(asking, way, topic):
     """The node's own end of a topic, which the graph tells a moment after it was made."""
 
     def ends():
-        told = getattr(active.node, f"get_{way}_info_by_topic")(topic)
-        return [end for end in told if end.node_name == "clip_surgery"]
+        told = getattr(asking, f"get_{way}_info_by_topic")(topic)
+        return [end for end in told if end.node_namespace == NAMESPACE]
 
     wait_until(ends)
     (end,) = ends()
     return end
 
 
-def known_at_the_node(active, what, least):
+def known_at_the_node(asking, what, least):
     """Names and types that the graph tells of the node, once these are among them."""
 
     def known():
-        return dict(
-            getattr(active.node, f"get_{what}_names_and_types_by_node")("clip_surgery", "/")
-        )
+        tell = getattr(asking, f"get_{what}_names_and_types_by_node")
+        return dict(tell("clip_surgery", NAMESPACE))
 
     wait_until(lambda: known().keys() >= least)
     return known()
 
 
-def test_every_service_has_the_type_that_is_promised(active):
-    known = known_at_the_node(active, "service", SERVICES.keys())
-    assert {name: known[name] for name in SERVICES} == {k: [v] for k, v in SERVICES.items()}
+def test_every_service_has_the_type_that_is_promised(served):
+    promised = {in_namespace(name): [kind] for name, kind in SERVICES.items()}
+    known = known_at_the_node(served, "service", promised.keys())
+    assert {name: known[name] for name in promised} == promised
 
 
 def test_the_readme_has_a_row_for_each_of_them_and_for_nothing_else():
@@ -120,10 +137,11 @@ def told(kind):
     return kind.replace("/msg/", "/").replace("/srv/", "/")
 
 
-def test_nothing_is_published_that_is_not_promised(active):
-    promised = {topic for topic, *_ in TOPICS_OUT}
-    rclpys_own = {"/rosout", "/parameter_events", "/clip_surgery/transition_event"}
-    assert set(known_at_the_node(active, "publisher", promised)) - rclpys_own == promised
+def test_nothing_is_published_that_is_not_promised(served):
+    promised = {in_namespace(topic) for topic, *_ in TOPICS_OUT}
+    rclpys_own = {"/rosout", "/parameter_events", f"{NAMESPACE}/clip_surgery/transition_event"}
+    known = known_at_the_node(served, "publisher", promised | rclpys_own)
+    assert set(known) == promised | rclpys_own
 
 
 def test_every_result_has_the_source_images_own_header_and_names_its_query(active):

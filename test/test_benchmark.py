@@ -108,9 +108,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert timings.median("slow") == 6.0
 
 
-def test_pictures_shown_are_never_those_that_a_pipeline_keeps() -> None:
+@pytest.mark.parametrize("sharing", [1, 2, 5])
+def test_pictures_shown_are_never_those_that_a_pipeline_keeps(sharing: int) -> None:
     shown = endless((20, 30))
-    seen = [shown() for _ in range(3 * CAPACITY)]
+    seen = [shown() for _ in range(sharing * 3 * CAPACITY)][::sharing]
 
     for index, picture in enumerate(seen):
         for before in seen[max(0, index - CAPACITY) : index]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.benchmark.networks import Pair, build_pair
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
-from clip_surgery_ros.core.views import CAPACITY
 
 SIZE_HW = (720, 1280)
 LABELS = 5
+PICTURES = 7
+"""A prime, and more than a pipeline keeps (``views.CAPACITY``)."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def frames(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[n
 
 
 def endless(size_hw: tuple[int, int] = SIZE_HW) -> Callable[[], NDArray[np.uint8]]:
-    """Gives a picture at every call that is none of those which a pipeline keeps."""
-    return itertools.cycle(list(frames(CAPACITY + 2, size_hw))).__next__
+    """Gives a picture at every call that is none of those which a pipeline keeps.
+
+    Several may take turns: as many pictures as a prime keep coming back in another order.
+    """
+    return itertools.cycle(list(frames(PICTURES, size_hw))).__next__
 
 
 def inference(run: Callable[[], object]) -> Callable[[], object]:

@@ -34,6 +34,9 @@ EVERYTHING = (*MEASUREMENTS, "memory", "ros")
 """By the name that ``--only`` takes; memory in processes of its own, ros where ROS is."""
 
 
+TABLE_HEAD = "| what | measured | wanted | median seconds |\n| --- | --- | --- | --- |"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``benchmark --precision bfloat16 --output benchmark/``."""
     parser.add_argument(
@@ -55,9 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     chosen = arguments.only or list(EVERYTHING)
-    measured = measure(arguments, chosen)
     print(about(arguments))
-    print(table(measured))
+    measured = measure(arguments, chosen)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         path = arguments.output / f"benchmark_{arguments.sam_model}_{arguments.precision}.json"
@@ -69,19 +71,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
-    """All rows of these measurements, with a progress bar."""
+    """All rows of these measurements, each printed when it is known, with a progress bar."""
     found: list[Row] = []
     setting = Setting(arguments.sam_model, arguments.precision, arguments.device, arguments.rounds)
     with tqdm(chosen, unit="measurement") as progress:
+        progress.write(TABLE_HEAD)
         for name in progress:
             progress.set_postfix_str(name)
-            if name == "memory":
-                found += rows.peak_memory(arguments.sam_model, arguments.precision)
-            elif name == "ros":
-                found += ros_rows(arguments.ros_seconds, bool(arguments.only))
-            else:
-                found += MEASUREMENTS[name](setting)
+            rows_of_it = _measured(name, arguments, setting)
+            found += rows_of_it
+            for row in rows_of_it:
+                progress.write(table_row(row))
     return found
+
+
+def _measured(name: str, arguments: argparse.Namespace, setting: Setting) -> list[Row]:
+    if name == "memory":
+        return rows.peak_memory(arguments.sam_model, arguments.precision)
+    if name == "ros":
+        return ros_rows(arguments.ros_seconds, bool(arguments.only))
+    return MEASUREMENTS[name](setting)
 
 
 def ros_rows(seconds: float, demanded: bool) -> list[Row]:
@@ -93,14 +102,11 @@ def ros_rows(seconds: float, demanded: bool) -> list[Row]:
     return ros_in_and_out(seconds)
 
 
-def table(measured: Sequence[Row]) -> str:
-    """Markdown."""
-    lines = ["| what | measured | wanted | median seconds |", "| --- | --- | --- | --- |"]
-    for row in measured:
-        value = f"{row.value:.3g} {row.unit}".strip() if row.unit else f"{row.value:.3f}"
-        seconds = ", ".join(f"{way} {value:.3g}" for way, value in row.seconds.items())
-        lines.append(f"| {row.what} | {value} | {row.wanted} | {seconds} |")
-    return "\n".join(lines)
+def table_row(row: Row) -> str:
+    """A row in Markdown, below :data:`TABLE_HEAD`."""
+    value = f"{row.value:.3g} {row.unit}".strip() if row.unit else f"{row.value:.3f}"
+    seconds = ", ".join(f"{way} {value:.3g}" for way, value in row.seconds.items())
+    return f"| {row.what} | {value} | {row.wanted} | {seconds} |"
 
 
 def about(arguments: argparse.Namespace) -> str:

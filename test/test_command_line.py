@@ -44,6 +44,20 @@ def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: P
     assert cv2.imread(str(tmp_path / "sub" / "out.png")).shape[1] > scene.image.shape[1]
 
 
+def test_compare_draws_every_attention_beside_plain_clip(tmp_path: Path) -> None:
+    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
+    cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
+    done = clip_surgery("compare", "scene.png", "; ".join(scene.names[-2:]), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["v-v", "k-k", "gem", "naclip"]
+    assert scene.names[-1] in lines[0]
+    picture = cv2.imread(str(tmp_path / "compare.png"))
+    # Two rows of maps per label, one of points and one of masks; six columns of 4:3 pictures.
+    rows, columns = 2 * 2 + 2, 6
+    assert picture.shape[:2] == (rows * (180 + 34), columns * (240 + 12))
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

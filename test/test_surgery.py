@@ -31,7 +31,42 @@ def pixels(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def literal_surgery(model: CLIP, image: Tensor) -> Tensor:
+def literal_mix(attention: str, z: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """(1, heads, N, d) of the new path, a head and a token at a time, on a 4 x 4 grid."""
+    scale, mixed = 1 / math.sqrt(q.shape[-1]), torch.zeros_like(v)
+    sharpness = sum(row.norm().item() for row in z[0]) / len(z[0]) * scale
+    for head in range(q.shape[1]):
+        query, key, value = q[0, head], k[0, head], v[0, head]
+        for i in range(len(value)):
+            if attention == "v-v":
+                weights = (scale * value @ value[i]).softmax(0)
+            elif attention == "k-k":
+                weights = (scale * key @ key[i]).softmax(0)
+            elif attention == "naclip":
+                near = [
+                    0 if 0 in (i, j) else math.exp(-distance2(i - 1, j - 1) / (2 * 5**2))
+                    for j in range(len(value))
+                ]
+                weights = (scale * key @ key[i] + torch.tensor(near)).softmax(0)
+            else:
+                weights = sum(regrouped(one, sharpness)[i] for one in (query, key, value)) / 3
+            mixed[0, head, i] = weights @ value
+    return mixed
+
+
+def distance2(i: int, j: int) -> int:
+    return (i // 4 - j // 4) ** 2 + (i % 4 - j % 4) ** 2
+
+
+def regrouped(rows: Tensor, sharpness: float) -> Tensor:
+    """GEM's weights of one projection: (N, N)."""
+    unit = rows / rows.norm(dim=-1, keepdim=True)
+    grouped = (sharpness * unit @ unit.T).softmax(-1) @ unit
+    unit = grouped / grouped.norm(dim=-1, keepdim=True)
+    return (sharpness * unit @ unit.T).softmax(-1)
+
+
+def literal_surgery(model: CLIP, image: Tensor, attention: str = "v-v") -> Tensor:
     """The method written out: explicit attention matrices, both paths for all tokens."""
     visual = model.visual
     x = visual.conv1(image).flatten(2).transpose(1, 2)
@@ -49,14 +84,37 @@ def literal_surgery(model: CLIP, image: Tensor) -> Tensor:
         def add(a: Tensor, b: Tensor, v: Tensor = v, scale: float = scale) -> Tensor:
             return ((scale * a @ b.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
-        if index == len(blocks) - 6:
+        if index == max(0, len(blocks) - 6):
             new = original
         if index >= len(blocks) - 6:
-            new = new + block.attn.out_proj(add(v, v))
+            mixed = literal_mix(attention, z, q, k, v)
+            new = new + block.attn.out_proj(mixed.transpose(1, 2).flatten(2))
         original = original + block.attn.out_proj(add(q, k))
         original = original + block.mlp(block.ln_2(original))
     new[:, 0] = original[:, 0]
     return visual.ln_post(new) @ visual.proj
+
+
+@pytest.mark.parametrize("attention", ["v-v", "k-k", "gem", "naclip"])
+def test_each_attention_equals_its_formula(attention: str) -> None:
+    model, image = small_clip(layers=2), pixels(1, 64, 64)
+    with torch.no_grad():
+        expected = literal_surgery(model, image, attention)
+    actual = backend(model, attention=attention).surgery_tokens(image)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+def test_an_unknown_attention_is_refused_with_those_known() -> None:
+    with pytest.raises(ConfigError, match="'q-k' is none of v-v, k-k, gem, naclip"):
+        backend(small_clip(), attention="q-k")
+
+
+@pytest.mark.parametrize("attention", ["k-k", "gem", "naclip"])
+def test_every_attention_takes_any_grid_of_either_network(attention: str) -> None:
+    for resnet in (False, True):
+        clip = backend(small_clip(resnet=resnet), attention=attention)
+        tokens = clip.surgery_tokens(pixels(2, 64, 128))
+        assert tokens.isfinite().all() and len(tokens) == 2
 
 
 @pytest.mark.parametrize("layers", [6, 8])

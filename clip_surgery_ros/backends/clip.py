@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -24,7 +25,7 @@ from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
-from clip_surgery_ros.core.surgery import ResNetSurgeon, Surgeon, VitSurgeon
+from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, Surgeon, VitSurgeon
 from clip_surgery_ros.core.text import TEMPLATES, PromptEnsemble, TextCounts
 
 PRECISIONS: Mapping[str, torch.dtype] = {
@@ -60,6 +61,7 @@ class ClipBackend:
     :param precision: one of ``PRECISIONS``, for the image and text towers.
     :param input_size: side that images are squashed to, in pixels; None for the trained one. A
         multiple of the patch.
+    :param attention: what surgery's new path attends by, one of ``core.surgery.ATTENTIONS``.
     :raises ConfigError: when the image tower has no CLS token or cannot be opened up.
     """
 
@@ -72,6 +74,7 @@ class ClipBackend:
         precision: str = "float32",
         input_size: int | None = None,
         traits: ClipTraits = ClipTraits(),
+        attention: str = "v-v",
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
@@ -79,7 +82,7 @@ class ClipBackend:
         self.traits = traits
         self._model: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self._tokenize = tokenize
-        self._surgeon = _surgeon(self._model.visual)
+        self._surgeon = _surgeon(self._model.visual, attention)
         self.input_size = input_size or self._surgeon.native_size
         if self.input_size % self._surgeon.patch:
             raise ConfigError(
@@ -100,6 +103,7 @@ class ClipBackend:
         head_width: int = 64,
         input_size: int | None = None,
         traits: ClipTraits = ClipTraits(),
+        attention: str = "v-v",
     ) -> ClipBackend:
         """Build from OpenAI's state-dict layout, all sizes read from the tensors.
 
@@ -116,6 +120,7 @@ class ClipBackend:
             precision=precision,
             input_size=input_size,
             traits=traits,
+            attention=attention,
         )
 
     @classmethod
@@ -140,7 +145,7 @@ class ClipBackend:
     def from_open_clip(cls, name: str, checkpoint: str | Path, **options: Any) -> ClipBackend:
         """Build any open_clip model of this name from a local checkpoint.
 
-        :param options: ``device``, ``precision``, ``input_size``.
+        :param options: ``device``, ``precision``, ``input_size``, ``attention``.
         :raises ConfigError: when open_clip knows no such model, or surgery cannot open it.
         :raises WeightsError: when the checkpoint does not fit the model.
         """
@@ -157,6 +162,15 @@ class ClipBackend:
         preprocess = open_clip.get_model_preprocess_cfg(model)
         traits = ClipTraits(mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
         return cls(model, open_clip.get_tokenizer(name), traits=traits, **options)
+
+    def with_attention(self, attention: str) -> ClipBackend:
+        """The same networks, not loaded again, with another attention on surgery's new path.
+
+        :raises ConfigError: when there is none of that name.
+        """
+        other = copy.copy(self)
+        other._surgeon = _surgeon(self._model.visual, attention)
+        return other
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
         """Squash to the input size (bicubic, antialiased) and normalise.
@@ -250,18 +264,20 @@ def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
 
-def _surgeon(visual: Any) -> Surgeon:
+def _surgeon(visual: Any, attention: str) -> Surgeon:
     """The surgeon for this image tower.
 
-    :raises ConfigError: naming the tower, when there is none.
+    :raises ConfigError: naming the tower, when there is none, or an attention that is none.
     """
+    if attention not in ATTENTIONS:
+        raise ConfigError(f"attention '{attention}' is none of {', '.join(ATTENTIONS)}")
     if isinstance(visual, ModifiedResNet):
-        return ResNetSurgeon(visual)
+        return ResNetSurgeon(visual, attention)
     plain = isinstance(visual, VisionTransformer) and not (
         visual.attn_pool is not None or visual.pool_type != "tok" or visual.final_ln_after_pool
     )
     if plain and all(isinstance(b, ResidualAttentionBlock) for b in visual.transformer.resblocks):
-        return VitSurgeon(visual)
+        return VitSurgeon(visual, attention)
     raise ConfigError(
         f"CLIP Surgery needs a vision transformer read at its CLS token, or OpenAI's ResNet; this "
         f"model's image tower is a {type(visual).__name__} of another kind. ViT-B-16 is a good "

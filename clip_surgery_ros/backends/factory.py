@@ -114,7 +114,12 @@ def demo_weights(name: str) -> Path:
 
 def _clip(config: Config, device: str) -> ClipBackend:
     size = config.clip_input_size or None
-    options = {"device": device, "precision": config.precision, "input_size": size}
+    options = {
+        "device": device,
+        "precision": config.precision,
+        "input_size": size,
+        "attention": config.attention,
+    }
     if config.clip_model == DEMO:
         clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
         clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))

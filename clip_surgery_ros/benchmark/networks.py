@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import open_clip
@@ -19,31 +18,6 @@ CLIP_SIZE = 512
 RELATIVE_POSITION_STD = 0.05
 """segment-anything begins with zeros, which would hide a wrong kernel."""
 SEED = 20261123
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The same weights as this package runs them, and as they come.
-
-    :param stock: in the same precision.
-    :param published: in float32, as the published recipe runs.
-    """
-
-    clip: ClipBackend
-    segmenter: SamBackend
-    stock: StockFlow
-    published: StockFlow
-
-
-def build_pair(sam_model: str, precision: str, device: str = "cpu") -> Pair:
-    """Random networks of these sizes.
-
-    :param sam_model: ``vit_b``, ``vit_l`` or ``vit_h``.
-    """
-    clip, segmenter = build_this(sam_model, precision, device)
-    stock = build_stock(sam_model, precision, device)
-    published = stock if precision == "float32" else build_stock(sam_model, "float32", device)
-    return Pair(clip, segmenter, stock, published)
 
 
 def build_this(

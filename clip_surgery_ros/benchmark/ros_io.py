@@ -24,15 +24,19 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 
 from clip_surgery_ros.adapters.outputs import OUTPUTS
-from clip_surgery_ros.benchmark.rows import Row
+from clip_surgery_ros.benchmark.networks import random_texts
+from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
+from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
 from clip_surgery_ros.node import ClipSurgeryNode
 
 SIZE = (1280, 720)
 RATE_HZ = 30
-LABELS = 5
 START_S = 60.0
 """Until both programs are up."""
 
@@ -77,6 +81,28 @@ class Listener:
     results: int = 0
     health: DiagnosticArray | None = None
 
+    @property
+    def values(self) -> dict[str, str]:
+        """What the node said last of itself and its camera."""
+        statuses = self.health.status if self.health else ()
+        return {pair.key: pair.value for status in statuses for pair in status.values}
+
+
+class TrueSize:
+    """The networks of the benchmark, of which every label is found."""
+
+    device = "cpu"
+    fell_back = False
+    text_counts = TextCounts()
+
+    def __init__(self, sam_model: str, precision: str) -> None:
+        self._setting = Setting(sam_model, precision)
+        random_texts(self._setting.own[0], LABELS)
+
+    def pipeline(self, config: Config) -> Pipeline:
+        """The pipeline that is measured without ROS too."""
+        return self._setting.pipeline()
+
 
 def ros_in_and_out(seconds: float) -> list[Row]:
     """Receive, convert, build and publish all outputs, between processes.
@@ -84,23 +110,54 @@ def ros_in_and_out(seconds: float) -> list[Row]:
     :param seconds: how long the camera sends.
     """
     frames = round(seconds * RATE_HZ)
+    values, results = _watched(["constant"], RATE_HZ, frames)
+    return _rows(values, frames, results)
+
+
+def node_over_pipeline(setting: Setting) -> list[Row]:
+    """From the camera's stamp to the last output published, over the pipeline alone."""
+    names, _ = random_texts(setting.own[0], LABELS)
+    query, shown = query_of(names), endless()
+    before = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
+    # Rare enough that no frame waits for the one before it.
+    rate_hz = 1 / (2 * before.median("pipeline"))
+    values, _ = _watched([setting.sam_model, setting.precision], rate_hz, 2 * setting.rounds)
+    after = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
+    alone_s = (before.median("pipeline") + after.median("pipeline")) / 2
+    node_s = float(values["age: p50 [s]"])
+    return [
+        Row(
+            f"node's p50 from stamp to published, SAM {setting.sam_model} / bare pipeline",
+            node_s / alone_s,
+            "at most 1.05",
+            seconds={"node": node_s, "pipeline": alone_s},
+        )
+    ]
+
+
+def _watched(networks: list[str], rate_hz: float, frames: int) -> tuple[dict[str, str], int]:
+    """Diagnostics of a node that answered so many frames, and how many results were heard."""
     profile = os.path.join(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
     query = "; ".join(f"thing {number}" for number in range(LABELS))
-    node = [sys.executable, "-m", __name__, "--ros-args", "-p", f"default_query:={query}"]
-    camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(RATE_HZ)]
+    node = [sys.executable, "-m", __name__, *networks]
+    node += ["--ros-args", "-p", f"default_query:={query}"]
+    camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]
     camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames", str(frames)]
     with _listening() as heard, _running(node):
-        _wait(lambda: heard.health is not None)
+        _wait(lambda: heard.values.get("state") == "active")
         with _running(camera):
-            _wait(lambda: heard.results >= frames, seconds)
+            _wait(lambda: heard.results >= frames, frames / rate_hz)
             settled = heard.health
             _wait(lambda: heard.health is not settled)
-        assert heard.health is not None
-        values = {pair.key: pair.value for s in heard.health.status for pair in s.values}
-    return _rows(values, frames, heard.results)
+    if heard.results < frames / 2:
+        raise ClipSurgeryError(
+            f"the benchmark's node answered {heard.results} of {frames} images; is another ROS "
+            "program busy on this machine, or multicast on loopback off?"
+        )
+    return heard.values, heard.results
 
 
 def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
@@ -166,9 +223,11 @@ def _wait(true: object, more_s: float = 0.0) -> None:
 
 
 def main() -> None:
-    """Run the node until it is told to stop."""
+    """Run the node until it is told to stop; ``constant``, or SAM model and precision."""
+    arguments = sys.argv[1 : sys.argv.index("--ros-args")]
+    networks = Constant() if arguments == ["constant"] else TrueSize(*arguments)
     rclpy.init()
-    node = ClipSurgeryNode(lambda _: Constant())
+    node = ClipSurgeryNode(lambda _: networks)
     node.autostart()
     try:
         rclpy.spin(node)

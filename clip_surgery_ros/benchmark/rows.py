@@ -30,8 +30,8 @@ AGREEMENT_SCENES = 100
 
 def end_to_end(setting: Setting) -> list[Row]:
     """Image array to masks: all labels present, and few of many; the published flow is float32."""
-    pair, image = setting.pair, next(frames(1))
-    names, features = random_texts(pair.clip, 100)
+    image = next(frames(1))
+    names, features = random_texts(setting.own[0], 100)
     few, many = query_of(names[:LABELS]), query_of(names)
     pipeline = setting.pipeline()
     presence = pipeline.run(image, many, Wanted(segments=False)).presence
@@ -39,7 +39,7 @@ def end_to_end(setting: Setting) -> list[Row]:
     shown = endless()
     five = side_by_side(
         {
-            "published": lambda: pair.published.run(shown(), features[:LABELS]),
+            "published": lambda: setting.published.run(shown(), features[:LABELS]),
             "this": lambda: pipeline.run(shown(), few),
         },
         setting.rounds,
@@ -48,7 +48,7 @@ def end_to_end(setting: Setting) -> list[Row]:
     # seen it.
     hundred = side_by_side(
         {
-            "published": lambda: pair.published.run(image, features),
+            "published": lambda: setting.published.run(image, features),
             "this": lambda: setting.pipeline(presence_threshold=least).run(image, many),
         },
         max(1, setting.rounds // 3),
@@ -70,7 +70,7 @@ def end_to_end(setting: Setting) -> list[Row]:
     ]
     if exact:
         alike = least_overlap(
-            setting.pipeline().run(image, few), pair.published.run(image, features[:LABELS])
+            setting.pipeline().run(image, few), setting.published.run(image, features[:LABELS])
         )
         rows.append(Row(f"{LABELS} labels: least IoU with the published", alike, "at least 0.999"))
     return rows
@@ -91,13 +91,13 @@ def least_overlap(result: FrameResult, masks: Sequence[NDArray[np.bool_]]) -> fl
 
 def clip_forward(setting: Setting) -> list[Row]:
     """CLIP's image side, with surgery and as it comes."""
-    pair = setting.pair
-    pixels = pair.clip.preprocess(next(frames(1)))
+    clip = setting.own[0]
+    pixels = clip.preprocess(next(frames(1)))
     timings = side_by_side(
         {
-            "open_clip": inference(lambda: pair.stock.bare(pixels)),
-            "this": lambda: pair.clip.surgery_tokens(pixels),
-            "explicit attention": inference(lambda: pair.stock.tokens(pixels)),
+            "open_clip": inference(lambda: setting.stock.bare(pixels)),
+            "this": lambda: clip.surgery_tokens(pixels),
+            "explicit attention": inference(lambda: setting.stock.tokens(pixels)),
         },
         2 * setting.rounds,
     )
@@ -113,11 +113,11 @@ def clip_forward(setting: Setting) -> list[Row]:
 
 def sam_encoder(setting: Setting) -> list[Row]:
     """SAM's image encoder, and how far its features are from the stock ones."""
-    pair, image = setting.pair, next(frames(1))
+    image = next(frames(1))
     timings = side_by_side(
         {
-            "segment-anything": inference(lambda: pair.stock.look(image)),
-            "this": lambda: pair.segmenter.encode(image),
+            "segment-anything": inference(lambda: setting.stock.look(image)),
+            "this": lambda: setting.own[1].encode(image),
         },
         setting.rounds,
     )
@@ -134,13 +134,13 @@ def sam_encoder(setting: Setting) -> list[Row]:
 
 def frame_parts(setting: Setting) -> list[Row]:
     """Where a frame's time goes, as published and here."""
-    names, features = random_texts(setting.pair.clip, LABELS)
+    names, features = random_texts(setting.own[0], LABELS)
     query, pipeline, shown = query_of(names), setting.pipeline(), endless()
     stages: dict[str, list[Mapping[str, float]]] = {"published": [], "this": []}
 
     def published() -> None:
         clock = Stages()
-        setting.pair.published.run(shown(), features, clock)
+        setting.published.run(shown(), features, clock)
         stages["published"].append(clock.seconds)
 
     def this() -> None:
@@ -163,8 +163,8 @@ def frame_parts(setting: Setting) -> list[Row]:
 
 def lesser_frames(setting: Setting) -> list[Row]:
     """Frames that need less than all of it."""
-    names, _ = random_texts(setting.pair.clip, LABELS)
-    query, clip = query_of(names), setting.pair.clip
+    names, _ = random_texts(setting.own[0], LABELS)
+    query, clip = query_of(names), setting.own[0]
     pipeline, absent = setting.pipeline(), setting.pipeline(presence_threshold=1.0)
     still = setting.pipeline(still_threshold=255.0)
     shown, image = endless(), next(frames(1))

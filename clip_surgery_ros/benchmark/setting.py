@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.benchmark.networks import Pair, build_pair
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.sam import SamBackend
+from clip_surgery_ros.benchmark.networks import build_stock, build_this
+from clip_surgery_ros.benchmark.stock import StockFlow
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 
 SIZE_HW = (720, 1280)
@@ -53,14 +56,25 @@ class Setting:
     rounds: int = 5
 
     @cached_property
-    def pair(self) -> Pair:
-        """The networks, built when first asked for."""
-        return build_pair(self.sam_model, self.precision, self.device)
+    def own(self) -> tuple[ClipBackend, SamBackend]:
+        """The networks as this package runs them, built when first asked for."""
+        return build_this(self.sam_model, self.precision, self.device)
+
+    @cached_property
+    def stock(self) -> StockFlow:
+        """The same weights as they come, in the same precision."""
+        return build_stock(self.sam_model, self.precision, self.device)
+
+    @cached_property
+    def published(self) -> StockFlow:
+        """The same weights in float32, as the published recipe runs."""
+        exact = self.precision == "float32"
+        return self.stock if exact else build_stock(self.sam_model, "float32", self.device)
 
     def pipeline(self, **changes: object) -> Pipeline:
         """The pipeline measured, asking only the labels of the query, all of them present."""
         settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
-        return Pipeline(self.pair.clip, self.pair.segmenter, replace(settings, **changes))  # type: ignore[arg-type]
+        return Pipeline(*self.own, replace(settings, **changes))  # type: ignore[arg-type]
 
 
 def frames(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:

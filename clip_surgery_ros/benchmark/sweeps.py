@@ -78,17 +78,17 @@ def output_bytes(tokens: Tensor, text: Tensor) -> int:
 
 def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> list[Row]:
     """Masks of several prompts of three points from one embedding."""
-    pair, image = setting.pair, next(frames(1))
-    embedding = pair.segmenter.encode(image)
-    pair.stock.look(image)
+    image = next(frames(1))
+    embedding = setting.own[1].encode(image)
+    setting.stock.look(image)
     rows = []
     for count in counts:
         xy, positive = random_points(count)
         prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
         timings = side_by_side(
             {
-                "predict_torch": inference(partial(pair.stock.decode, xy, positive)),
-                "this": partial(pair.segmenter.decode, embedding, prompts),
+                "predict_torch": inference(partial(setting.stock.decode, xy, positive)),
+                "this": partial(setting.own[1].decode, embedding, prompts),
             },
             setting.rounds,
         )
@@ -111,7 +111,7 @@ def sizes(setting: Setting) -> list[Row]:
 
 
 def _of_size(setting: Setting, width: int, height: int) -> Row:
-    names, features = random_texts(setting.pair.clip, LABELS)
+    names, features = random_texts(setting.own[0], LABELS)
     query, pipeline, shown = query_of(names), setting.pipeline(), endless((height, width))
     rest_s: list[float] = []
 
@@ -119,7 +119,7 @@ def _of_size(setting: Setting, width: int, height: int) -> Row:
         spent = pipeline.run(shown(), query).stage_seconds
         rest_s.append(sum(spent.values()) - spent["clip"] - spent["sam encoder"])
 
-    ways = {"published": lambda: setting.pair.published.run(shown(), features), "this": this}
+    ways = {"published": lambda: setting.published.run(shown(), features), "this": this}
     timings = side_by_side(ways, setting.rounds // 2 + 1)
     seconds = {way: timings.median(way) for way in ways}
     seconds["this, without the encoders"] = float(np.median(rest_s))

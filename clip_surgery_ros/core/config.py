@@ -70,6 +70,13 @@ PARAMETERS: tuple[Parameter, ...] = (
         maximum=2048,
     ),
     Parameter(
+        "attention",
+        "v-v",
+        "what surgery's new path attends by: 'v-v' (CLIP Surgery), 'k-k', 'gem' or 'naclip'",
+        "the published method; `clip_surgery compare` shows which suits a network",
+        choices=("v-v", "k-k", "gem", "naclip"),
+    ),
+    Parameter(
         "sam_model",
         DEMO,
         "SAM: 'demo', 'vit_b', 'vit_l' or 'vit_h'",
@@ -235,6 +242,7 @@ class Config:
     clip_checkpoint: str
     clip_sha256: str
     clip_input_size: int
+    attention: str
     sam_model: str
     sam_checkpoint: str
     sam_sha256: str

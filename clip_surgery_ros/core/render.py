@@ -66,6 +66,19 @@ def map_picture(
     return heat(image_rgb, similarity, value_range=value_range)
 
 
+def cut_picture(image_rgb: Rgb, similarity: NDArray[np.float32], share: float) -> Rgb:
+    """The image where one label's (h, w) map reaches this share of its range; the rest darkened.
+
+    :param share: 0 to 1.
+    """
+    low, high = float(similarity.min()), float(similarity.max())
+    large = cv2.resize(similarity, image_rgb.shape[1::-1])
+    above = large >= low + share * (high - low) if high > low else np.zeros_like(large, np.bool_)
+    picture = image_rgb // 4
+    picture[above] = image_rgb[above]
+    return picture
+
+
 def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool = False) -> Rgb:
     """Tinted masks with outlines, names and scores; a new array.
 

@@ -7,6 +7,8 @@ only state kept is the position table resized to each grid seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +17,12 @@ from torch import Tensor, nn
 
 SURGERY_BLOCKS = 6
 """The new path runs beside the last six blocks; shallower encoders take it from the start."""
+NEIGHBOURHOOD = 5.0
+"""Standard deviation in tokens of NACLIP's neighbourhood, as published."""
+
+SelfAttention = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
+"""What the new path attends by: the layer's input (B, N, C), its queries, keys and values, each
+(B, heads, N, d), and the grid, to (B, N, C), heads side by side."""
 
 
 class Surgeon(Protocol):
@@ -55,11 +63,12 @@ class VitSurgeon:
     """Surgery of a vision transformer with a CLS token, as open_clip builds it.
 
     :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type.
+    :param attention: one of :data:`ATTENTIONS`.
     """
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: nn.Module, attention: str = "v-v") -> None:
         v: Any = visual
-        self._v = v
+        self._v, self._attention = v, ATTENTIONS[attention]
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
         self._positions = PositionTable(v.positional_embedding, tuple(v.grid_size))
@@ -70,13 +79,15 @@ class VitSurgeon:
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
         original = self._embed(pixels)
+        grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
         for block in self._early:
-            original = original + _attend(block, *_project(block, original))
+            original = original + _attend(block, *_project(block, block.ln_1(original)))
             original = original + _mlp(block, original)
         new = original
         for block in self._late:
-            query, key, value = _project(block, original)
-            new = new + _attend(block, value, value, value)
+            z = block.ln_1(original)
+            query, key, value = _project(block, z)
+            new = new + _leave(block, self._attention(z, query, key, value, grid_hw))
             if block is self._late[-1]:  # of the last block only CLS goes on
                 original, query = original[:, :1], query[:, :, :1]
             original = original + _attend(block, query, key, value)
@@ -87,7 +98,7 @@ class VitSurgeon:
         """See :class:`Surgeon`."""
         x = self._embed(pixels)
         for block in (*self._early, *self._late):
-            x = x + _attend(block, *_project(block, x))
+            x = x + _attend(block, *_project(block, block.ln_1(x)))
             x = x + _mlp(block, x)
         return self._finish(x)
 
@@ -105,16 +116,17 @@ class VitSurgeon:
 
 
 class ResNetSurgeon:
-    """Surgery of OpenAI's ModifiedResNet: its attention pool, for every token, v against v.
+    """Surgery of OpenAI's ModifiedResNet: its attention pool, for every token.
 
     :param visual: ``open_clip.modified_resnet.ModifiedResNet``.
+    :param attention: one of :data:`ATTENTIONS`.
     """
 
     patch = 32  # strides of the stem and the stages together
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: nn.Module, attention: str = "v-v") -> None:
         v: Any = visual
-        self._v = v
+        self._v, self._attention = v, ATTENTIONS[attention]
         side = int(v.image_size[0] if isinstance(v.image_size, tuple | list) else v.image_size)
         self.native_size = side
         grid = side // self.patch
@@ -123,17 +135,13 @@ class ResNetSurgeon:
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`; here CLS, the mean token, goes the new way too."""
         pool, x = self._v.attnpool, self._embed(pixels)
-        value = _heads(pool.v_proj(x), pool.num_heads)
-        return pool.c_proj(_mix(value, value, value))
+        grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
+        return pool.c_proj(self._attention(x, *_pool_heads(pool, x), grid_hw))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
         pool, x = self._v.attnpool, self._embed(pixels)
-        query, key, value = (
-            _heads(project(x), pool.num_heads)
-            for project in (pool.q_proj, pool.k_proj, pool.v_proj)
-        )
-        return pool.c_proj(_mix(query, key, value))
+        return pool.c_proj(_mix(*_pool_heads(pool, x)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) at the entry of the pool, the mean token first."""
@@ -144,10 +152,10 @@ class ResNetSurgeon:
         return torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + positions
 
 
-def _project(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of a block's input, each (B, heads, N, d)."""
+def _project(block: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of a block's normalised input, each (B, heads, N, d)."""
     attention = block.attn
-    qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+    qkv = F.linear(z, attention.in_proj_weight, attention.in_proj_bias)
     query, key, value = qkv.chunk(3, dim=-1)
     return (
         _heads(query, attention.num_heads),
@@ -156,9 +164,23 @@ def _project(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
+def _pool_heads(pool: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of an attention pool's input, each (B, heads, N, d)."""
+    return (
+        _heads(pool.q_proj(x), pool.num_heads),
+        _heads(pool.k_proj(x), pool.num_heads),
+        _heads(pool.v_proj(x), pool.num_heads),
+    )
+
+
 def _attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """What a block's attention adds: (B, N, C)."""
-    return block.ls_1(block.attn.out_proj(_mix(query, key, value)))
+    return _leave(block, _mix(query, key, value))
+
+
+def _leave(block: Any, mixed: Tensor) -> Tensor:
+    """What a block adds of its (B, N, C) mixed values."""
+    return block.ls_1(block.attn.out_proj(mixed))
 
 
 def _mlp(block: Any, x: Tensor) -> Tensor:
@@ -174,3 +196,65 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """``softmax(d^-1/2 q k^T) v``, heads side by side again: (B, N, C)."""
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+def _value_value(
+    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+) -> Tensor:
+    """CLIP Surgery's own."""
+    return _mix(value, value, value)
+
+
+def _key_key(
+    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+) -> Tensor:
+    """Keys against keys, as GenSAM (Hu et al., arXiv 2312.07374) takes them too."""
+    return _mix(key, key, value)
+
+
+def _self_self(
+    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+) -> Tensor:
+    """GEM (Bousselham et al., arXiv 2312.00878): the mean over queries, keys and values, each
+    against itself, unit rows, once among themselves and then over the values.
+
+    Its temperature follows the input's mean norm: ``mean |z_i| d^-1/2`` multiplies the cosines.
+    """
+    sharpness = z.norm(dim=-1).mean(dim=1)[:, None, None, None] * query.shape[-1] ** -0.5
+    mixed = torch.zeros_like(value)
+    for own in (query, key, value):
+        unit = F.normalize(own, dim=-1)
+        grouped = F.scaled_dot_product_attention(unit * sharpness, unit, unit, scale=1.0)
+        unit = F.normalize(grouped, dim=-1)
+        mixed += F.scaled_dot_product_attention(unit * sharpness, unit, value, scale=1.0) / 3
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _near(
+    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+) -> Tensor:
+    """NACLIP (Hajimiri et al., arXiv 2404.08181): keys against keys, near ones preferred.
+
+    ``exp(-|p_i - p_j|^2 / 2 sigma^2)`` of their places is added to the scores of patches.
+    """
+    bias = _nearness(grid_hw, key.dtype, key.device)
+    mixed = F.scaled_dot_product_attention(key, key, value, attn_mask=bias)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+@lru_cache(maxsize=4)
+def _nearness(grid_hw: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(1 + N, 1 + N), 0 for CLS."""
+    rows, columns = torch.meshgrid(*map(torch.arange, grid_hw), indexing="ij")
+    places = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
+    near = torch.exp(-torch.cdist(places, places).square() / (2 * NEIGHBOURHOOD**2))
+    return F.pad(near, (1, 0, 1, 0)).to(device, dtype)
+
+
+ATTENTIONS: Mapping[str, SelfAttention] = {
+    "v-v": _value_value,
+    "k-k": _key_key,
+    "gem": _self_self,
+    "naclip": _near,
+}
+"""By the name that the parameter ``attention`` takes."""

@@ -30,8 +30,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "agreement": rows.precision_agreement,
     "start": rows.start,
 }
-EVERYTHING = (*MEASUREMENTS, "memory", "ros")
-"""By the name that ``--only`` takes; memory in processes of its own, ros where ROS is."""
+EVERYTHING = (*MEASUREMENTS, "memory", "ros", "node")
+"""By the name that ``--only`` takes; memory in processes of its own, ros and node where ROS is."""
 
 
 TABLE_HEAD = "| what | measured | wanted | median seconds |\n| --- | --- | --- | --- |"
@@ -88,18 +88,20 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
 def _measured(name: str, arguments: argparse.Namespace, setting: Setting) -> list[Row]:
     if name == "memory":
         return rows.peak_memory(arguments.sam_model, arguments.precision)
-    if name == "ros":
-        return ros_rows(arguments.ros_seconds, bool(arguments.only))
+    if name in ("ros", "node"):
+        return ros_rows(name, arguments, setting)
     return MEASUREMENTS[name](setting)
 
 
-def ros_rows(seconds: float, demanded: bool) -> list[Row]:
+def ros_rows(name: str, arguments: argparse.Namespace, setting: Setting) -> list[Row]:
     """Rows about ROS; none where it is not installed, unless they were asked for."""
-    if not demanded and not importlib.util.find_spec("rclpy"):
+    if not arguments.only and not importlib.util.find_spec("rclpy"):
         return []
-    from clip_surgery_ros.benchmark.ros_io import ros_in_and_out
+    from clip_surgery_ros.benchmark import ros_io
 
-    return ros_in_and_out(seconds)
+    if name == "node":
+        return ros_io.node_over_pipeline(setting)
+    return ros_io.ros_in_and_out(arguments.ros_seconds)
 
 
 def table_row(row: Row) -> str:

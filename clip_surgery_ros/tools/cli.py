@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.tools import benchmark, evaluate, segment, train_demo
+from clip_surgery_ros.tools import benchmark, compare, evaluate, segment, train_demo
 
-SUBCOMMANDS: tuple[ModuleType, ...] = (segment, evaluate, benchmark, train_demo)
+SUBCOMMANDS: tuple[ModuleType, ...] = (segment, compare, evaluate, benchmark, train_demo)
 """Each has ``NAME``, a docstring, ``add_arguments(parser)`` and ``run(arguments) -> int``."""
 
 

@@ -453,7 +453,7 @@ def test_parameters_that_cannot_be_used_are_refused_with_a_reason(thrower):
 )
 def test_a_parameter_of_a_type_that_is_none_is_refused(thrower, kind, name):
     for number in (10, 11, 99, 200, 255):
-        parameter = Parameter(name="points", value=ParameterValue(type=number))
+        parameter = Parameter(name="recipe", value=ParameterValue(type=number))
         answer = thrower.call(kind, name, kind.Request(parameters=[parameter]))
         result = answer.results[0] if kind is SetParameters else answer.result
         assert not result.successful

@@ -29,7 +29,7 @@ OUT = {f"/clip_surgery/{output.name}" for output in OUTPUTS} | {
         ("presence_threshold", float("nan"), "out of range"),
         ("presence_threshold", "high", "Wrong parameter type"),
         ("threshold", 3.0, "cosine"),
-        ("points", "many", "one of reference, peaks"),
+        ("recipe", "many", "one of reference, instances"),
         ("device", "cpu", "deactivate the node"),
         ("image_topics", ["a", "b"], "deactivate the node"),
         ("autostart", False, "read-only"),
@@ -56,7 +56,7 @@ def test_several_changes_at_once_are_taken_together_or_not_at_all(active):
     request = SetParametersAtomically.Request(
         parameters=[
             Parameter("min_area", value=99).to_parameter_msg(),
-            Parameter("points", value="many").to_parameter_msg(),
+            Parameter("recipe", value="many").to_parameter_msg(),
         ]
     )
     answer = active.call(SetParametersAtomically, "set_parameters_atomically", request)

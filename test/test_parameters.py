@@ -68,7 +68,7 @@ def test_values_out_of_range_are_refused(name, value, declared):
 
 
 def test_a_value_that_is_no_choice_is_refused_with_the_choices(declared):
-    outcome = declared.set(points="guess")
+    outcome = declared.set(recipe="guess")
     assert not outcome.successful
     assert "'guess'" in outcome.reason and "reference" in outcome.reason
 

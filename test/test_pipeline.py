@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -60,7 +61,7 @@ def _other(text: str) -> Tensor:
 
 
 class FloodSegmenter:
-    """Answers each prompt with the region of the first positive point's colour."""
+    """Answers each prompt with the region of one colour around the last positive point."""
 
     def __init__(self) -> None:
         self.encoded = 0
@@ -68,7 +69,7 @@ class FloodSegmenter:
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
         self.encoded += 1
-        return ImageEmbedding(image_rgb, image_rgb.shape[:2])
+        return ImageEmbedding(image_rgb, image_rgb.shape[:2], image_rgb.shape[:2])
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
@@ -78,7 +79,8 @@ class FloodSegmenter:
 
     def _one(self, image: NDArray[np.uint8], prompt: PointPrompts) -> MaskCandidates:
         x, y = prompt.xy[prompt.positive][-1]
-        right = (image == image[y, x]).all(axis=-1)
+        _, regions = cv2.connectedComponents((image == image[y, x]).all(axis=-1).astype(np.uint8))
+        right = regions == regions[y, x]
         masks = np.stack([~right, right, np.zeros_like(right)])
         scores = np.array([0.1, 0.9, 0.5], np.float32)
         return MaskCandidates(scores, torch.from_numpy(masks.astype(np.float32)) - 0.5)
@@ -202,13 +204,13 @@ def test_when_only_maps_are_wanted_the_segmenter_does_not_run(image: NDArray[np.
     assert [a.name for a in result.absent] == ["blue"]
 
 
-def test_peaks_give_two_objects_of_one_label_two_segments(image: NDArray[np.uint8]) -> None:
+def test_two_objects_of_one_label_are_two_segments(image: NDArray[np.uint8]) -> None:
     image[10:50, 10:50] = 90
-    image[5:30, 5:40] = COLOURS["red"]
-    image[50:75, 70:110] = COLOURS["red"]
+    image[0:40, 0:60] = COLOURS["red"]
+    image[50:80, 75:120] = COLOURS["red"]
     segmenter = FloodSegmenter()
-    result = pipeline(ColourClip(), segmenter, points="peaks").run(image, parse_query("red"))
-    assert len(segmenter.prompts) == 2
+    result = pipeline(ColourClip(), segmenter, recipe="instances").run(image, parse_query("red"))
+    assert all(len(prompt.xy) == 1 for prompt in segmenter.prompts)
     assert [s.name for s in result.segments] == ["red", "red"]
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clip_surgery_ros.core.points import combined_points, peak_points, reference_points
+from clip_surgery_ros.core.points import (
+    PEAKS,
+    combined_points,
+    instance_points,
+    reference_points,
+)
 
 
 def grid(rows: int, columns: int, **hot: float) -> np.ndarray:
@@ -21,7 +26,7 @@ def test_a_constant_map_has_no_points() -> None:
     flat = np.full(64, 0.25, np.float32)
     assert len(reference_points(flat, (8, 8), (80, 80))[0]) == 0
     assert len(combined_points([flat, flat], (8, 8), (80, 80))[0]) == 0
-    assert peak_points(flat, (8, 8), (80, 80)) == []
+    assert instance_points(flat, (8, 8), (80, 80)) == []
 
 
 def test_as_many_negatives_as_positives_and_positives_first() -> None:
@@ -57,17 +62,21 @@ def test_never_more_positives_than_half_the_cells() -> None:
     assert labels.sum() == 8  # 16 cells on the half grid
 
 
-def test_peaks_give_one_prompt_set_per_object() -> None:
-    values = grid(8, 8, r1c1=0.9, r1c2=0.85, r6c6=1.0)
-    sets = peak_points(values, (8, 8), (80, 80))
+def test_every_local_maximum_gives_one_click_the_highest_first() -> None:
+    values = grid(8, 8, r1c1=0.9, r1c2=0.85, r6c6=1.0, r6c1=0.3)
+    sets = instance_points(values, (8, 8), (80, 80))
     assert [points[0].tolist() for points in sets] == [[[65, 65]], [[15, 15]]]
     assert all((labels == 1).all() for _, labels in sets)
 
 
-def test_peaks_of_one_object_do_not_touch_and_are_few() -> None:
-    values = np.ones((8, 8), np.float32)
-    values[0] = 0
-    ((xy, _),) = peak_points(values.reshape(-1), (8, 8), (8, 8))
-    assert len(xy) == 3
-    apart = np.abs(xy[:, None] - xy[None]).max(axis=-1) + 8 * np.eye(3)
-    assert apart.min() >= 2
+def test_a_plateau_gives_one_click_in_its_middle() -> None:
+    values = np.zeros((8, 8), np.float32)
+    values[1:4, 1:6] = 1
+    ((xy, _),) = instance_points(values.reshape(-1), (8, 8), (80, 80))
+    assert xy.tolist() == [[35, 25]]
+
+
+def test_clicks_are_few_and_a_constant_map_gives_none() -> None:
+    checks = (np.indices((16, 16)) % 2 == 0).all(axis=0).astype(np.float32)
+    assert len(instance_points(checks.reshape(-1), (16, 16), (16, 16))) == PEAKS
+    assert instance_points(np.ones(64, np.float32), (8, 8), (8, 8)) == []

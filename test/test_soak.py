@@ -32,8 +32,8 @@ THREADS, FILES = 1, 2
 
 QUERIES = ("red apple; hammer; car", "banana", "key + lock; scissors", "guitar; no such thing", "")
 PARAMETERS = (
-    *(("presence_threshold", 0.0), ("points", "peaks"), ("distractors", False)),
-    *(("presence_threshold", 0.5), ("points", "reference"), ("distractors", True)),
+    *(("presence_threshold", 0.0), ("recipe", "instances"), ("distractors", False)),
+    *(("presence_threshold", 0.5), ("recipe", "reference"), ("distractors", True)),
     *(("max_rate_hz", 5.0), ("min_area", 99), ("max_rate_hz", 0.0), ("min_area", 16)),
 )
 

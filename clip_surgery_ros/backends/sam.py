@@ -158,6 +158,8 @@ class SamBackend:
         self._decoder = FastMaskDecoder(sam.prompt_encoder, sam.mask_decoder, self._device)
         self._mean, self._std = sam.pixel_mean.to(self._device), sam.pixel_std.to(self._device)
         self._resize = ResizeLongestSide(self._encoder.image_size)
+        # The decoder upscales each token to 4 x 4 logits.
+        self._logit_pixels = sam.image_encoder.patch_embed.proj.kernel_size[0] // 4
 
     @classmethod
     def from_file(cls, path: str | Path, model: str | None = None, **options: Any) -> SamBackend:
@@ -196,7 +198,8 @@ class SamBackend:
             pixels = self._preprocess(upload(resized, self._device))
             image = self._decoder.image_side(self._encoder(pixels).float())
         inner = (resized.shape[0], resized.shape[1])
-        return ImageEmbedding(_Features(image, inner), (height, width))
+        shown = (-(-inner[0] // self._logit_pixels), -(-inner[1] // self._logit_pixels))
+        return ImageEmbedding(_Features(image, inner), (height, width), shown)
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]

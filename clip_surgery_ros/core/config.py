@@ -166,18 +166,18 @@ PARAMETERS: tuple[Parameter, ...] = (
         live=True,
     ),
     Parameter(
-        "points",
+        "recipe",
         "reference",
-        "how prompt points are picked: 'reference' (the published recipe) or 'peaks' (one prompt "
-        "set per connected component)",
+        "from maps to masks: 'reference' (the published recipe, one mask per label) or "
+        "'instances' (a click per peak, masks judged by the map, one segment per object)",
         "the published recipe is what figures are compared with",
         live=True,
-        choices=("reference", "peaks"),
+        choices=("reference", "instances"),
     ),
     Parameter(
         "point_threshold",
         0.8,
-        "share of a map's range from which a cell gives a positive point, above 0 to 1",
+        "recipe reference: share of a map's range from which a cell gives a positive point",
         "the published value",
         live=True,
         minimum=0.05,
@@ -256,7 +256,7 @@ class Config:
     threshold: float
     presence_threshold: float
     distractors: bool
-    points: str
+    recipe: str
     point_threshold: float
     min_area: int
     still_threshold: float

@@ -41,10 +41,13 @@ class ImageEmbedding:
 
     :param features: whatever the segmenter's decoder reads; opaque to everyone else.
     :param size_hw: height and width of the source image.
+    :param inner_hw: rows and columns of the decoder's logits that show the image; the others are
+        padding.
     """
 
     features: Any
     size_hw: tuple[int, int]
+    inner_hw: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,16 @@ from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.heatmap import feature_surgery, floored, zero_shot_probabilities
-from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
+from clip_surgery_ros.core.interfaces import (
+    ImageEmbedding,
+    ImageTextEncoder,
+    MaskCandidates,
+    PromptableSegmenter,
+)
 from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
-from clip_surgery_ros.core.points import combined_points, peak_points, reference_points
+from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
+from clip_surgery_ros.core.ranking import Choice, instances
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import (
     Absent,
@@ -49,7 +55,7 @@ class Settings:
     presence_threshold: float = 0.5
     threshold: float | None = None
     distractor_names: tuple[str, ...] = DISTRACTORS
-    points: str = "reference"
+    recipe: str = "reference"
     point_threshold: float = 0.8
     min_area: int = 16
     still_threshold: float = 0.0
@@ -71,7 +77,7 @@ class Settings:
             presence_threshold=config.presence_threshold,
             threshold=None if math.isnan(config.threshold) else config.threshold,
             distractor_names=names if config.distractors else (),
-            points=config.points,
+            recipe=config.recipe,
             point_threshold=config.point_threshold,
             min_area=config.min_area,
             still_threshold=config.still_threshold,
@@ -237,8 +243,8 @@ class Pipeline:
         """Prompt sets of one label from its parts' (P, h, w) maps."""
         threshold, grid_hw = self._settings.point_threshold, maps.shape[1:]
         flat = maps.reshape(len(maps), -1)
-        if self._settings.points == "peaks":
-            sets = peak_points(flat.mean(axis=0), grid_hw, size_hw, threshold)
+        if self._settings.recipe == "instances":
+            sets = instance_points(flat.mean(axis=0), grid_hw, size_hw)
         elif len(label.parts) > 1:
             sets = [combined_points(list(flat), grid_hw, size_hw, threshold)]
         else:
@@ -264,26 +270,29 @@ class Pipeline:
                 embedding = view.embedding = self._segmenter.encode(view.image_rgb)
         with clock.stage("sam decoder"):
             offered = self._segmenter.decode(embedding, [points for _, points in prompts])
-            logits, scores = zip(*map(best_candidate, offered), strict=True)
-            masks = self._segmenter.full_size(embedding, torch.stack(logits))
-        segments: list[Segment] = []
+            choices = self._chosen(offered, [label for label, _ in prompts], scene, embedding)
+            if not choices:
+                return ()
+            logits = torch.stack([choice.logits for choice in choices])
+            masks = self._segmenter.full_size(embedding, logits)
+        found: list[Segment] = []
         with clock.stage("masks"):
-            for (index, points), mask, score in zip(prompts, masks, scores, strict=True):
+            maps = {label: resized(scene.similarity[label], scene.size_hw) for label, _ in prompts}
+            for choice, mask in zip(choices, masks, strict=True):
+                label, points = prompts[choice.prompt]
                 mask = without_specks(mask, self._settings.min_area)
                 box = mask_box(mask)
                 if box is None:
                     continue
-                similarity, share = agreement(
-                    mask, resized(scene.similarity[index], scene.size_hw)
-                )
-                presence = float(scene.presence[index])
-                segments.append(
+                similarity, share = agreement(mask, maps[label])
+                presence = float(scene.presence[label])
+                found.append(
                     Segment(
-                        id=len(segments) + 1,
-                        label=index,
-                        name=query.labels[index].name,
+                        id=len(found) + 1,
+                        label=label,
+                        name=query.labels[label].name,
                         # Right only if the label is there and its mask good: a product.
-                        score=presence * min(max(score, 0.0), 1.0),
+                        score=presence * min(max(choice.quality, 0.0), 1.0),
                         presence=presence,
                         similarity=similarity,
                         agreement=share,
@@ -292,7 +301,22 @@ class Pipeline:
                         points=points,
                     )
                 )
-        return tuple(segments)
+        return tuple(found)
+
+    def _chosen(
+        self,
+        offered: Sequence[MaskCandidates],
+        labels: Sequence[int],
+        scene: _Scene,
+        embedding: ImageEmbedding,
+    ) -> list[Choice]:
+        """The candidates that become segments."""
+        if self._settings.recipe == "instances":
+            return instances(offered, labels, scene.similarity, embedding.inner_hw)
+        return [
+            Choice(prompt, *best_candidate(candidates))
+            for prompt, candidates in enumerate(offered)
+        ]
 
 
 @dataclass

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core.geometry import cells_to_pixels
 from clip_surgery_ros.core.heatmap import min_max
 
+PEAK_SHARE = 0.5
+"""Lower, development scenes gave no more objects, and more prompts to decode."""
+PEAKS = 8
+"""Most prompts of a label: decoding them costs as much as a small image encoder."""
+
 Points = tuple[NDArray[np.int32], NDArray[np.int32]]
 """(P, 2) x, y and (P,) 1 inside or 0 outside."""
 
@@ -59,47 +64,34 @@ def combined_points(
     return xy, np.repeat(np.array([0, 1], np.int32), [len(negative), len(positive)])
 
 
-def peak_points(
-    similarity: NDArray[np.float32],
-    grid_hw: tuple[int, int],
-    size_hw: tuple[int, int],
-    threshold: float = 0.8,
-    count: int = 3,
+def instance_points(
+    similarity: NDArray[np.float32], grid_hw: tuple[int, int], size_hw: tuple[int, int]
 ) -> list[Points]:
-    """One prompt set for each connected component of the scaled map at or above the threshold.
+    """One click at each place that may be an object of its own: the map's local maxima.
 
-    Each set has up to ``count`` positive points: the component's peaks, no two of them adjacent
-    on the grid (three: SAM gains little past a few points).
+    A maximum is a cell that none of its eight neighbours exceeds, at least :data:`PEAK_SHARE` up
+    the map's range; the middle of a plateau stands for all of it. Clicks on one object give masks
+    that repeat each other, which ``ranking.distinct`` sorts out; one click each, since points on
+    two objects give one mask.
 
-    :returns: sets in descending order of their highest value; none for a constant map.
+    :param similarity: (N,) raw.
+    :returns: at most :data:`PEAKS` prompts, the highest first; none for a constant map.
     """
     scaled = min_max(torch.as_tensor(similarity), dim=0).numpy().reshape(grid_hw)
-    _, components = cv2.connectedComponents((scaled >= threshold).astype(np.uint8))
-    found = []
-    for index in range(1, components.max() + 1):
-        cells = np.flatnonzero(components == index)
-        cells = cells[np.argsort(-scaled.reshape(-1)[cells], kind="stable")]
-        chosen = _apart(cells, grid_hw[1], count)
-        found.append((scaled.reshape(-1)[chosen[0]], chosen))
-    found.sort(key=lambda item: -item[0])
+    around = cv2.dilate(scaled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    highest = (scaled >= around) & (scaled >= PEAK_SHARE)
+    _, plateaus, _, centres = cv2.connectedComponentsWithStats(highest.astype(np.uint8))
+    peaks = [_nearest_cell(plateaus == index, centres[index]) for index in range(1, len(centres))]
+    peaks.sort(key=lambda cell: -scaled.flat[cell])
     nothing = np.empty(0, np.intp)
-    return [_as_points(chosen, nothing, grid_hw, size_hw) for _, chosen in found]
+    return [_as_points(np.array([peak]), nothing, grid_hw, size_hw) for peak in peaks[:PEAKS]]
 
 
-def _apart(cells: NDArray[np.intp], columns: int, count: int) -> NDArray[np.intp]:
-    """The first ``count`` cells of which none touches an earlier one."""
-    chosen: list[int] = []
-    for cell in cells.tolist():
-        row, column = divmod(cell, columns)
-        near = any(
-            abs(row - other // columns) < 2 and abs(column - other % columns) < 2
-            for other in chosen
-        )
-        if not near:
-            chosen.append(cell)
-        if len(chosen) == count:
-            break
-    return np.array(chosen, np.intp)
+def _nearest_cell(cells: NDArray[np.bool_], centre: NDArray[np.float64]) -> int:
+    """Flat index of the cell of a set that is nearest to a (column, row) centre."""
+    places = np.argwhere(cells)[:, ::-1]
+    column, row = places[np.square(places - centre).sum(axis=1).argmin()]
+    return int(row) * cells.shape[1] + int(column)
 
 
 def _extremes(

@@ -1,4 +1,4 @@
-"""Train the demo's networks from scratch, or turn checkpoints into the shipped weight files."""
+"""Train the demo's networks from scratch, fit what ranks masks, or write the shipped files."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             step.add_argument(
                 "--small-steps", type=int, default=1000, help="first steps, on small scenes"
             )
+    ranking = steps.add_parser("ranking", help="fit the weights that masks are ranked by")
+    ranking.add_argument("--scenes", type=int, default=200, help="of each set (default: 200)")
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
     export.add_argument("clip", type=Path, help="checkpoint of the CLIP")
     export.add_argument("sam", type=Path, help="checkpoint of the SAM")
@@ -42,6 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
         export_clip(arguments.clip, clip)
         export_texts(clip, arguments.folder / "clip_demo_texts.safetensors")
         export_sam(arguments.sam, arguments.folder / "sam_demo.safetensors")
+    elif arguments.network == "ranking":
+        from clip_surgery_ros.backends.factory import load_networks
+        from clip_surgery_ros.core.config import Config
+        from clip_surgery_ros.core.ranking import FEATURES
+        from clip_surgery_ros.demo.fit_ranking import fit
+
+        weights, correlation = fit(load_networks(Config.from_values()), arguments.scenes)
+        for name, weight in zip(FEATURES, weights, strict=True):
+            print(f"{weight:7.3f}  # {name}")
+        print(f"correlation with IoU: {correlation:.3f}")
     elif arguments.network == "clip":
         from clip_surgery_ros.demo import train_clip
 

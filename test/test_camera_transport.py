@@ -8,9 +8,12 @@ TOPIC, COUNT = "/transport_test/image_raw", "90"
 
 def test_three_seconds_of_720p_at_30_hz_lose_no_frame():
     with Process(RECEIVER, TOPIC, COUNT) as receiver, Process(SENDER, TOPIC, COUNT) as sender:
+        for process in (receiver, sender):
+            process.wait_for_line("matched")
+        sender.say("send")
         sender.wait_for_line("sent 90")
         line = receiver.wait_for_line("received")
         print(line)
         sender.say("done")
-        assert line == "received 90"
+        assert line == "received 90 missing []"
         assert receiver.wait() == sender.wait() == 0

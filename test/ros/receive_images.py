@@ -1,5 +1,7 @@
 """Count best-effort images until the last one came, or none for a while.
 
+"matched" is printed once the sender is known: what comes from an unknown one is dropped.
+
 Usage: receive_images.py TOPIC COUNT
 """
 
@@ -7,6 +9,7 @@ import sys
 import time
 
 import rclpy
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -24,13 +27,13 @@ node.create_subscription(
     TOPIC,
     lambda image: seen.add(int(image.header.frame_id)) if len(image.data) == 2764800 else None,
     quality,
+    event_callbacks=SubscriptionEventCallbacks(matched=lambda _: print("matched", flush=True)),
 )
-print("listening", flush=True)
 deadline = time.monotonic() + DISCOVERY_S
 while time.monotonic() < deadline and COUNT - 1 not in seen:
     before = len(seen)
     rclpy.spin_once(node, timeout_sec=0.5)
     if len(seen) > before:
         deadline = time.monotonic() + PATIENCE_S
-print("received", len(seen), flush=True)
+print("received", len(seen), "missing", sorted(set(range(COUNT)) - seen), flush=True)
 rclpy.shutdown()

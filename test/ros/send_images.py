@@ -1,4 +1,6 @@
-"""Publish numbered 1280 x 720 images at 30 Hz, best effort, once somebody listens.
+"""Publish numbered 1280 x 720 images at 30 Hz, best effort.
+
+"matched" is printed once the receiver is known; sending begins with a line on standard input.
 
 Usage: send_images.py TOPIC COUNT
 """
@@ -21,11 +23,15 @@ node = rclpy.create_node("sender")
 publisher = node.create_publisher(Image, TOPIC, qos.newest_image())
 pixels = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
 sent = 0
+while not publisher.get_subscription_count():
+    rclpy.spin_once(node, timeout_sec=0.05)
+print("matched", flush=True)
+sys.stdin.readline()
 
 
 def send():
     global sent
-    if publisher.get_subscription_count() and sent < COUNT:
+    if sent < COUNT:
         publisher.publish(image_message(pixels, "rgb8", Header(frame_id=str(sent))))
         sent += 1
 

@@ -17,6 +17,7 @@ from ros.harness import (
     NODE,
     ROOT,
     START_S,
+    TO_BE_KILLED,
     Inbox,
     Process,
     call,
@@ -103,12 +104,15 @@ def test_who_reads_latched_topics_recovers_from_a_killed_node(ros_node):
             lambda key: [entry.class_name for entry in key.class_map] == names, deadline_s=START_S
         )
 
-    with Process(*NODE, "-p", "default_query:=mug; saw") as node:
+    arguments = (*NODE, "-p", "default_query:=mug; saw")
+    with Process(*arguments, environment=TO_BE_KILLED) as node:
         wait_told("mug", "saw")
         node.signal(signal.SIGKILL)
         assert node.wait() == -signal.SIGKILL
     with Process(*NODE, "-p", "default_query:=axe") as node:
         wait_told("axe")
+        # Until its lease ends, calls may go to the dead node.
+        wait_until(lambda: ros_node.count_publishers("/clip_surgery/active_query") == 1, START_S)
         request = SetQuery.Request(labels=["car", "hammer"])
         assert call(ros_node, SetQuery, "/clip_surgery/set_query", request, START_S).success
         wait_told("car", "hammer")
@@ -166,7 +170,7 @@ def test_a_subscriber_that_never_reads_keeps_nobody_else_waiting(ros_node):
     listener = str(ROOT / "test" / "ros" / "listen.py")
     camera = Process(*CAMERA, "--rate", "10", "--size", "640x480")
     with camera, Process(*NODE, *QUICK, "-p", "default_query:=car") as node:
-        with Process(listener, "/clip_surgery/mask") as stuck:
+        with Process(listener, "/clip_surgery/mask", environment=TO_BE_KILLED) as stuck:
             stuck.wait_for_line("received", START_S)
             stuck.signal(signal.SIGSTOP)
             segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")

@@ -28,6 +28,12 @@ START_S = 120.0
 """Until a node is up: importing torch and loading networks on a busy machine."""
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "config" / "fastdds.xml"
+TO_BE_KILLED = {"FASTRTPS_DEFAULT_PROFILES_FILE": None, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+"""Environment of a process that a test kills: without shared memory.
+
+A killed process leaves its shared-memory port behind, and Fast DDS 2.14 may go on delivering into
+it what is meant for the next process of that port, in a later test.
+"""
 DEADLINE_S = 30.0
 """How long a test waits for something that is on its way; a healthy run takes a fraction."""
 
@@ -146,10 +152,14 @@ class Inbox:
 
 
 class Process:
-    """A Python program of this project in its own process, with its output kept line by line."""
+    """A Python program of this project in its own process, with its output kept line by line.
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        added = environment or {}
+    :param environment: added to the test's own; None takes a variable away.
+    """
+
+    def __init__(self, *arguments: str, environment: dict[str, str | None] | None = None) -> None:
+        changed = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE), **(environment or {})}
+        whole = {**os.environ, **changed}
         self.lines: list[str] = []
         self._printed = threading.Condition()
         self._closed = False
@@ -157,7 +167,7 @@ class Process:
             [sys.executable, "-u", *arguments],
             # Not the checkout: its folder would stand in for the installed package.
             cwd=tempfile.gettempdir(),
-            env={**os.environ, "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE), **added},
+            env={name: value for name, value in whole.items() if value is not None},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -242,3 +252,4 @@ class Process:
         self._process.stdin.close()
         self._reader.join()
         self._process.stdout.close()
+        print(self.text())  # pytest shows it where the test fails

@@ -15,10 +15,11 @@ from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.demo.evaluate import Tally, auroc, evaluate
+from clip_surgery_ros.demo.card import Tally, evaluate
 from clip_surgery_ros.demo.export import fit_presence
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.demo.train_clip import image_paths
+from clip_surgery_ros.evaluation.figures import auroc
 
 SCENES = 80
 

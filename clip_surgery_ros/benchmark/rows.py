@@ -22,8 +22,9 @@ from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
-from clip_surgery_ros.demo.evaluate import found_mask, iou
+from clip_surgery_ros.demo.card import found_mask
 from clip_surgery_ros.demo.scenes import SceneGenerator
+from clip_surgery_ros.evaluation.outcome import iou
 
 AGREEMENT_SCENES = 100
 

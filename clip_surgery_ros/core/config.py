@@ -14,6 +14,8 @@ from clip_surgery_ros.core.query import parse_query
 
 DEMO = "demo"
 """Name of the small networks that the package ships."""
+RECIPES = ("reference", "instances")
+"""Ways from maps to masks, the published one first."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         "'instances' (a click per peak, masks judged by the map, one segment per object)",
         "the published recipe is what figures are compared with",
         live=True,
-        choices=("reference", "instances"),
+        choices=RECIPES,
     ),
     Parameter(
         "point_threshold",

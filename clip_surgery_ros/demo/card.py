@@ -5,10 +5,8 @@ Everything is measured on the shipped files through the same code that the node 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,6 +22,8 @@ from clip_surgery_ros.core.presence import PresenceLevel, presence_score
 from clip_surgery_ros.core.types import FrameResult, Label, PointPrompts, Query
 from clip_surgery_ros.demo.scenes import Scene, SceneGenerator, innermost
 from clip_surgery_ros.demo.sprites import NAMES
+from clip_surgery_ros.evaluation.figures import auroc
+from clip_surgery_ros.evaluation.outcome import iou, points_into
 
 
 @dataclass
@@ -61,12 +61,11 @@ def evaluate(
     segmenter: PromptableSegmenter,
     pipeline: Pipeline,
     count: int,
-    split: str = "held_out",
 ) -> Tally:
-    """Measure ``count`` scenes of a split, with a progress bar."""
+    """Measure ``count`` held-out scenes, with a progress bar."""
     tally = Tally()
     texts = clip.text_features(NAMES)
-    scenes = SceneGenerator().scenes(split, count)
+    scenes = SceneGenerator().scenes("held_out", count)
     for scene in tqdm(scenes, total=count, unit="scene"):
         _maps(clip, clip.traits.presence, texts, scene, tally)
         _clicks(segmenter, scene, tally)
@@ -91,8 +90,8 @@ def _maps(
     maps = feature_surgery(surgery, texts)[0, 1:, present]  # (N, K)
     flat = (plain @ texts.T)[0, 1:, present]
     for column, mask in enumerate(scene.masks):
-        tally.surgery_hits.append(points_into(maps[:, column].numpy(), grid, mask))
-        tally.plain_hits.append(points_into(flat[:, column].numpy(), grid, mask))
+        tally.surgery_hits.append(points_into(maps[:, column].numpy().reshape(grid), mask))
+        tally.plain_hits.append(points_into(flat[:, column].numpy().reshape(grid), mask))
     scores = presence_score(surgery[0, 0], texts, texts, level).numpy()
     absent = np.setdiff1d(np.arange(len(NAMES)), present)
     tally.present_scores += scores[present].tolist()
@@ -111,17 +110,6 @@ def _clicks(segmenter: PromptableSegmenter, scene: Scene, tally: Tally) -> None:
     tally.click_ious += [iou(one, mask) for one, mask in zip(found, scene.masks, strict=True)]
 
 
-def points_into(
-    similarity: NDArray[np.float32], grid_hw: tuple[int, int], mask: NDArray[np.bool_]
-) -> bool:
-    """Does the highest pixel of the (N,) map, upsampled bilinearly, lie in the (H, W) mask?"""
-    height, width = mask.shape
-    large = cv2.resize(
-        similarity.reshape(grid_hw), (width, height), interpolation=cv2.INTER_LINEAR
-    )
-    return bool(mask.reshape(-1)[int(large.argmax())])
-
-
 def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
     """(H, W) union of the segments of a label."""
     union = np.zeros(result.size_hw, np.bool_)
@@ -130,18 +118,3 @@ def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
             box = segment.box
             union[box.y : box.y + box.height, box.x : box.x + box.width] |= segment.mask
     return union
-
-
-def iou(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Intersection over union; two empty masks agree."""
-    union = np.count_nonzero(found | true)
-    return np.count_nonzero(found & true) / union if union else 1.0
-
-
-def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Chance that a present label scores above an absent one; ties count half."""
-    scores = np.concatenate([positive, negative])
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    p, n = len(positive), len(negative)
-    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))

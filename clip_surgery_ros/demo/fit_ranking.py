@@ -21,9 +21,9 @@ from clip_surgery_ros.core.points import instance_points
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.ranking import FEATURES, features_of
 from clip_surgery_ros.core.types import PointPrompts, Wanted
-from clip_surgery_ros.demo.evaluate import iou
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.scenes import Scene
+from clip_surgery_ros.evaluation.outcome import iou
 
 RIDGE = 0.01
 """Keeps weights of features that go together from growing against each other."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
+from clip_surgery_ros.backends.encoded_once import EncodedOnce
 from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.core import render
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import QueryError
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.surgery import ATTENTIONS
-from clip_surgery_ros.core.types import FrameResult, PointPrompts, Query, Wanted
+from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.tools.options import add_network_options, config_of
 from clip_surgery_ros.tools.pictures import read_image, write_image
 from clip_surgery_ros.tools.segment import DEMO_NOTE
@@ -66,30 +65,6 @@ def compare(
         pipeline = Pipeline(networks.clip.with_attention(attention), segmenter, settings)
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results
-
-
-class EncodedOnce:
-    """A segmenter for one image, which it encodes once."""
-
-    def __init__(self, segmenter: PromptableSegmenter) -> None:
-        self._segmenter = segmenter
-        self._embedding: ImageEmbedding | None = None
-
-    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """The embedding of the first image asked for."""
-        if self._embedding is None:
-            self._embedding = self._segmenter.encode(image_rgb)
-        return self._embedding
-
-    def decode(
-        self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
-        """As the segmenter."""
-        return self._segmenter.decode(embedding, prompts)
-
-    def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
-        """As the segmenter."""
-        return self._segmenter.full_size(embedding, logits)
 
 
 def _pictures(

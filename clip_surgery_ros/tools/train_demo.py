@@ -1,4 +1,4 @@
-"""Train the demo's networks from scratch, fit what ranks masks, or write the shipped files."""
+"""Train the demo's networks from scratch, fit what ranks masks, measure or write the files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
     ranking = steps.add_parser("ranking", help="fit the weights that masks are ranked by")
     ranking.add_argument("--scenes", type=int, default=200, help="of each set (default: 200)")
+    card = steps.add_parser("card", help="measure the shipped networks: the card's table")
+    card.add_argument("--scenes", type=int, default=500, help="held-out ones (default: 500)")
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
     export.add_argument("clip", type=Path, help="checkpoint of the CLIP")
     export.add_argument("sam", type=Path, help="checkpoint of the SAM")
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train or export."""
+    """Train, fit, measure or export."""
     if arguments.network == "export":
         from clip_surgery_ros.demo.export import export_clip, export_sam, export_texts
 
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, weight in zip(FEATURES, weights, strict=True):
             print(f"{weight:7.3f}  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
+    elif arguments.network == "card":
+        _print_card(arguments.scenes)
     elif arguments.network == "clip":
         from clip_surgery_ros.demo import train_clip
 
@@ -73,6 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.validate_every,
         )
     return 0
+
+
+def _print_card(scenes: int) -> None:
+    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.core.config import Config
+    from clip_surgery_ros.demo.card import evaluate
+
+    config = Config.from_values({"recipe": "reference"})
+    networks = load_networks(config)
+    tally = evaluate(networks.clip, networks.sam, networks.pipeline(config), scenes)
+    print(f"{scenes} held-out scenes")
+    for what, value, wanted in tally.table():
+        print(f"  {what:<38} {value:6.3f}   wanted {wanted}")
 
 
 def _options(kind: type, arguments: argparse.Namespace) -> Any:

@@ -1,0 +1,36 @@
+"""A segmenter that several pipelines share, so that each image is encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
+from clip_surgery_ros.core.types import PointPrompts
+
+
+class EncodedOnce:
+    """Remembers the embedding of the last image."""
+
+    def __init__(self, segmenter: PromptableSegmenter) -> None:
+        self._segmenter = segmenter
+        self._last: tuple[NDArray[np.uint8], ImageEmbedding] | None = None
+
+    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+        """As the segmenter; what is known of the same pixels is not computed again."""
+        if self._last is None or not np.array_equal(self._last[0], image_rgb):
+            self._last = (image_rgb.copy(), self._segmenter.encode(image_rgb))
+        return self._last[1]
+
+    def decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
+    ) -> list[MaskCandidates]:
+        """As the segmenter."""
+        return self._segmenter.decode(embedding, prompts)
+
+    def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
+        """As the segmenter."""
+        return self._segmenter.full_size(embedding, logits)

@@ -1,0 +1,1 @@
+"""How right the answers are: examples with known objects, outcomes, figures, pictures."""

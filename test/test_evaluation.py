@@ -1,0 +1,275 @@
+"""Outcomes, figures and intervals by hand; folders in both layouts; the whole command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
+from clip_surgery_ros.demo.scene_sets import SCENE_SETS, TWINS
+from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
+from clip_surgery_ros.demo.sprites import NAMES
+from clip_surgery_ros.evaluation.examples import Example, example, generated
+from clip_surgery_ros.evaluation.figures import (
+    FIGURES,
+    Bootstrap,
+    auroc,
+    calibration_error,
+    reliability,
+)
+from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
+from clip_surgery_ros.evaluation.outcome import Outcome, match, outcome_of
+from clip_surgery_ros.tools.cli import main
+
+SIZE = (8, 12)
+POINTS = PointPrompts(np.zeros((1, 2), np.int32), np.ones(1, np.bool_))
+
+
+def block(x: int, y: int, width: int, height: int) -> NDArray[np.bool_]:
+    mask = np.zeros(SIZE, np.bool_)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def segment(label: int, name: str, score: float, box: tuple[int, int, int, int]) -> Segment:
+    whole = Box(*box)
+    mask = np.ones((whole.height, whole.width), np.bool_)
+    return Segment(1, label, name, score, score, 0.5, 0.5, whole, mask, POINTS)
+
+
+def answer(truth: Example, segments: list[Segment], peak: tuple[int, int]) -> FrameResult:
+    count = len(truth.asked)
+    similarity = np.zeros((count, *SIZE), np.float32)
+    similarity[:, peak[1], peak[0]] = 1
+    presence = np.linspace(0.9, 0.1, count, dtype=np.float32)
+    return FrameResult(
+        query_of(truth.asked), SIZE, similarity, presence, presence, presence, tuple(segments)
+    )
+
+
+def picture() -> NDArray[np.uint8]:
+    return np.zeros((*SIZE, 3), np.uint8)
+
+
+def test_an_outcome_counts_what_a_person_would() -> None:
+    """Two mugs, one found with a mask twice its size; a saw not found; a car that is not there."""
+    truth = example(
+        picture(),
+        ["mug", "mug", "saw"],
+        [block(0, 0, 2, 4), block(8, 0, 4, 4), block(0, 5, 3, 3)],
+        ["car"],
+    )
+    found = [
+        segment(0, "mug", 0.6, (0, 0, 4, 4)),
+        segment(0, "mug", 0.9, (4, 4, 2, 2)),
+        segment(2, "car", 0.3, (0, 0, 2, 2)),
+    ]
+    outcome = outcome_of(truth, answer(truth, found, peak=(1, 6)))
+    # Union: 8 of the found 16 + 4 pixels are mugs, of 24.
+    assert outcome.label_ious == pytest.approx((8 / (20 + 24 - 8), 0))
+    assert outcome.instance_ious == pytest.approx((0.5, 0, 0))
+    assert outcome.hits == (False, True)
+    assert outcome.scores == (0.9, 0.6, 0.3)
+    assert outcome.right == (False, True, False)
+    assert outcome.there == (True, True, False)
+    assert outcome.alarms == (True,)
+
+
+def test_ignored_pixels_count_neither_for_nor_against() -> None:
+    ignored = block(4, 0, 4, 8)
+    truth = example(picture(), ["mug"], [block(0, 0, 4, 4)], [], ignored)
+    found = [segment(0, "mug", 0.9, (0, 0, 8, 4))]
+    assert outcome_of(truth, answer(truth, found, (0, 0))).label_ious == (1,)
+
+
+def test_an_object_is_matched_once_and_by_the_better_scored_segment() -> None:
+    one, other = block(0, 0, 4, 4), block(6, 0, 4, 4)
+    assert match([one, one, other], [other, one]) == {1: 0, 0: 2}
+    assert match([], [one]) == {} and match([block(0, 0, 1, 1)], [one]) == {}
+
+
+def outcome(*ious: float) -> Outcome:
+    return Outcome(ious, ious, (), (), (), (), (), ())
+
+
+def test_shares_are_of_all_labels_and_the_paired_interval_is_narrow_where_recipes_agree() -> None:
+    rng = np.random.default_rng(0)
+    base = [outcome(*rng.random(int(rng.integers(1, 4)))) for _ in range(100)]
+    better = [outcome(*(iou + 0.05 for iou in one.label_ious)) for one in base]
+    bootstrap, figure = Bootstrap(100), FIGURES[0]
+    every = [iou for one in base for iou in one.label_ious]
+    share = bootstrap.share(figure, base)
+    assert share.value == pytest.approx(np.mean(every))
+    # The standard error of a mean of uniform numbers, to a third.
+    assert share.high - share.low == pytest.approx(
+        4 * np.std(every) / len(every) ** 0.5, rel=1 / 3
+    )
+    difference = bootstrap.difference(figure, better, base)
+    assert (difference.value, difference.low, difference.high) == pytest.approx((0.05,) * 3)
+
+
+def test_a_figure_of_nothing_is_no_number() -> None:
+    assert np.isnan(Bootstrap(2).share(FIGURES[0], [outcome(), outcome()]).value)
+    assert np.isnan(auroc([], [0.5]))
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    assert auroc([0.9, 0.5], [0.5, 0.1]) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+
+
+def test_the_reliability_table_says_how_often_scores_are_right() -> None:
+    bins = reliability([0.05, 0.95, 0.91, 1.0], [False, True, True, False])
+    assert [(one.count, one.right) for one in bins] == [(1, 0), (3, pytest.approx(2 / 3))]
+    error = (1 * 0.05 + 3 * abs((0.95 + 0.91 + 1) / 3 - 2 / 3)) / 4
+    assert calibration_error(bins) == pytest.approx(error)
+
+
+@pytest.mark.parametrize("name", SCENE_SETS)
+def test_generated_examples_ask_for_what_is_there_and_for_what_is_not(name: str) -> None:
+    for truth in generated(name, "development", 5):
+        assert not set(truth.absent) & set(truth.names)
+        assert set(truth.asked) <= set(NAMES)
+        if name == "absent":
+            assert truth.present == () and len(truth.absent) == 2
+        else:
+            assert set(truth.present) == set(truth.names)
+        if name == "twins":
+            assert set(truth.absent) <= {TWINS[there] for there in truth.names}
+
+
+def test_splits_and_sets_share_no_seed() -> None:
+    seeds = [
+        scene.seed
+        for split in ("development", "held_out")
+        for scenes in SCENE_SETS.values()
+        for scene in scenes.scenes(split, 3)
+    ]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.fixture
+def coco_folder(tmp_path: Path) -> Path:
+    cv2.imwrite(str(tmp_path / "one.png"), np.zeros((5, 7, 3), np.uint8))
+    # The string is pycocotools' own, of rows 1 to 3 and columns 2 to 4, and the last pixel.
+    compressed = {"size": [5, 7], "counts": ";320008N"}
+    annotations = [
+        {"image_id": 1, "category_id": 3, "segmentation": [[0, 0, 2, 0, 2, 5, 0, 5]]},
+        {"image_id": 1, "category_id": 7, "segmentation": compressed},
+        {
+            "image_id": 1,
+            "category_id": 7,
+            "segmentation": {"size": [5, 7], "counts": [30, 5]},
+            "iscrowd": 1,
+        },
+    ]
+    names = {3: "mug", 7: "saw", 8: "car", 9: "axe"}
+    content = {
+        "images": [{"id": 0, "file_name": "none.png"}, {"id": 1, "file_name": "one.png"}],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in names.items()],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_coco_s_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> None:
+    (truth,) = coco(coco_folder / "instances.json", coco_folder, 10)
+    assert truth.names == ("mug", "saw") and set(truth.absent) == {"car", "axe"}
+    mug, saw = truth.masks
+    expected = np.zeros((5, 7), np.bool_)
+    expected[:, :2] = True
+    assert (mug == expected).all()
+    expected = np.zeros((5, 7), np.bool_)
+    expected[1:4, 2:5] = True  # its last pixel lies in the crowd
+    assert (saw == expected).all()
+    assert (np.flatnonzero(truth.ignored.any(axis=0)) == [6]).all()
+
+
+def test_what_is_no_coco_file_is_refused_in_a_sentence(coco_folder: Path) -> None:
+    wrong = coco_folder / "wrong.json"
+    for text in ("{", "[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
+        wrong.write_text(text)
+        with pytest.raises(DatasetError, match=r"wrong\.json is not a COCO file"):
+            list(coco(wrong, coco_folder, 1))
+    whole = json.loads((coco_folder / "instances.json").read_text())
+    for counts in ("\x7f", "o", [1, 2], [40, -5]):
+        whole["annotations"][0]["segmentation"] = {"size": [5, 7], "counts": counts}
+        wrong.write_text(json.dumps(whole))
+        with pytest.raises(DatasetError, match=r"one\.png cannot be read"):
+            list(coco(wrong, coco_folder, 1))
+
+
+def test_voc_tells_objects_apart_and_leaves_borders_out(tmp_path: Path) -> None:
+    for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "JPEGImages" / "a.jpg"), np.zeros((4, 6, 3), np.uint8))
+    indices, objects = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    indices[:, :2], indices[:, 2], indices[:, 3:] = 12, 255, 12
+    objects[:, :2], objects[:, 2], objects[:, 3:] = 1, 255, 2
+    for folder, values in (("SegmentationClass", indices), ("SegmentationObject", objects)):
+        coloured = Image.fromarray(values)
+        coloured.putpalette([(7 * value) % 256 for value in range(768)])
+        coloured.save(tmp_path / folder / "a.png")
+    (truth,) = voc(tmp_path, 10)
+    assert truth.names == ("dog", "dog") and "dog" not in truth.absent
+    assert [int(mask.sum()) for mask in truth.masks] == [8, 12]
+    assert truth.ignored.sum() == 4
+    (tmp_path / "labels.txt").write_text("mug\nsaw\n")
+    with pytest.raises(DatasetError, match="class 12, but only 2 are named"):
+        list(voc(tmp_path, 10))
+    with pytest.raises(DatasetError, match="no SegmentationClass"):
+        list(voc(tmp_path / "JPEGImages", 10))
+
+
+def voc_of_scenes(root: Path, count: int) -> None:
+    """Generated scenes as a VOC folder with names of its own."""
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir(parents=True)
+    (root / "labels.txt").write_text("\n".join(NAMES))
+    for number in range(count):
+        scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_100 + number)
+        indices = np.zeros(scene.image.shape[:2], np.uint8)
+        for place, mask in zip(scene.objects, scene.masks, strict=True):
+            indices[mask] = place + 1
+        colours = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(root / "JPEGImages" / f"{number}.png"), colours)
+        Image.fromarray(indices).save(root / "SegmentationClass" / f"{number}.png")
+
+
+def test_the_command_compares_recipes_and_writes_tables_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc_of_scenes(tmp_path / "mine", 6)
+    output = tmp_path / "out"
+    assert main(["evaluate", "--voc", str(tmp_path / "mine"), "--output", str(output)]) == 0
+    assert "| mine | 6 | mean IoU per label |" in capsys.readouterr().out
+    report = json.loads((output / "evaluation.json").read_text())
+    assert report["recipes"] == ["reference", "instances"]
+    figures = report["sets"]["mine"]["figures"]
+    assert figures["mean IoU per label"]["instances"]["value"] > 0.5
+    assert figures["pointing accuracy"]["reference"]["value"] > 0.7
+    assert report["sets"]["mine"]["presence AUROC"] > 0.9
+    for name in ("recipes.png", "reliability.png"):
+        assert cv2.imread(str(output / name)) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--coco", "a.json"], "give both"),
+        (["--coco", "a.json", "--voc", "b"], "one after the other"),
+        (["--count", "0"], "at least one picture"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    assert said in capsys.readouterr().err

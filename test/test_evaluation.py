@@ -79,6 +79,7 @@ def test_an_outcome_counts_what_a_person_would() -> None:
     assert outcome.scores == (0.9, 0.6, 0.3)
     assert outcome.right == (False, True, False)
     assert outcome.there == (True, True, False)
+    assert outcome.found == (True, False)
     assert outcome.alarms == (True,)
 
 
@@ -96,7 +97,7 @@ def test_an_object_is_matched_once_and_by_the_better_scored_segment() -> None:
 
 
 def outcome(*ious: float) -> Outcome:
-    return Outcome(ious, ious, (), (), (), (), (), ())
+    return Outcome(ious, ious, (), (), (), (), (), (), ())
 
 
 def test_shares_are_of_all_labels_and_the_paired_interval_is_narrow_where_recipes_agree() -> None:

@@ -26,7 +26,7 @@ from clip_surgery_ros.core.interfaces import (
 from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
 from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
-from clip_surgery_ros.core.ranking import Choice, instances
+from clip_surgery_ros.core.ranking import Choice, chance, instances
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import (
     Absent,
@@ -292,7 +292,7 @@ class Pipeline:
                         label=label,
                         name=query.labels[label].name,
                         # Right only if the label is there and its mask good: a product.
-                        score=presence * min(max(choice.quality, 0.0), 1.0),
+                        score=presence * self._right(choice),
                         presence=presence,
                         similarity=similarity,
                         agreement=share,
@@ -302,6 +302,14 @@ class Pipeline:
                     )
                 )
         return tuple(found)
+
+    def _right(self, choice: Choice) -> float:
+        """How likely the mask is right if its label is there, 0 to 1; SAM's own estimate of IoU
+        where nothing better is known.
+        """
+        if self._settings.recipe == "instances":
+            return chance(choice.quality)
+        return min(max(choice.quality, 0.0), 1.0)
 
     def _chosen(
         self,

@@ -80,7 +80,7 @@ class Segment:
     :param id: from 1, unique in its frame.
     :param label: index into the query's labels.
     :param name: the label's name.
-    :param score: published confidence, 0 to 1.
+    :param score: published confidence, 0 to 1: presence times how likely the mask is right.
     :param presence: is the label in the picture at all, 0 to 1.
     :param similarity: mean raw similarity (cosine) of the map inside the mask.
     :param agreement: how well mask and map agree, 0 to 1 (share of the map's mass inside).

@@ -33,6 +33,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("instance recall", lambda o: (_found(o), len(o.instance_ious))),
     Figure("instance precision", lambda o: (sum(o.right), len(o.right))),
     Figure("pointing accuracy", lambda o: (sum(o.hits), len(o.hits))),
+    Figure("present labels found", lambda o: (sum(o.found), len(o.found))),
     Figure("false alarms per absent label", lambda o: (sum(o.alarms), len(o.alarms))),
 )
 

@@ -29,6 +29,7 @@ class Outcome:
     :param right: of the same segments, is it an object of its label that no better one is?
     :param presence: per label asked.
     :param there: of the same labels, is it in the picture?
+    :param found: per label that is there, was it given a segment?
     :param alarms: per absent label asked, was it given a segment?
     """
 
@@ -39,6 +40,7 @@ class Outcome:
     right: tuple[bool, ...]
     presence: tuple[float, ...]
     there: tuple[bool, ...]
+    found: tuple[bool, ...]
     alarms: tuple[bool, ...]
 
 
@@ -74,6 +76,7 @@ def outcome_of(truth: Example, result: FrameResult) -> Outcome:
         tuple(right),
         tuple(result.presence.tolist()),
         tuple(name in truth.present for name in truth.asked),
+        tuple(name in found_names for name in truth.present),
         tuple(name in found_names for name in truth.absent),
     )
 

@@ -166,6 +166,8 @@ def _recipes(report: Report) -> Picture:
     shown = ("mean IoU per label", "instance recall")
     for axes, figure in zip(picture.subplots(len(shown), 1), shown, strict=True):
         _bars(axes, report, figure)
+    handles, names = axes.get_legend_handles_labels()
+    picture.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     return picture
 
 
@@ -194,7 +196,6 @@ def _bars(axes: Axes, report: Report, figure: str) -> None:
     axes.set_ylim(0, 1)
     axes.set_ylabel(figure)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right")
 
 
 def _reliability(report: Report) -> Picture:

@@ -50,12 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
         from clip_surgery_ros.backends.factory import load_networks
         from clip_surgery_ros.core.config import Config
         from clip_surgery_ros.core.ranking import FEATURES
-        from clip_surgery_ros.demo.fit_ranking import fit
+        from clip_surgery_ros.demo.fit_ranking import fit, fit_chance
 
-        weights, correlation = fit(load_networks(Config.from_values()), arguments.scenes)
+        networks = load_networks(Config.from_values())
+        weights, correlation = fit(networks, arguments.scenes)
         for name, weight in zip(FEATURES, weights, strict=True):
             print(f"{weight:7.3f}  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
+        offset, scale = fit_chance(networks, arguments.scenes)
+        print(f"chance of being right, with the weights in use: ({offset:.2f}, {scale:.2f})")
     elif arguments.network == "card":
         _print_card(arguments.scenes)
     elif arguments.network == "clip":

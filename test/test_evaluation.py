@@ -195,10 +195,14 @@ def test_coco_s_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> N
 
 def test_what_is_no_coco_file_is_refused_in_a_sentence(coco_folder: Path) -> None:
     wrong = coco_folder / "wrong.json"
-    for text in ("{", "[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
+    nameless = '{"images": [{"id": 1}], "annotations": [{"image_id": 1}], "categories": []}'
+    for text in (nameless, "{", "[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
         wrong.write_text(text)
         with pytest.raises(DatasetError, match=r"wrong\.json is not a COCO file"):
             list(coco(wrong, coco_folder, 1))
+    wrong.write_text('{"images": [], "annotations": [], "categories": []}')
+    with pytest.raises(DatasetError, match="shows nothing"):
+        list(coco(wrong, coco_folder, 1))
     whole = json.loads((coco_folder / "instances.json").read_text())
     for counts in ("\x7f", "o", [1, 2], [40, -5]):
         whole["annotations"][0]["segmentation"] = {"size": [5, 7], "counts": counts}

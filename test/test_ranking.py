@@ -12,11 +12,13 @@ from clip_surgery_ros.core.ranking import (
     FEATURES,
     WEIGHTS,
     candidate_features,
+    chance,
     distinct,
     instances,
     on_raster,
     predicted_iou,
 )
+from clip_surgery_ros.demo.fit_ranking import logistic
 
 
 def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:
@@ -101,3 +103,12 @@ def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at(
     found = {choice.prompt: (choice.logits > 0).numpy() for choice in chosen}
     assert (found[1] == two).all() and (found[3] == third).all()
     assert all(0 <= choice.quality <= 1 for choice in chosen)
+
+
+def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say() -> None:
+    values = [chance(quality) for quality in (0.0, 0.3, 0.6, 1.0)]
+    assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9
+    rng = np.random.default_rng(0)
+    quality = rng.random(20_000)
+    right = rng.random(20_000) < 1 / (1 + np.exp(2 - 5 * quality))
+    assert logistic(quality, right) == pytest.approx((-2, 5), rel=0.1)

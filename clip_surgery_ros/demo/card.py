@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
 from clip_surgery_ros.core.masks import best_candidate
@@ -115,6 +116,5 @@ def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
     union = np.zeros(result.size_hw, np.bool_)
     for segment in result.segments:
         if segment.name == name:
-            box = segment.box
-            union[box.y : box.y + box.height, box.x : box.x + box.width] |= segment.mask
+            paste(union, segment.mask, segment.box, True)
     return union

@@ -45,20 +45,25 @@ def coco(annotations: Path, images: Path, count: int) -> Iterator[Example]:
         by_image = defaultdict(list)
         for one in data["annotations"]:
             by_image[one["image_id"]].append(one)
-        entries = [one for one in data["images"] if by_image[one["id"]]][:count]
+        entries = [
+            (int(one["id"]), images / str(one["file_name"]))
+            for one in data["images"]
+            if by_image[one["id"]]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{annotations} is not a COCO file of instances ({error!r}): it wants images, "
             "annotations and categories"
         ) from error
-    for entry in entries:
-        yield _coco_example(entry, by_image[entry["id"]], names, images)
+    if not entries:
+        raise DatasetError(f"{annotations} shows nothing: no picture of it has an annotation")
+    for number, path in entries[:count]:
+        yield _coco_example(number, path, by_image[number], names)
 
 
 def _coco_example(
-    entry: dict[str, Any], annotations: Sequence[dict[str, Any]], names: dict[int, str], root: Path
+    number: int, path: Path, annotations: Sequence[dict[str, Any]], names: dict[int, str]
 ) -> Example:
-    path = root / entry["file_name"]
     image = _picture(path)
     size_hw = (image.shape[0], image.shape[1])
     ignored = np.zeros(size_hw, np.bool_)
@@ -76,7 +81,7 @@ def _coco_example(
             found.append((name, mask))
     # A name of which only a crowd is there is neither present nor absent.
     crowds = [names[one["category_id"]] for one in annotations]
-    absent = some_absent(sorted(set(names.values())), crowds, int(entry["id"]))
+    absent = some_absent(sorted(set(names.values())), crowds, number)
     seen = [mask & ~ignored for _, mask in found]
     return example(image, [name for name, _ in found], seen, absent, ignored)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clip_surgery_ros.allocator import share_one_arena
+from clip_surgery_ros.allocator import suit_frames
 
-share_one_arena()  # before the imports below start threads
+suit_frames()  # before the imports below start threads
 
 import rclpy
 from rclpy.executors import ExternalShutdownException

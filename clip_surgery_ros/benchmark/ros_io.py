@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import rclpy
@@ -24,6 +25,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 
 from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.allocator import suit_frames
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
 from clip_surgery_ros.benchmark.timing import side_by_side
@@ -38,7 +40,11 @@ from clip_surgery_ros.node import ClipSurgeryNode
 SIZE = (1280, 720)
 RATE_HZ = 30
 START_S = 60.0
-"""Until both programs are up."""
+"""Until a program is up."""
+LOST_S = 3.0
+"""A result that does not come for so long, beyond the time between images, does not come."""
+FIRST_FRAMES = 30
+"""Sent beforehand and not counted: the middleware makes room when the first messages come."""
 
 
 class Constant:
@@ -81,6 +87,10 @@ class Listener:
     results: int = 0
     health: DiagnosticArray | None = None
 
+    def more_than(self, results: int) -> bool:
+        """Whether more results were heard than so many."""
+        return self.results > results
+
     @property
     def values(self) -> dict[str, str]:
         """What the node said last of itself and its camera."""
@@ -110,7 +120,7 @@ def ros_in_and_out(seconds: float) -> list[Row]:
     :param seconds: how long the camera sends.
     """
     frames = round(seconds * RATE_HZ)
-    values, results = _watched(["constant"], RATE_HZ, frames)
+    values, results = _watched(["constant"], RATE_HZ, FIRST_FRAMES, frames)
     return _rows(values, frames, results)
 
 
@@ -121,7 +131,8 @@ def node_over_pipeline(setting: Setting) -> list[Row]:
     before = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
     # Rare enough that no frame waits for the one before it.
     rate_hz = 1 / (2 * before.median("pipeline"))
-    values, _ = _watched([setting.sam_model, setting.precision], rate_hz, 2 * setting.rounds)
+    networks = [setting.sam_model, setting.precision]
+    values, _ = _watched(networks, rate_hz, 1, 2 * setting.rounds)
     after = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
     alone_s = (before.median("pipeline") + after.median("pipeline")) / 2
     node_s = float(values["age: p50 [s]"])
@@ -135,8 +146,13 @@ def node_over_pipeline(setting: Setting) -> list[Row]:
     ]
 
 
-def _watched(networks: list[str], rate_hz: float, frames: int) -> tuple[dict[str, str], int]:
-    """Diagnostics of a node that answered so many frames, and how many results were heard."""
+def _watched(
+    networks: list[str], rate_hz: float, first: int, frames: int
+) -> tuple[dict[str, str], int]:
+    """Diagnostics of a node that answered frames, and how many results were heard of them.
+
+    :param first: frames sent beforehand, which do not count.
+    """
     profile = os.path.join(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
@@ -145,30 +161,50 @@ def _watched(networks: list[str], rate_hz: float, frames: int) -> tuple[dict[str
     node = [sys.executable, "-m", __name__, *networks]
     node += ["--ros-args", "-p", f"default_query:={query}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]
-    camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames", str(frames)]
+    camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames"]
     with _listening() as heard, _running(node):
         _wait(lambda: heard.values.get("state") == "active")
-        with _running(camera):
-            _wait(lambda: heard.results >= frames, frames / rate_hz)
-            settled = heard.health
-            _wait(lambda: heard.health is not settled)
-    if heard.results < frames / 2:
+        with _running([*camera, str(first)]):
+            _heard(heard, first, rate_hz)
+        before = heard.results
+        with _running([*camera, str(frames)]):
+            _heard(heard, before + frames, rate_hz)
+    results = heard.results - before
+    if results < frames / 2:
         raise ClipSurgeryError(
-            f"the benchmark's node answered {heard.results} of {frames} images; is another ROS "
+            f"the benchmark's node answered {results} of {frames} images; is another ROS "
             "program busy on this machine, or multicast on loopback off?"
         )
-    return heard.values, heard.results
+    return heard.values, results
+
+
+def _heard(heard: Listener, results: int, rate_hz: float) -> None:
+    """Wait until so many results were heard in all or none comes any more; then for the health."""
+    patience_s = START_S
+    while heard.results < results:
+        last = heard.results
+        if not _wait(partial(heard.more_than, last), patience_s):
+            break
+        patience_s = LOST_S + 2 / rate_hz
+    settled = heard.health
+    _wait(lambda: heard.health is not settled)
 
 
 def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
     def milliseconds(name: str) -> Row:
         return Row(name, 1e3 * float(values[f"{name} [s]"]), unit="ms")
 
+    def receive(share: str) -> Row:
+        before = float(values[f"age: {share} [s]"]) - float(values[f"answered: {share} [s]"])
+        return Row(f"camera's stamp to the worker: {share}", 1e3 * before, unit="ms")
+
     steps = ["convert", *(f"publish {output.name}" for output in OUTPUTS)]
     whole = f"ROS in and out at {SIZE[0]} x {SIZE[1]}, all outputs"
     return [
         Row(f"{whole}: p50", 1e3 * float(values["age: p50 [s]"]), "under 8", "ms"),
         Row(f"{whole}: p95", 1e3 * float(values["age: p95 [s]"]), "under 15", "ms"),
+        receive("p50"),
+        receive("p95"),
         *(milliseconds(f"{step}: {share}") for step in steps for share in ("p50", "p95")),
         Row(f"of {frames} frames at {RATE_HZ} Hz, without a result", frames - results, "0"),
     ]
@@ -216,14 +252,17 @@ def _running(command: list[str]) -> Iterator[None]:
         process.wait()
 
 
-def _wait(true: object, more_s: float = 0.0) -> None:
-    end_s = time.monotonic() + START_S + more_s
-    while not true() and time.monotonic() < end_s:  # type: ignore[operator]
+def _wait(true: Callable[[], bool], limit_s: float = START_S) -> bool:
+    """Whether it came true in time."""
+    end_s = time.monotonic() + limit_s
+    while not true() and time.monotonic() < end_s:
         time.sleep(0.05)
+    return true()
 
 
 def main() -> None:
     """Run the node until it is told to stop; ``constant``, or SAM model and precision."""
+    suit_frames()  # as the node's own program does
     arguments = sys.argv[1 : sys.argv.index("--ros-args")]
     networks = Constant() if arguments == ["constant"] else TrueSize(*arguments)
     rclpy.init()

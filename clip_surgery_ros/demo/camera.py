@@ -6,7 +6,9 @@ Publishes on ``image_raw`` as a camera driver does: best effort, stamped, at a s
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
 
+KNOWN_S = 1.0
+"""A camera knows its reader up to so many seconds before the reader knows the camera."""
 View = tuple[str, NDArray[np.uint8]]
 """What is seen, for the log, and (H, W, 3) uint8 RGB."""
 
@@ -53,27 +57,36 @@ class DemoCamera(Node):
         self._frames_each = max(1, round(hold_s * rate_hz))
         self._frames = frames
         self._frame = 0
-        self._image = Image()
+        self._image, self._seen = Image(), -1
+        self._read_since_s = math.inf
         self._publisher = self.create_publisher(Image, "image_raw", qos.newest_image())
         self.create_timer(1 / rate_hz, self._publish)
 
     def _publish(self) -> None:
-        if self._frames and (
-            self._frame == self._frames or not self._publisher.get_subscription_count()
-        ):
+        if self._frames and self._frame == self._frames:
             return
-        if self._frame % self._frames_each == 0:
-            self._turn_to(self._frame // self._frames_each % self._count)
+        # Before anybody reads: the first view takes longer than a camera may be late.
+        self._turn_to(self._frame // self._frames_each % self._count)
+        if self._frames and not self._is_read():
+            return
         # No two images of a real camera are the same: in each, one value's last bit is another.
         self._image.data[self._frame % len(self._image.data)] ^= 1
         self._frame += 1
         self._image.header.stamp = self.get_clock().now().to_msg()
         self._publisher.publish(self._image)
 
+    def _is_read(self) -> bool:
+        """Whether somebody reads, who knows of this camera by now."""
+        now_s = time.monotonic()
+        read = self._publisher.get_subscription_count() > 0
+        self._read_since_s = min(self._read_since_s, now_s) if read else math.inf
+        return now_s - self._read_since_s >= KNOWN_S
+
     def _turn_to(self, index: int) -> None:
-        """Take up the next view; with only one, keep it as it is."""
-        if self._count == 1 and self._image.data:
+        """Take up a view, unless it is what is seen already."""
+        if index == self._seen:
             return
+        self._seen = index
         name, image_rgb = self._view(index)
         self._image = image_message(image_rgb, "rgb8", Header(frame_id="camera"))
         self.get_logger().info(f"seeing {name}")

@@ -41,3 +41,16 @@ def test_the_checkpoint_named_is_the_one_read(tmp_path: Path, kind: str) -> None
     config = Config.from_values({f"{kind}_model": model, f"{kind}_checkpoint": str(path)})
     with pytest.raises(WeightsError, match=str(path)):
         load_networks(config)
+
+
+@pytest.mark.parametrize(
+    "values", [{"sam_model": "vit_b"}, {"clip_model": "openai/ViT-B-16"}], ids=str
+)
+def test_a_published_network_that_is_not_in_place_is_not_downloaded(
+    values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
+    (name,) = values.values()
+    with pytest.raises(WeightsError, match=f"`clip_surgery weights fetch {name}`"):
+        load_networks(Config.from_values(values))
+    assert list(tmp_path.iterdir()) == []

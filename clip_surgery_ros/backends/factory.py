@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
+from clip_surgery_ros.backends.fetching import in_place
 from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import check_sha256
+from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
@@ -124,15 +126,26 @@ def _clip(config: Config, device: str) -> ClipBackend:
         clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
         clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))
         return clip
-    if config.clip_model == "openai":
-        return ClipBackend.from_file(config.clip_checkpoint, **options)
-    return ClipBackend.from_open_clip(config.clip_model, config.clip_checkpoint, **options)
+    architecture, checkpoint = _named(config.clip_model, config.clip_checkpoint)
+    if architecture == "openai":
+        return ClipBackend.from_file(checkpoint, **options)
+    return ClipBackend.from_open_clip(architecture, checkpoint, **options)
 
 
 def _sam(config: Config, device: str) -> SamBackend:
     dtype = PRECISIONS[config.precision]
     if config.sam_model == DEMO:
         return SamBackend.from_file(demo_weights("sam_demo"), device=device, dtype=dtype)
-    return SamBackend.from_file(
-        config.sam_checkpoint, config.sam_model, device=device, dtype=dtype
-    )
+    architecture, checkpoint = _named(config.sam_model, config.sam_checkpoint)
+    return SamBackend.from_file(checkpoint, architecture, device=device, dtype=dtype)
+
+
+def _named(model: str, checkpoint: str) -> tuple[str, str | Path]:
+    """Architecture and file of a model parameter and its checkpoint.
+
+    :raises WeightsError: when the weights of a published network are not in place.
+    """
+    listed = published(model)
+    if listed is None:
+        return model, checkpoint
+    return listed.architecture, checkpoint or in_place(listed)

@@ -32,7 +32,7 @@ def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     :raises WeightsError: naming the file and what it looks like.
     """
     path = Path(path).expanduser()
-    _check_file(path)
+    check_file(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_torch(path), {}
@@ -51,7 +51,7 @@ def check_sha256(path: str | Path, wanted: str) -> None:
     :raises WeightsError: when the file is missing or has another checksum.
     """
     path = Path(path).expanduser()
-    _check_file(path)
+    check_file(path)
     found = sha256(path)
     if not found.startswith(wanted.lower()):
         raise WeightsError(
@@ -60,13 +60,17 @@ def check_sha256(path: str | Path, wanted: str) -> None:
         )
 
 
-def _check_file(path: Path) -> None:
-    """Say in a sentence what is wrong with a file that cannot hold weights."""
+def check_file(path: Path, name: str = "") -> None:
+    """Say in a sentence what is wrong with a file that cannot hold weights.
+
+    :param name: that it shall have, whose ending tells its format; its own by default.
+    :raises WeightsError: naming the file.
+    """
     if path.is_dir():
         raise WeightsError(f"weight file {path} is a folder; name the file in it")
     if not path.is_file():
         raise WeightsError(f"weight file {path} does not exist; put it there or correct the path")
-    if path.suffix not in _SUFFIXES:
+    if Path(name or path).suffix not in _SUFFIXES:
         raise WeightsError(f"weight file {path} is none of {', '.join(_SUFFIXES)}")
     with open(path, "rb") as file:
         head = file.read(256)

@@ -1,0 +1,177 @@
+"""Published weights in one folder: fetched when the user says so, verified before use.
+
+``CLIP_SURGERY_ROS_HOME`` names the folder; copied to another machine it works there offline.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from clip_surgery_ros.backends.weights import check_file, sha256
+from clip_surgery_ros.core.catalogue import Published
+from clip_surgery_ros.core.errors import WeightsError
+
+HOME = "CLIP_SURGERY_ROS_HOME"
+TIMEOUT_S = 30.0
+"""Without a byte: longer than a busy server or a weak radio link pauses."""
+PIECE = 1 << 20
+"""Bytes between two looks at the progress bar."""
+AGENT = "clip_surgery_ros"
+
+
+def home() -> Path:
+    """Folder of weights: ``CLIP_SURGERY_ROS_HOME``, or in the user's cache."""
+    named = os.environ.get(HOME)
+    if named:
+        return Path(named).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "clip_surgery_ros"
+
+
+def place(model: Published) -> Path:
+    """Where the file of a network is, or would be."""
+    return home() / model.file_name
+
+
+def in_place(model: Published) -> Path:
+    """The file of a network.
+
+    :raises WeightsError: when it is not there, telling how to fetch it. Nothing is downloaded.
+    """
+    path = place(model)
+    if not path.is_file():
+        raise WeightsError(
+            f"the weights of {model.name} are not in place ({path}); `clip_surgery weights fetch "
+            f"{model.name}` downloads them, or copy the folder from another machine"
+        )
+    return path
+
+
+def fetch(model: Published, mirror: str = "") -> Path:
+    """Download a network's weights unless they are in place; goes on where it was broken off.
+
+    Several processes may fetch the same at once: one does, the others wait. The file has its name
+    only when it is whole and verified; its SHA-256 is put beside it, as ``sha256sum -c`` reads it.
+
+    :param mirror: address to fetch from instead; the checksum stays.
+    :returns: the file.
+    :raises WeightsError: saying what went wrong and what to do.
+    """
+    path = place(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file():
+            return path
+        part = path.with_name(f"{path.name}.part")
+        _download(mirror or model.address, part, model.name)
+        digest = _verified(part, model)
+        _digest_file(path).write_text(f"{digest}  {path.name}\n")
+        part.replace(path)
+        _tag_file(part).unlink(missing_ok=True)
+    return path
+
+
+def problem(model: Published) -> str:
+    """What is wrong with the file of a network; empty when nothing is.
+
+    :raises WeightsError: when it is not in place.
+    """
+    path = in_place(model)
+    digest = sha256(path)
+    if not digest.startswith(model.sha256):
+        return f"has the SHA-256 {digest}, but the publisher tells {model.sha256}"
+    try:
+        recorded = _digest_file(path).read_text().split()[0]
+    except (OSError, IndexError):
+        return "" if model.sha256 else "has no checksum to compare with"
+    return "" if digest == recorded else f"has changed since it was fetched: {recorded} then"
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _tag_file(part: Path) -> Path:
+    """Holds the server's name for the version of the file that a part is of."""
+    return part.with_name(f"{part.name}.etag")
+
+
+def _download(address: str, part: Path, name: str) -> None:
+    """Bring ``part`` to full length."""
+    have, tag = (part.stat().st_size if part.is_file() else 0), _tag_of(part)
+    headers = {"User-Agent": AGENT}
+    if have and tag:  # else nobody knows whether the rest would be of the same file
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        # An opener of its own: urlopen's keeps the proxies of the process's first request.
+        with urllib.request.build_opener().open(request, timeout=TIMEOUT_S) as response:
+            _receive(response, part, have, name)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # what is here is as long as the file: the checksum decides
+            return
+        raise WeightsError(f"{address} answers {error.code} {error.reason}; {_ADVICE}") from error
+    except (OSError, HTTPException, ValueError) as error:  # URLError and time-outs are OSErrors
+        raise WeightsError(f"{address} cannot be fetched: {error}; {_ADVICE}") from error
+
+
+_ADVICE = (
+    "run the same command again, which goes on where it stopped, or give --mirror ADDRESS; "
+    "https_proxy names a proxy"
+)
+
+
+def _receive(response: Any, part: Path, have: int, name: str) -> None:
+    """Append to what is here, or begin anew where the server does not go on."""
+    if "text/html" in response.headers.get("Content-Type", ""):
+        raise WeightsError(f"{response.url} is a web page, not weights; {_ADVICE}")
+    goes_on = response.status == 206
+    start = have if goes_on else 0
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    if not goes_on:
+        _tag_file(part).write_text(response.headers.get("ETag", ""))
+    with (
+        open(part, "ab" if goes_on else "wb") as file,
+        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name) as progress,
+    ):
+        while piece := response.read(PIECE):
+            file.write(piece)
+            progress.update(len(piece))
+        end = file.tell()
+    if total is not None and end < total:
+        raise OSError(f"the connection ended after {end} of {total} bytes")
+
+
+def _tag_of(part: Path) -> str:
+    """A weak tag does not promise the same bytes, and counts as none."""
+    try:
+        tag = _tag_file(part).read_text()
+    except OSError:
+        return ""
+    return "" if tag.startswith("W/") else tag
+
+
+def _verified(part: Path, model: Published) -> str:
+    """SHA-256 of a whole download; one that is not the file meant is thrown away."""
+    digest = sha256(part)
+    try:
+        if not digest.startswith(model.sha256):
+            raise WeightsError(
+                f"what was fetched for {model.name} has the SHA-256 {digest}, but the publisher "
+                f"tells {model.sha256}; it was thrown away. Fetch it again, or from elsewhere"
+            )
+        check_file(part, model.file_name)
+    except WeightsError:
+        part.unlink()
+        _tag_file(part).unlink(missing_ok=True)
+        raise
+    return digest

@@ -1,0 +1,206 @@
+"""Published networks that the node can run: what they are, where they come from, their checksums.
+
+Only data; ``backends.fetching`` brings them in place, when the user says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+CLIP, SAM = "clip", "sam"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One network with its weights.
+
+    :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
+    :param kind: ``clip`` or ``sam``.
+    :param architecture: ``openai`` (sizes are read from the file), an open_clip model name with
+        the right activation, or SAM's ``vit_*``.
+    :param address: of the file.
+    :param sha256: hexadecimal, or the first digits where the publisher tells no more; empty where
+        nothing is told.
+    :param input_size: side of the images that it was trained on, in pixels.
+    :param parameters: how many, in millions, both towers of a CLIP.
+    :param licence: of the weights, as the publisher names it.
+    :param good_for: in a few words.
+    """
+
+    name: str
+    kind: str
+    architecture: str
+    address: str
+    sha256: str
+    input_size: int
+    parameters: float
+    licence: str
+    good_for: str
+
+    @property
+    def file_name(self) -> str:
+        """In the cache; addresses of different publishers share file names."""
+        published = urlsplit(self.address).path.rsplit("/", 1)[1]
+        return published if self.kind == SAM else f"{self.name.replace('/', '_')}.{self._suffix}"
+
+    @property
+    def memory_mb(self) -> float:
+        """Of the weights in float32."""
+        return 4 * self.parameters
+
+    @property
+    def _suffix(self) -> str:
+        return self.address.rsplit(".", 1)[1]
+
+
+def _openai(name: str, digest: str, size: int, parameters: float, good_for: str) -> Published:
+    address = f"https://openaipublic.azureedge.net/clip/models/{digest}/{name}.pt"
+    return Published(
+        f"openai/{name}", CLIP, "openai", address, digest, size, parameters, "MIT", good_for
+    )
+
+
+def _hugging_face(name: str, repository: str, architecture: str, good_for: str) -> Published:
+    address = f"https://huggingface.co/{repository}/resolve/main/open_clip_model.safetensors"
+    parameters = 149.6 if "16" in architecture else 151.3
+    return Published(name, CLIP, architecture, address, "", 224, parameters, "MIT", good_for)
+
+
+def _metaclip(name: str, file: str, architecture: str, parameters: float) -> Published:
+    return Published(
+        name,
+        CLIP,
+        architecture,
+        f"https://dl.fbaipublicfiles.com/MMPT/metaclip/{file}",
+        "",
+        224,
+        parameters,
+        "CC-BY-NC-4.0",
+        "research only: its licence excludes commercial use",
+    )
+
+
+def _sam(name: str, digits: str, parameters: float, good_for: str) -> Published:
+    address = f"https://dl.fbaipublicfiles.com/segment_anything/sam_{name}_{digits}.pth"
+    return Published(name, SAM, name, address, digits, 1024, parameters, "Apache-2.0", good_for)
+
+
+_RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
+
+PUBLISHED: tuple[Published, ...] = (
+    _openai(
+        "ViT-B-16",
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+        224,
+        149.6,
+        "the first to try: the published figures of CLIP Surgery are of it",
+    ),
+    _openai(
+        "ViT-B-32",
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        224,
+        151.3,
+        "a quarter of ViT-B-16's tokens: faster, coarser maps",
+    ),
+    _openai(
+        "ViT-L-14",
+        "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+        224,
+        427.6,
+        "better zero-shot scores, worse maps",
+    ),
+    _openai(
+        "ViT-L-14-336px",
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+        336,
+        427.9,
+        "as ViT-L-14, at a higher resolution",
+    ),
+    _openai(
+        "RN50",
+        "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+        224,
+        102.0,
+        "convolutions: light, coarse maps",
+    ),
+    _openai(
+        "RN101",
+        "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
+        224,
+        119.7,
+        "deeper than RN50",
+    ),
+    _openai(
+        "RN50x4",
+        "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",
+        288,
+        178.3,
+        "wider than RN50",
+    ),
+    _openai(
+        "RN50x16",
+        "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa",
+        384,
+        291.0,
+        "slow",
+    ),
+    _openai(
+        "RN50x64",
+        "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c",
+        448,
+        623.3,
+        "slower still; for comparison",
+    ),
+    Published(
+        "laion400m/ViT-B-32",
+        CLIP,
+        "ViT-B-32-quickgelu",
+        f"{_RELEASE}/vit_b_32-quickgelu-laion400m_e32-46683a32.pt",
+        "46683a32",
+        224,
+        151.3,
+        "MIT",
+        "open data",
+    ),
+    Published(
+        "laion400m/ViT-B-16",
+        CLIP,
+        "ViT-B-16",
+        f"{_RELEASE}/vit_b_16-laion400m_e32-55e67d44.pt",
+        "55e67d44",
+        224,
+        149.6,
+        "MIT",
+        "open data",
+    ),
+    _hugging_face(
+        "laion2b/ViT-B-32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32", "open data"
+    ),
+    _hugging_face(
+        "laion2b/ViT-B-16", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", "ViT-B-16", "open data"
+    ),
+    _hugging_face(
+        "datacomp/ViT-B-32",
+        "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+        "ViT-B-32",
+        "filtered data: the best zero-shot scores of its size",
+    ),
+    _hugging_face(
+        "datacomp/ViT-B-16",
+        "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+        "ViT-B-16",
+        "filtered data: the best zero-shot scores of its size",
+    ),
+    _metaclip("metaclip/ViT-B-32", "b32_400m.pt", "ViT-B-32-quickgelu", 151.3),
+    _metaclip("metaclip/ViT-B-16", "b16_400m.pt", "ViT-B-16-quickgelu", 149.6),
+    _sam("vit_b", "01ec64", 93.7, "the first to try"),
+    _sam("vit_l", "0b3195", 312.3, "better borders"),
+    _sam("vit_h", "4b8939", 641.1, "the best borders, for a workstation"),
+)
+"""OpenAI's digests stand in their addresses, the others' first digits in their file names."""
+
+
+def published(name: str) -> Published | None:
+    """The network of this name, if there is one."""
+    return next((one for one in PUBLISHED if one.name == name), None)

@@ -43,7 +43,7 @@ def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
         ({"clip_sha256": "12xy"}, "8 to 64 hexadecimal digits"),
         ({"sam_sha256": "0123abcd"}, "sam_checkpoint is empty; name the file"),
         ({"clip_model": "ViT-B-16"}, "clip_checkpoint is empty"),
-        ({"sam_model": "vit_b"}, "sam_checkpoint is empty"),
+        ({"clip_model": "vit_b"}, "clip_checkpoint is empty"),
         ({"sam_checkpoint": "sam.pth"}, "whose weights come with the package"),
     ],
 )

@@ -9,7 +9,7 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter as RosParameter
 from ros.harness import ROOT
 
-from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
+from clip_surgery_ros.adapters.parameters import NETWORKS, NodeParameters, same_networks
 from clip_surgery_ros.core.config import PARAMETERS, Config
 
 FILES = sorted((ROOT / "config").glob("*.yaml"))
@@ -106,6 +106,12 @@ def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
     config = Config.from_values()
     assert same_networks(config, replace(config, min_area=99, threshold=0.5))
     assert not same_networks(config, replace(config, device="cpu"))
+
+
+def test_what_is_fixed_and_not_the_nodes_own_makes_other_networks():
+    own = {"image_topics", "image_transport", "autostart"}
+    fixed = {entry.name for entry in PARAMETERS if not entry.live}
+    assert set(NETWORKS) == fixed - own
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

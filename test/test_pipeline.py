@@ -242,3 +242,29 @@ def test_stage_times_are_in_the_order_of_the_stages(image: NDArray[np.uint8]) ->
     stages = ["text", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"]
     assert list(result.stage_seconds) == stages
     assert all(seconds >= 0 for seconds in result.stage_seconds.values())
+
+
+def test_the_querys_threshold_goes_before_the_labels_and_that_before_the_common_one(
+    image: NDArray[np.uint8],
+) -> None:
+    settings = {"threshold": 0.1, "label_thresholds": {"red": 0.2, "green": 0.3}}
+    query = query_of(["red", "green", "blue"], [0.4, float("nan"), float("nan")])
+    result = pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query)
+    assert result.thresholds == pytest.approx([0.4, 0.3, 0.1])
+    alike = pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query_of(["red"]))
+    assert alike.thresholds == pytest.approx([0.2])
+
+
+def test_synonyms_are_one_thing_found_by_the_mean_of_their_texts(
+    image: NDArray[np.uint8],
+) -> None:
+    query = query_of(["red|green", "blue"])
+    result = pipeline(ColourClip(), FloodSegmenter()).run(image, query)
+    cells = ColourClip().surgery_tokens(ColourClip().preprocess(image))[0, 1:].numpy() > 0
+    red, green = cells.T.reshape(-1, GRID, GRID)[:2]
+    both = result.similarity[0]
+    assert red.any() and green.any()
+    assert both[red] == pytest.approx(float(both[red][0]))
+    assert both[green] == pytest.approx(float(both[red][0]), abs=1e-5)
+    assert both[red | green].min() > both[~(red | green)].max()
+    assert result.presence[0] > 0.5

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from clip_surgery_ros.core.errors import QueryError
-from clip_surgery_ros.core.query import parse_query, query_of
+from clip_surgery_ros.core.query import parse_query, query_of, synonyms
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,27 @@ def test_thresholds_belong_to_their_labels() -> None:
 def test_thresholds_that_do_not_fit_are_refused(thresholds: list[float]) -> None:
     with pytest.raises(QueryError, match="threshold"):
         query_of(["mug", "cup"], thresholds)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("mug | coffee  cup", ("mug|coffee cup",)),
+        ("mug || cup |mug", ("mug|cup",)),
+        ("cap + mug|cup", ("cap", "mug|cup")),
+    ],
+)
+def test_names_of_one_thing_are_parted_by_a_bar(text: str, parts: tuple[str, ...]) -> None:
+    (label,) = parse_query(text).labels
+    assert label.parts == parts
+    assert label.name == "+".join(parts)
+    assert synonyms(parts[-1])[0] == "mug"
+
+
+def test_bars_without_names_are_no_labels() -> None:
+    assert parse_query("| ; + | +;|").labels == ()
+
+
+def test_synonyms_count_as_names() -> None:
+    with pytest.raises(QueryError, match="1001 names"):
+        query_of(["|".join(f"n{i}" for i in range(1001))])

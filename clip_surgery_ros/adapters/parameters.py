@@ -117,7 +117,7 @@ def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], fixed: bo
 
 
 NETWORKS = (
-    *("clip_model", "clip_checkpoint", "clip_sha256", "clip_input_size"),
+    *("clip_model", "clip_checkpoint", "clip_sha256", "clip_input_size", "attention"),
     *("sam_model", "sam_checkpoint", "sam_sha256"),
     *("device", "allow_cpu_fallback", "precision"),
 )

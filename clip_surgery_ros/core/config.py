@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_surgery_ros.core.cameras import parse_cameras
+from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.errors import ConfigError, QueryError
 from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.thresholds import parse_thresholds
 
 DEMO = "demo"
 """Name of the small networks that the package ships."""
@@ -47,13 +49,14 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "clip_model",
         DEMO,
-        "CLIP: 'demo', 'openai' (a state dict in OpenAI's layout) or an open_clip model name",
+        "CLIP: 'demo', a name of `clip_surgery weights list` such as 'openai/ViT-B-16', or of a "
+        "file: 'openai' (a state dict in OpenAI's layout) or an open_clip model name",
         "works without a download",
     ),
     Parameter(
         "clip_checkpoint",
         "",
-        "file with CLIP's weights; empty for the demo",
+        "file with CLIP's weights; empty for the demo, or for what `clip_surgery weights` fetched",
         "nothing is downloaded",
     ),
     Parameter(
@@ -88,7 +91,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "sam_checkpoint",
         "",
-        "file with SAM's weights; empty for the demo",
+        "file with SAM's weights; empty for the demo, or for what `clip_surgery weights` fetched",
         "nothing is downloaded",
     ),
     Parameter(
@@ -148,7 +151,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         "threshold",
         math.nan,
         "raw similarity below which a token counts as nothing, -1 to 1; NaN sets none",
-        "it depends on the network and the data: choose it on a histogram of raw similarities",
+        "it depends on the network and the data: `clip_surgery calibrate` proposes one",
+        live=True,
+    ),
+    Parameter(
+        "label_thresholds",
+        "",
+        "thresholds of single labels instead, as in 'red mug=0.21; banana=0.19'",
+        "labels differ less than networks do; `clip_surgery calibrate --per-label` proposes them",
         live=True,
     ),
     Parameter(
@@ -256,6 +266,7 @@ class Config:
     autostart: bool
     default_query: str
     threshold: float
+    label_thresholds: str
     presence_threshold: float
     distractors: bool
     recipe: str
@@ -347,15 +358,17 @@ def _check_together(config: Config) -> None:
                 f"{kind}_checkpoint is '{checkpoint}', but {kind}_model is '{DEMO}', whose "
                 f"weights come with the package; set {kind}_model to the checkpoint's network"
             )
-        if model != DEMO and not checkpoint:
+        listed = published(model)
+        if model != DEMO and not checkpoint and (listed is None or listed.kind != kind):
             raise ConfigError(
-                f"{kind}_model is '{model}', but {kind}_checkpoint is empty; put the weight file "
-                "in place and name it there"
+                f"{kind}_model is '{model}', but {kind}_checkpoint is empty; name the weight file "
+                "there, or take a name of `clip_surgery weights list`"
             )
     if not math.isnan(config.threshold) and not -1 <= config.threshold <= 1:
         raise ConfigError(
             f"threshold is {config.threshold}, but a cosine lies in -1 to 1; NaN sets none"
         )
+    parse_thresholds(config.label_thresholds)
     if config.device not in ("auto", "cpu", "cuda") and not config.device.startswith("cuda:"):
         raise ConfigError(f"device is '{config.device}', but must be auto, cpu or cuda:N")
     if config.precision == "float16" and config.device == "cpu":

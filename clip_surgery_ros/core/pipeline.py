@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,8 +26,10 @@ from clip_surgery_ros.core.interfaces import (
 from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
 from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
+from clip_surgery_ros.core.query import synonyms
 from clip_surgery_ros.core.ranking import Choice, chance, instances
 from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.thresholds import parse_thresholds
 from clip_surgery_ros.core.types import (
     Absent,
     FrameResult,
@@ -48,12 +50,14 @@ class Settings:
     """What a frame is answered with; :class:`Config` documents each.
 
     :param threshold: raw similarity below which tokens count as nothing; None for none.
+    :param label_thresholds: the same for single labels, by name without regard to case.
     :param distractor_names: names that join the labels; empty to leave them out.
     """
 
     presence_level: PresenceLevel = field(default_factory=PresenceLevel)
     presence_threshold: float = 0.5
     threshold: float | None = None
+    label_thresholds: Mapping[str, float] = field(default_factory=dict)
     distractor_names: tuple[str, ...] = DISTRACTORS
     recipe: str = "reference"
     point_threshold: float = 0.8
@@ -76,6 +80,7 @@ class Settings:
             presence_level=level,
             presence_threshold=config.presence_threshold,
             threshold=None if math.isnan(config.threshold) else config.threshold,
+            label_thresholds=parse_thresholds(config.label_thresholds),
             distractor_names=names if config.distractors else (),
             recipe=config.recipe,
             point_threshold=config.point_threshold,
@@ -172,13 +177,18 @@ class Pipeline:
 
     def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
         """Features of all labels' parts, and of the distractors that are none of them."""
-        parts = [part for label in query.labels for part in label.parts]
-        asked = {part.casefold() for part in parts}
+        parts = [synonyms(part) for label in query.labels for part in label.parts]
+        names = [name for part in parts for name in part]
+        asked = {name.casefold() for name in names}
         others = [n for n in self._settings.distractor_names if n.casefold() not in asked]
         if len(parts) + len(others) < 2:
             others = ["", *others]  # a label alone differs from the empty string
-        features = self._clip.text_features([*parts, *others])
-        return features[: len(parts)], features[len(parts) :]
+        features = self._clip.text_features([*names, *others])
+        own, rest = features[: len(names)], features[len(names) :]
+        if len(names) > len(parts):
+            groups = own.split([len(part) for part in parts])
+            own = F.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
+        return own, rest
 
     def _scene(
         self, view: View, tokens: Tensor, texts: Tensor, distractors: Tensor, query: Query
@@ -190,8 +200,6 @@ class Pipeline:
         others = distractors if len(distractors) else self._clip.text_features([""])
         presence = presence_score(tokens[0, 0], texts, others, settings.presence_level)
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
-        default = -1.0 if settings.threshold is None else settings.threshold
-        thresholds = [default if x.threshold is None else x.threshold for x in query.labels]
         # All in one piece: on a GPU this is where the host waits.
         told = torch.cat([parts, presence[:, None], chance[:, None]], dim=1).cpu().numpy()
         maps = told[:, :-2].reshape(-1, *view.grid_hw)
@@ -201,8 +209,15 @@ class Pipeline:
             similarity=_per_label(maps, query, np.mean),
             presence=_per_label(told[:, -2], query, np.max),
             probabilities=_per_label(told[:, -1], query, np.sum),
-            thresholds=np.array(thresholds, np.float32),
+            thresholds=np.array([self._threshold(one) for one in query.labels], np.float32),
         )
+
+    def _threshold(self, label: Label) -> float:
+        """The raw-similarity threshold in use: the query's, the label's or that of all labels."""
+        if label.threshold is not None:
+            return label.threshold
+        default = -1.0 if self._settings.threshold is None else self._settings.threshold
+        return self._settings.label_thresholds.get(label.name.casefold(), default)
 
     def _absent(self, scene: _Scene, query: Query) -> Iterator[str]:
         """For each label the reason why it is not in the picture, or an empty string."""

@@ -15,11 +15,16 @@ MAX_LABELS = 254
 MAX_CHARACTERS = 20_000
 """More is a mistake (a file sent as a query), and would take minutes to encode."""
 MAX_PARTS = 1000
-"""Names, where ``a+b`` is two: each is encoded by itself."""
+"""Names, where ``a+b`` and ``a|b`` are two: each is encoded by itself."""
+SEPARATORS = r"[,;\n]"
+"""Between labels, as a regular expression."""
+SYNONYM = "|"
+"""Between names of one thing."""
 
 
 def parse_query(text: str, sequence: int = 0) -> Query:
-    """Labels separated by ``,`` ``;`` or newline; ``a+b`` is one label asked together.
+    """Labels separated by ``,`` ``;`` or newline; ``a+b`` is one label asked together, and ``a|b``
+    one thing by two names.
 
     White space is trimmed, empty labels are dropped, and of labels that differ only in case the
     first stays.
@@ -27,7 +32,7 @@ def parse_query(text: str, sequence: int = 0) -> Query:
     :returns: the query; without labels when the text has none, which clears.
     :raises QueryError: when the text is too long, names too many labels or has control characters.
     """
-    return query_of(re.split(r"[,;\n]", text), None, sequence)
+    return query_of(re.split(SEPARATORS, text), None, sequence)
 
 
 def query_of(
@@ -67,7 +72,7 @@ def _check_length(names: Sequence[str]) -> None:
             f"the query has {characters} characters, at most {MAX_CHARACTERS} are taken; "
             "send label names only"
         )
-    parts = sum(name.count("+") + 1 for name in names)
+    parts = sum(name.count("+") + name.count(SYNONYM) + 1 for name in names)
     if parts > MAX_PARTS:
         raise QueryError(
             f"the query has {parts} names, at most {MAX_PARTS} are taken; ask for fewer"
@@ -75,11 +80,10 @@ def _check_length(names: Sequence[str]) -> None:
 
 
 def _label(name: str, threshold: float) -> Label | None:
-    """One label, or None for nothing but white space and ``+``."""
+    """One label, or None for nothing but white space, ``+`` and ``|``."""
     if any(unicodedata.category(c) in ("Cc", "Cs") and not c.isspace() for c in name):
         raise QueryError(f"the label {name[:40]!r} has control characters; send plain text")
-    parts = tuple(" ".join(part.split()) for part in name.split("+"))
-    parts = tuple(dict.fromkeys(part for part in parts if part))
+    parts = tuple(dict.fromkeys(filter(None, map(_part, name.split("+")))))
     if not parts:
         return None
     if not math.isnan(threshold) and not -1 <= threshold <= 1:
@@ -88,3 +92,14 @@ def _label(name: str, threshold: float) -> Label | None:
             "send -1 to 1, or NaN for the default"
         )
     return Label("+".join(parts), parts, None if math.isnan(threshold) else float(threshold))
+
+
+def synonyms(part: str) -> list[str]:
+    """The names of one thing, of a label's part."""
+    return part.split(SYNONYM)
+
+
+def _part(text: str) -> str:
+    """Synonyms without needless white space, each once; empty when there are none."""
+    names = (" ".join(name.split()) for name in text.split(SYNONYM))
+    return SYNONYM.join(dict.fromkeys(filter(None, names)))

@@ -21,7 +21,8 @@ class Label:
     """One thing asked for.
 
     :param name: what the user wrote, trimmed; the class id of detections.
-    :param parts: the texts to score; more than one for ``a+b`` asked together.
+    :param parts: the texts to score; more than one for ``a+b`` asked together. A part such as
+        ``mug|cup`` names one thing by synonyms.
     :param threshold: raw similarity below which a token counts as nothing; None takes the
         pipeline's own.
     """

@@ -8,9 +8,19 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.tools import benchmark, compare, evaluate, segment, train_demo
+from clip_surgery_ros.tools import (
+    benchmark,
+    calibrate,
+    compare,
+    evaluate,
+    segment,
+    train_demo,
+    weights,
+)
 
-SUBCOMMANDS: tuple[ModuleType, ...] = (segment, compare, evaluate, benchmark, train_demo)
+SUBCOMMANDS: tuple[ModuleType, ...] = (
+    *(segment, compare, evaluate, calibrate, benchmark, weights, train_demo),
+)
 """Each has ``NAME``, a docstring, ``add_arguments(parser)`` and ``run(arguments) -> int``."""
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.config import RECIPES
-from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.evaluation.comparison import compared
-from clip_surgery_ros.evaluation.examples import Example, generated
-from clip_surgery_ros.evaluation.folders import coco, voc
+from clip_surgery_ros.evaluation.examples import generated
 from clip_surgery_ros.evaluation.report import markdown, report_of, write
 from clip_surgery_ros.tools.options import add_network_options, config_of
+from clip_surgery_ros.tools.truth import (
+    Examples,
+    add_count_option,
+    add_truth_options,
+    folder_with_truth,
+)
 
 NAME = "evaluate"
 
@@ -37,12 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="held_out",
         help="choose constants on development, quote figures on held_out (the default)",
     )
-    source.add_argument("--coco", type=Path, help="instances file in COCO's layout, instead")
-    source.add_argument("--images", type=Path, help="folder of the pictures that --coco names")
-    source.add_argument("--voc", type=Path, help="folder in PASCAL VOC's layout, instead")
-    parser.add_argument(
-        "--count", type=int, default=200, help="pictures of each set (default: 200)"
-    )
+    add_truth_options(source)
+    add_count_option(parser)
     parser.add_argument("--output", type=Path, help="folder for the table, JSON and pictures")
     add_network_options(parser)
 
@@ -65,20 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sources(arguments: argparse.Namespace) -> Mapping[str, Callable[[], Iterator[Example]]]:
-    """Examples by the name of their set."""
-    count = arguments.count
-    if count < 1:
-        raise ConfigError(f"--count is {count}, but at least one picture must be shown")
-    if arguments.coco and arguments.voc:
-        raise ConfigError("--coco and --voc are two data sets; evaluate one after the other")
-    if bool(arguments.coco) != bool(arguments.images):
-        raise ConfigError("--coco names the file and --images the folder; give both")
-    if arguments.coco:
-        return {arguments.coco.stem: lambda: coco(arguments.coco, arguments.images, count)}
-    if arguments.voc:
-        return {arguments.voc.name: lambda: voc(arguments.voc, count)}
+def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
+    """Examples by the name of their set: a folder of the user's, or else generated ones."""
+    named = folder_with_truth(arguments)
+    if named:
+        return dict([named])
     return {
-        name: lambda name=name: generated(name, arguments.split, count)  # type: ignore[misc]
+        name: lambda name=name: generated(  # type: ignore[misc]
+            name, arguments.split, arguments.count
+        )
         for name in arguments.sets
     }

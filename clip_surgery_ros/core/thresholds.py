@@ -1,0 +1,49 @@
+"""Thresholds of single labels, as one text: ``"red mug=0.21; banana=0.19"``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from clip_surgery_ros.core.errors import ConfigError, QueryError
+from clip_surgery_ros.core.query import SEPARATORS, parse_query
+
+
+def parse_thresholds(text: str) -> dict[str, float]:
+    """Raw-similarity threshold by label, folded as labels are compared: without regard to case.
+
+    :param text: ``label=value``, labels written and separated as in a query.
+    :raises ConfigError: quoting what is no label with a cosine.
+    """
+    thresholds: dict[str, float] = {}
+    for entry in filter(str.strip, re.split(SEPARATORS, text)):
+        label, _, value = entry.rpartition("=")
+        name, number = _name(label), _number(value)
+        if not name or not -1 <= number <= 1:
+            raise ConfigError(
+                f"label_thresholds has '{entry[:60]}', but wants label=value with a cosine of -1 "
+                "to 1, such as 'red mug=0.21; banana=0.19'"
+            )
+        thresholds[name.casefold()] = number
+    return thresholds
+
+
+def thresholds_text(thresholds: Mapping[str, float]) -> str:
+    """What :func:`parse_thresholds` reads."""
+    return "; ".join(f"{name}={value:.4f}" for name, value in thresholds.items())
+
+
+def _name(label: str) -> str:
+    """As queries name it; empty when it is none."""
+    try:
+        return "".join(parse_query(label).names)
+    except QueryError:
+        return ""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

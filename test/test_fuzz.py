@@ -26,7 +26,7 @@ from rcl_interfaces.srv import (
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.serialization import serialize_message
 from ros import hostile
-from ros.harness import wait_for_reader, wait_until
+from ros.harness import ros_domain, wait_for_reader, wait_until
 from ros.target import PATIENCE_S, running_target
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -130,8 +130,8 @@ def query_counts(node):
 
 
 @pytest.fixture(scope="module")
-def thrower(ros_context):
-    with running_target(ros_context) as target:
+def thrower():
+    with ros_domain() as context, running_target(context) as target:
         thrower = Thrower(target)
         # Warm-up: what is loaded or sized on first use is there before anything is measured.
         for _ in range(5):

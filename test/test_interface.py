@@ -6,7 +6,7 @@ from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-from ros.harness import NODE, ROOT, START_S, Inbox, Process, wait_until
+from ros.harness import NODE, ROOT, START_S, Inbox, Process, ros_domain, wait_until
 from ros.rig import PIXELS, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
@@ -61,13 +61,14 @@ def ros_name(kind):
 
 
 @pytest.fixture(scope="module")
-def served(ros_context):
+def served():
     """The node in a process and a namespace of its own, and somebody who asks the graph of it."""
-    asking = Node("asking", context=ros_context)
-    with Process(*NODE, "-r", f"__ns:={NAMESPACE}") as node:
-        node.wait_for_line("active on", START_S)
-        yield asking
-    asking.destroy_node()
+    with ros_domain() as context:
+        asking = Node("asking", context=context)
+        with Process(*NODE, "-r", f"__ns:={NAMESPACE}") as node:
+            node.wait_for_line("active on", START_S)
+            yield asking
+        asking.destroy_node()
 
 
 def in_namespace(name):

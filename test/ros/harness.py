@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -10,11 +11,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import rclpy
+from filelock import FileLock, Timeout
+from rcl_interfaces.srv import GetParameterTypes
 from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -38,17 +42,51 @@ DEADLINE_S = 30.0
 """How long a test waits for something that is on its way; a healthy run takes a fraction."""
 
 
-@pytest.fixture(scope="session")
-def ros_context() -> Iterator[Context]:
-    """One context, so one participant of the middleware, for all tests of the process.
+_DOMAINS = itertools.cycle(range(1, 102))
+"""Those above share ports with what the system hands out."""
+_MET: WeakSet[Client] = WeakSet()
+"""Clients whose server is known to know them."""
 
-    Were each test to have its own, the next might count the services of one that just went, and
-    then wait_for_service waits until it counts as many as it reached.
+
+@contextmanager
+def ros_domain() -> Iterator[Context]:
+    """A context in a ROS domain that nobody else on this machine is in, as are the processes
+    started meanwhile.
+
+    Neither a robot on the network, nor another run, nor what an earlier test left behind is part
+    of a test: Fast DDS goes on delivering into the shared memory of a process that has ended, and
+    the graph counts services of nodes that just went.
     """
+    before = os.environ["ROS_DOMAIN_ID"]
+    domain, lock = claim_domain()
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
     context = Context()
     rclpy.init(context=context)
-    yield context
-    rclpy.shutdown(context=context)
+    try:
+        yield context
+    finally:
+        rclpy.shutdown(context=context)
+        os.environ["ROS_DOMAIN_ID"] = before
+        lock.release()
+
+
+def claim_domain() -> tuple[int, FileLock]:
+    """A ROS domain that no other run is in, and the lock that keeps it so."""
+    folder = Path(tempfile.gettempdir()) / "clip_surgery_ros_test_domains"
+    folder.mkdir(exist_ok=True)
+    for domain in itertools.islice(_DOMAINS, 101):
+        lock = FileLock(folder / f"{domain}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            return domain, lock
+    raise AssertionError("all ROS domains are taken by other runs")
+
+
+@pytest.fixture
+def ros_context() -> Iterator[Context]:
+    """A context of the test's own."""
+    with ros_domain() as context:
+        yield context
 
 
 @pytest.fixture
@@ -94,11 +132,36 @@ def call(
     """Call a service from the test's own thread and wait for the answer."""
     client = client_of(node, kind, name)
     assert client.wait_for_service(deadline_s), f"{name} is not there"
+    if client not in _MET:
+        _meet(node, client.service_name.rpartition("/")[0], deadline_s)
+        _MET.add(client)
+    answer = _answer(client, request, deadline_s)
+    assert answer is not None, f"{name} did not answer"
+    return answer
+
+
+def _meet(node: Node, server: str, deadline_s: float) -> None:
+    """Wait until a node knows all clients made so far, by asking it something harmless.
+
+    A server gives its answer up after 0.1 s when it has not discovered who asked; on a busy
+    machine that happens. It discovers the clients of a process in the order they were made.
+    """
+    client = node.create_client(GetParameterTypes, f"{server}/get_parameter_types")
+    end_s = time.monotonic() + deadline_s
+    while _answer(client, GetParameterTypes.Request(), 1.0) is None:
+        assert time.monotonic() < end_s, f"{server} does not answer"
+    node.destroy_client(client)
+
+
+def _answer(client: Client, request: object, deadline_s: float) -> object | None:
+    """The answer, or None when none has come by then."""
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
-    assert answered.wait(deadline_s), f"{name} did not answer"
-    return future.result()
+    if answered.wait(deadline_s):
+        return future.result()
+    client.remove_pending_request(future)
+    return None
 
 
 def client_of(node: Node, kind: type, name: str) -> Client:

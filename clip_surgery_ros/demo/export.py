@@ -108,8 +108,8 @@ def fit_presence(present: Tensor, absent: Tensor, start: PresenceLevel) -> Prese
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:
-    """Write the SAM with its sizes as JSON in the metadata key ``sam_spec``."""
+    """Write the SAM. Metadata: its sizes as JSON in ``sam_spec``, and the ``step`` reached."""
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     state = {k: v.half().contiguous() for k, v in saved["model"].items()}
-    save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC))})
+    save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC)), "step": str(saved["step"])})
     out.chmod(0o644)

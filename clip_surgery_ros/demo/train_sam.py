@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.sam import SamSpec, build_sam
+from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.demo.scene_sets import SceneSet
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle, innermost
 
 SPEC = SamSpec(
@@ -43,6 +45,9 @@ LOW = 4 * SPEC.image_size // SPEC.patch_size
 PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
 PROMPT_SIZES = (1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
 ASPECTS = (1.0, 4 / 3, 16 / 9)
+CROWDED_FROM = 7400
+"""Step from which half of the scenes show copies of one object, or many small ones: before, a click
+on one of two neighbours that look alike gave both."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -89,7 +94,7 @@ class PromptStream(torch.utils.data.Dataset[Item]):
         rng = np.random.default_rng(seed)
         step = (self._first + index) // self._options.batch
         size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
-        scene = SceneGenerator(_style(seed)).scene(seed)
+        scene = _scene(seed, step)
         chosen = rng.integers(len(scene.masks), size=PROMPTS)
         points, labels = zip(
             *(random_points(scene, int(k), size, rng) for k in chosen), strict=True
@@ -98,12 +103,17 @@ class PromptStream(torch.utils.data.Dataset[Item]):
         return scene.image, np.stack(points), np.stack(labels), targets
 
 
-def _style(seed: int) -> SceneStyle:
-    """Scenes whose longer side is SAM's input size."""
+def _scene(seed: int, step: int) -> Scene:
+    """The training scene of a seed; its longer side is SAM's input size."""
     aspect = ASPECTS[seed % len(ASPECTS)]
-    return SceneStyle(
-        size_hw=(round(SPEC.image_size / aspect), SPEC.image_size), scale=(0.22, 0.65)
-    )
+    size_hw = (round(SPEC.image_size / aspect), SPEC.image_size)
+    kind = seed // len(ASPECTS) % 4 if step >= CROWDED_FROM else 0
+    if kind == 2:
+        return SceneSet(SceneStyle(size_hw, scale=(0.2, 0.5)), 0, copies=(2, 5)).scene(seed)
+    if kind == 3:
+        style = SceneStyle(size_hw, count=(3, 7), scale=(0.15, 0.45), max_hidden=0.5)
+        return SceneGenerator(style).scene(seed)
+    return SceneGenerator(SceneStyle(size_hw, scale=(0.22, 0.65))).scene(seed)
 
 
 def _low_resolution(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -190,10 +200,10 @@ def losses(logits: Tensor, predicted: Tensor, targets: Tensor) -> dict[str, Tens
     return {"mask": mask, "iou_error": F.mse_loss(predicted, iou), "iou": chosen.mean()}
 
 
-def rate_at(step: int, options: Options, warmup: int = 100) -> float:
-    """Share of the peak rate: linear warm-up, constant, linear decay to 0."""
+def rate_at(step: int, options: Options, first: int = 0, warmup: int = 100) -> float:
+    """Share of the peak rate: linear warm-up from ``first``, constant, linear decay to 0."""
     left = options.steps - step
-    return min(1.0, (step + 1) / warmup, left / options.decay if options.decay else 1.0)
+    return min(1.0, (step - first + 1) / warmup, left / options.decay if options.decay else 1.0)
 
 
 def optimizers(sam: Sam, rate: float) -> list[torch.optim.Optimizer]:
@@ -211,17 +221,21 @@ def optimizers(sam: Sam, rate: float) -> list[torch.optim.Optimizer]:
 
 
 def train(options: Options, out: Path, resume: Path | None, validate_every: int) -> None:
-    """Run the steps that are left, saving a checkpoint at every validation."""
+    """Run the steps that are left, saving a checkpoint at every validation.
+
+    :param resume: checkpoint to go on from, or an exported file, which has no optimisers' state:
+        the rate warms up anew.
+    """
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     sam = build_sam(SPEC).train()
     optims = optimizers(sam, options.rate)
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0}
+    state = _state(resume)
     if resume:
-        state = torch.load(resume, weights_only=True)
         sam.load_state_dict(state["model"])
-        for optim, saved in zip(optims, state["optims"], strict=True):
-            optim.load_state_dict(saved)
+    for optim, saved in zip(optims, state["optims"], strict=False):
+        optim.load_state_dict(saved)
+    warm_from = 0 if state["optims"] else state["step"]
     forward = torch.compile(all_masks, dynamic=False)
     began = time.monotonic() - state["seconds"]
     loader = torch.utils.data.DataLoader(
@@ -236,7 +250,7 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
     for step, batch in enumerate(progress, start=state["step"]):
         for optim in optims:
             for group in optim.param_groups:
-                group["lr"] = options.rate * rate_at(step, options)
+                group["lr"] = options.rate * rate_at(step, options, warm_from)
         parts = losses(*forward(sam, batch.pixels, batch.points, batch.labels), batch.targets)
         for optim in optims:
             optim.zero_grad()
@@ -258,6 +272,16 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
                 },
                 out,
             )
+
+
+def _state(resume: Path | None) -> dict[str, Any]:
+    """Where a run begins: ``step``, ``seconds``, ``model``, ``optims``."""
+    if resume is None:
+        return {"step": 0, "seconds": 0.0, "optims": []}
+    if resume.suffix != ".safetensors":
+        return dict(torch.load(resume, weights_only=True))
+    tensors, metadata = load_state_dict(resume)
+    return {"step": int(metadata["step"]), "seconds": 0.0, "model": tensors, "optims": []}
 
 
 @torch.no_grad()

@@ -46,8 +46,8 @@ PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
 PROMPT_SIZES = (1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
 ASPECTS = (1.0, 4 / 3, 16 / 9)
 CROWDED_FROM = 7400
-"""Step from which half of the scenes show copies of one object, or many small ones: before, a click
-on one of two neighbours that look alike gave both."""
+"""Step from which half of the scenes show copies of one object, or many small ones: before, a
+click on one of two neighbours that look alike gave both."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 

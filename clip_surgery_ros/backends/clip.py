@@ -368,7 +368,9 @@ def _traits(metadata: Mapping[str, str]) -> ClipTraits:
         return ClipTraits()
     return ClipTraits(
         presence=PresenceLevel(
-            float(metadata["presence_scale"]), float(metadata["presence_offset"])
+            float(metadata["presence_scale"]),
+            float(metadata["presence_offset"]),
+            float(metadata.get("presence_peak_weight", 0)),
         ),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
     )

@@ -184,7 +184,10 @@ def test_files_that_are_not_in_place_are_told_and_not_downloaded(home: Path) -> 
         with pytest.raises(WeightsError) as told:
             make("xlm-roberta-base-ViT-B-32")
         assert str(home / "xlm-roberta-base") in str(told.value)
-        assert "hf download xlm-roberta-base config.json tokenizer.json" in str(told.value)
+        assert (
+            "hf download xlm-roberta-base config.json tokenizer_config.json tokenizer.json"
+            in str(told.value)
+        )
     assert not home.exists()
 
 

@@ -115,7 +115,9 @@ class TextStore:
         self._folder, self._network = folder, network
         self._path = folder / f"{network[:32]}.safetensors"
         self._new: dict[str, Tensor] = {}
-        self._guard, self._writing = threading.Lock(), threading.Lock()
+        # Reentrant: flush may be called by the garbage collector, hence in the midst of itself.
+        self._guard, self._writing = threading.RLock(), threading.RLock()
+        self._others = FileLock(folder / ".lock", timeout=LOCK_S)
         self._timer: threading.Timer | None = None
         self._said: set[str] = set()
 
@@ -160,7 +162,7 @@ class TextStore:
         """Add to what is in the file by now; readers see the old file or the new one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        with FileLock(self._folder / ".lock", timeout=LOCK_S):
+        with self._others:
             features = {text: row for text, row in self.load().items() if text not in new}
             features.update(new)
             try:

@@ -93,10 +93,10 @@ def _local(repository: str) -> Iterator[Path]:
     folder, cached = home() / repository, try_to_load_from_cache(repository, "config.json")
     if isinstance(cached, str) and not (folder / "config.json").is_file():
         folder = Path(cached).parent
+    vocabulary = "spiece.model" if "mt5" in repository else "tokenizer.json"
     advice = (
-        f"put config.json, tokenizer.json and tokenizer_config.json there: `hf download "
-        f"{repository} config.json tokenizer.json tokenizer_config.json --local-dir "
-        f"{home() / repository}` fetches them"
+        f"`hf download {repository} config.json tokenizer_config.json {vocabulary} --local-dir "
+        f"{home() / repository}` fetches what is needed"
     )
     if not (folder / "config.json").is_file():
         raise WeightsError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -197,9 +197,8 @@ class PromptEnsemble:
         size = max(1, len(TEMPLATES) // len(self.templates))
         for start in range(0, len(new), size):
             rows |= self._encoded(new[start : start + size])
-        self.counts = TextCounts(
-            self.counts.encoded + len(new), self.counts.reused + len(texts) - len(new)
-        )
+        reused = self.counts.reused + len(texts) - len(new)
+        self.counts = replace(self.counts, reused=reused)
         return torch.stack([rows[text] for text in texts])
 
     def remember(self, features: Mapping[str, Tensor]) -> None:
@@ -218,6 +217,7 @@ class PromptEnsemble:
         rows = self._encode(prompts).float().unflatten(0, (len(texts), -1))  # T, templates, C
         means = F.normalize(F.normalize(rows, dim=-1).mean(dim=1), dim=-1)
         features = dict(zip(texts, means, strict=True))
+        self.counts = replace(self.counts, encoded=self.counts.encoded + len(texts))
         self.remember(features)
         self.told(features)
         return features

@@ -62,8 +62,9 @@ FIRST_FRAMES = 30
 class Constant:
     """Networks that find every label in a box of its own, at once."""
 
-    device = "cpu"
+    device, precision = "cpu", "float32"
     fell_back = False
+    multilingual = True
     text_counts = TextCounts()
 
     def pipeline(self, config: Config) -> Constant:
@@ -115,10 +116,11 @@ class TrueSize:
 
     device = "cpu"
     fell_back = False
+    multilingual = True
     text_counts = TextCounts()
 
     def __init__(self, sam_model: str, precision: str) -> None:
-        self._setting = Setting(sam_model, precision)
+        self._setting, self.precision = Setting(sam_model, precision), precision
         random_texts(self._setting.own[0], LABELS)
 
     def pipeline(self, config: Config) -> Pipeline:

@@ -11,10 +11,10 @@ from types import ModuleType
 from clip_surgery_ros.core.errors import ConfigError
 
 
-def optional(module: str, extra: str) -> ModuleType:
+def optional(module: str, distribution: str) -> ModuleType:
     """Import a module.
 
-    :param extra: of this package, which installs it.
+    :param distribution: what to install for it.
     :raises ConfigError: when it is not there or does not work here.
     """
     try:
@@ -23,8 +23,8 @@ def optional(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise ConfigError(
-            f"this network needs the Python package {package} ({error}); install it with "
-            f"`pip install 'clip_surgery_ros[{extra}]'`"
+            f"this network needs the Python package {package} ({error}); "
+            f"`pip install {distribution}` has it"
         ) from error
 
 

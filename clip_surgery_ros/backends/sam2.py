@@ -31,7 +31,9 @@ CONFIGS: Mapping[str, str] = {
     "sam2.1_hiera_large": "l",
 }
 """Meta's published models, and how the package's own configurations call their sizes."""
-EXTRA = "sam2"
+DISTRIBUTION = "rf-sam-2"
+"""Meta's code as a wheel; ``sam2`` on PyPI and Meta's repository serve as well, but pip fetches
+another torch to build them with."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
 
 
@@ -63,7 +65,7 @@ def build_sam2(name: str) -> Sam2Image:
     :raises ConfigError: where its package is not installed.
     """
     config = f"configs/sam2.1/sam2.1_hiera_{CONFIGS[name]}.yaml"
-    package = optional("sam2.build_sam", EXTRA)
+    package = optional("sam2.build_sam", DISTRIBUTION)
     with quietly():
         return Sam2Image(package.build_sam2(config, device="cpu"))
 
@@ -110,12 +112,12 @@ class Sam2Backend:
 
     def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
         """(K, l, l) logits to (K, H, W) masks, as SAM 2 enlarges them."""
-        masks = np.empty((len(logits), *embedding.size_hw), np.bool_)
+        size_hw = embedding.size_hw
         with torch.inference_mode():
-            for mask, one in zip(masks, logits, strict=True):  # each large one is short-lived
-                large = F.interpolate(one[None, None], embedding.size_hw, mode="bilinear")
-                mask[:] = (large[0, 0] > 0).cpu().numpy()
-        return masks
+            masks = logits.new_empty((len(logits), *size_hw), dtype=torch.bool)
+            for mask, one in zip(masks, logits[:, None, None], strict=True):
+                torch.gt(F.interpolate(one, size_hw, mode="bilinear")[0, 0], 0, out=mask)
+            return masks.cpu().numpy()
 
     def _preprocess(self, image: Tensor) -> Tensor:
         """(H, W, 3) uint8 to (1, 3, S, S), squashed and normalised."""

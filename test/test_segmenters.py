@@ -21,14 +21,17 @@ from torch import nn
 from clip_surgery_ros.backends import stock_encoder
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.encoded_once import EncodedOnce
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.backends.fetching import place
 from clip_surgery_ros.backends.mobile_sam import TinyEncoder
 from clip_surgery_ros.backends.optional import quietly
 from clip_surgery_ros.backends.sam2 import HieraEncoder, build_sam2
 from clip_surgery_ros.backends.sam_files import SIGNS, fill
 from clip_surgery_ros.backends.segmenters import SEGMENTERS, load_segmenter
 from clip_surgery_ros.benchmark.networks import random_texts
-from clip_surgery_ros.core import config
-from clip_surgery_ros.core.catalogue import PUBLISHED, SAM
+from clip_surgery_ros.core.catalogue import PUBLISHED, SAM, published
+from clip_surgery_ros.core.config import DEMO, Config
+from clip_surgery_ros.core.config import SEGMENTERS as CHOICES
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
@@ -135,6 +138,19 @@ def test_the_pipeline_makes_segments_with_it_as_with_any_other(both: Both) -> No
             assert 0 <= segment.score <= 1 and segment.mask.any()
 
 
+def test_its_name_alone_loads_the_file_that_was_fetched(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
+    model = published(both.path.stem)
+    assert model is not None
+    place(model).symlink_to(both.path)
+    networks = load_networks(Config.from_values({"sam_model": model.name}))
+    assert type(networks.sam).__name__ == (
+        "SamBackend" if model.name == "vit_t" else "Sam2Backend"
+    )
+
+
 def test_the_network_that_was_given_stays_as_it_was() -> None:
     for name in NAMES:
         network = SEGMENTERS[name].build()
@@ -165,7 +181,7 @@ def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
-    assert {config.DEMO, *SEGMENTERS} == set(config.SEGMENTERS)
+    assert {DEMO, *SEGMENTERS} == set(CHOICES)
     assert {one.name for one in PUBLISHED if one.kind == SAM} == set(SEGMENTERS)
     assert {name for name, *_ in SIGNS} == set(SEGMENTERS)
 

@@ -99,7 +99,7 @@ class Sam2Backend:
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """(H, W, 3) uint8 RGB to an embedding of the frame."""
         with torch.inference_mode():
-            # A copy: torch takes no read-only memory, which a message's may be.
+            # A copy: torch warns of read-only memory, which a message's may be.
             pixels = self._preprocess(upload(np.array(image_rgb), self._device))
             image = self._decoder.image_side(*self._encoder(pixels))
         return self._prompts.embedding(image, image_rgb.shape[:2], self._input_hw)

@@ -120,7 +120,7 @@ def check_layout(prefix: Path) -> None:
     assert all(os.access(path, os.X_OK) for path in executables)
     share = prefix / "share" / "clip_surgery_ros"
     assert (share / "launch" / "clip_surgery.launch.py").is_file()
-    for name in ("demo.yaml", "vit_b16_sam_b.yaml", "fastdds.xml"):
+    for name in ("demo.yaml", "workstation.yaml", "fastdds.xml"):
         assert (share / "config" / name).is_file()
     marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / "clip_surgery_ros"
     assert marker.is_file()

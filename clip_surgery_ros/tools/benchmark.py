@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from clip_surgery_ros.benchmark import plots, rows, sweeps
+from clip_surgery_ros.benchmark import models, plots, rows, sweeps
 from clip_surgery_ros.benchmark.setting import Row, Setting
 
 NAME = "benchmark"
@@ -32,7 +32,8 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 EVERYTHING = (*MEASUREMENTS, "memory", "ros", "node")
 """By the name that ``--only`` takes; memory in processes of its own, ros and node where ROS is."""
-
+MODELS = "models"
+"""Of networks to choose from, which say nothing of this package: only when asked for."""
 
 TABLE_HEAD = "| what | measured | wanted | median seconds |\n| --- | --- | --- | --- |"
 
@@ -40,7 +41,10 @@ TABLE_HEAD = "| what | measured | wanted | median seconds |\n| --- | --- | --- |
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``benchmark --precision bfloat16 --output benchmark/``."""
     parser.add_argument(
-        "--only", nargs="+", choices=EVERYTHING, help="measure these (default: all)"
+        "--only",
+        nargs="+",
+        choices=(*EVERYTHING, MODELS),
+        help="measure these (default: all but models)",
     )
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument(
@@ -92,6 +96,8 @@ def _measured(name: str, arguments: argparse.Namespace, setting: Setting) -> lis
         return rows.peak_memory(arguments.sam_model, arguments.precision)
     if name in ("ros", "node"):
         return ros_rows(name, arguments, setting)
+    if name == MODELS:
+        return models.models(setting)
     return MEASUREMENTS[name](setting)
 
 

@@ -1,0 +1,74 @@
+"""What the networks to choose from cost beside the first to try, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import open_clip
+import torch
+
+from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
+from clip_surgery_ros.backends.segmenters import SEGMENTERS
+from clip_surgery_ros.benchmark.networks import CLIP_MODEL, CLIP_SIZE, SEED, random_sam
+from clip_surgery_ros.benchmark.setting import Row, Setting, frames
+from clip_surgery_ros.benchmark.timing import side_by_side
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
+
+CLIPS: Mapping[str, int] = {
+    "ViT-B-32-quickgelu": CLIP_SIZE,
+    CLIP_MODEL: CLIP_SIZE,
+    "ViT-L-14-quickgelu": 504,
+    "RN50-quickgelu": CLIP_SIZE,
+    "RN101-quickgelu": CLIP_SIZE,
+    "RN50x4-quickgelu": CLIP_SIZE,
+    "RN50x16-quickgelu": CLIP_SIZE,
+    "RN50x64-quickgelu": CLIP_SIZE,
+}
+"""open_clip's name to the side of its input: a multiple of the patch."""
+SAM = "vit_b"
+
+
+def models(setting: Setting) -> list[Row]:
+    """CLIP's forward with surgery, and the segmenters' encoders."""
+    first = _clip_forward(CLIP_MODEL, setting)
+    rows = [_beside(first, name, _clip_forward(name, setting), setting) for name in CLIPS]
+    encode = _encode(SAM, setting)
+    return rows + [_beside(encode, name, _encode(name, setting), setting) for name in SEGMENTERS]
+
+
+def _beside(
+    first: Callable[[], object], name: str, other: Callable[[], object], setting: Setting
+) -> Row:
+    timings = side_by_side({"first": first, "this": other}, setting.rounds)
+    title = f"CLIP {name} at {CLIPS[name]}" if name in CLIPS else f"segmenter {name}"
+    than = CLIP_MODEL if name in CLIPS else SAM
+    return Row(
+        f"{title}, image side / {than}",
+        timings.ratio("this", "first"),
+        seconds={"this": timings.median("this")},
+    )
+
+
+def _clip_forward(name: str, setting: Setting) -> Callable[[], object]:
+    torch.manual_seed(SEED)
+    model = open_clip.create_model(
+        name, load_weights=False, pretrained_text=False, force_image_size=CLIPS[name]
+    )
+    clip = ClipBackend(
+        model,
+        open_clip.get_tokenizer(name),
+        device=setting.device,
+        precision=setting.precision,
+    )
+    pixels = clip.preprocess(next(frames(1)))
+    return lambda: clip.surgery_tokens(pixels)
+
+
+def _encode(name: str, setting: Setting) -> Callable[[], object]:
+    dtype = PRECISIONS[setting.precision]
+    network = random_sam(name) if name.startswith("vit_") else SEGMENTERS[name].build()
+    segmenter: PromptableSegmenter = SEGMENTERS[name].run(
+        network, device=setting.device, dtype=dtype
+    )
+    image = next(frames(1))
+    return lambda: segmenter.encode(image)

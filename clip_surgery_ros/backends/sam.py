@@ -24,6 +24,7 @@ from segment_anything.modeling import (
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
+from clip_surgery_ros.backends.layouts import looks_like
 from clip_surgery_ros.backends.sam_decoder import FastMaskDecoder, ImageSide, full_size_masks
 from clip_surgery_ros.backends.sam_encoder import FastImageEncoder, working_dtype
 from clip_surgery_ros.backends.transfer import upload
@@ -176,8 +177,8 @@ class SamBackend:
             sam.load_state_dict({k: v.float() for k, v in tensors.items()})
         except RuntimeError as error:
             raise WeightsError(
-                f"weight file {path} does not fit SAM {model or 'of its own sizes'}; it belongs "
-                f"to another network ({str(error).splitlines()[-1].strip()[:120]})"
+                f"weight file {path} does not fit SAM {model or 'of its own sizes'}; it looks "
+                f"like {looks_like(tensors)} ({str(error).splitlines()[-1].strip()[:120]})"
             ) from error
         return cls(sam, **options)
 

@@ -85,11 +85,10 @@ def _listed(path: Path) -> Provenance | None:
 
 
 def _is_called_as(path: Path, config: Mapping[str, Any]) -> bool:
-    repository = config["hf_hub"].rstrip("/")
-    if repository and f"models--{repository.replace('/', '--')}" in path.parts:
-        return True
-    if repository and path.parent.name == repository.rsplit("/", 1)[1]:
-        return True
+    if config["hf_hub"]:
+        organisation, name = config["hf_hub"].split("/")[:2]  # a file in it may follow
+        if f"models--{organisation}--{name}" in path.parts or path.parent.name == name:
+            return True
     # OpenAI names its files as anybody names a ViT-B-16, and its archives tell themselves.
     address = config["url"]
     return "openaipublic" not in address and path.name == address.rsplit("/", 1)[-1]

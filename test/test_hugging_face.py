@@ -14,13 +14,14 @@ import torch
 from checkpoints import REVISION, cache, hollow, shapes_of
 from huggingface_hub import constants, scan_cache_dir
 from offline import connections
-from open_clip.push_to_hf_hub import save_for_hf
+from open_clip.push_to_hf_hub import save_config_for_hf
 from safetensors.torch import save, save_file
 from small_networks import small_clip
 
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.backends.fetching import fetch, in_place, place, problem
+from clip_surgery_ros.backends.provenance import CONFIG_FILE, provenance
 from clip_surgery_ros.backends.weights import checkpoint_file
 from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
 from clip_surgery_ros.core.config import Config
@@ -158,9 +159,10 @@ def test_open_clip_s_own_export_loads_as_a_folder(tmp_path: Path) -> None:
     name = "ViT-S-32-alt"
     torch.manual_seed(0)
     model = open_clip.create_model(name, load_weights=False).eval()
-    save_for_hf(
-        model, open_clip.get_tokenizer(name), open_clip.get_model_config(name), str(tmp_path)
-    )
+    save_file(model.state_dict(), tmp_path / SAFE)
+    save_config_for_hf(model, tmp_path / CONFIG_FILE, open_clip.get_model_config(name))
+    told = provenance(tmp_path / SAFE, {})
+    assert told.source and not told.quick_gelu
     pixels = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         expected = model.encode_image(pixels)

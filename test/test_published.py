@@ -14,14 +14,7 @@ from clip_surgery_ros.backends.sam import SPECS, build_sam
 from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, SAM, Published
 
 CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
-OPENAI = [one for one in CLIPS if one.architecture == "openai"]
-
-
-def open_clip_name(model: Published) -> str:
-    """Of the same architecture."""
-    if model.architecture != "openai":
-        return model.architecture
-    return model.name.removeprefix("openai/").replace("-336px", "-336") + "-quickgelu"
+OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]
 
 
 def told_to_one_decimal(module: torch.nn.Module) -> float:
@@ -61,7 +54,7 @@ def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> 
 def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_table(
     model: Published,
 ) -> None:
-    name = open_clip_name(model)
+    name = model.architecture
     configs = [
         open_clip.get_pretrained_cfg(name, tag)
         for tag in open_clip.list_pretrained_tags_by_model(name)
@@ -81,7 +74,7 @@ def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_tab
 def network_of(model: Published) -> torch.nn.Module:
     """open_clip's own, without memory for its weights."""
     with torch.device("meta"):
-        return open_clip.CLIP(**open_clip.get_model_config(open_clip_name(model)))
+        return open_clip.CLIP(**open_clip.get_model_config(model.architecture))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +124,7 @@ def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
     pixels = clip.preprocess(image)
     rows, columns = clip.grid_hw(pixels)
     tokens = clip.surgery_tokens(pixels)
-    channels = open_clip.get_model_config(open_clip_name(model))["embed_dim"]
+    channels = open_clip.get_model_config(model.architecture)["embed_dim"]
     assert tokens.shape == (1, 1 + rows * columns, channels)
     assert tokens.isfinite().all()
 
@@ -148,7 +141,7 @@ def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
 
 def test_a_resnet_s_pool_has_a_head_per_64_channels(noise: torch.Tensor) -> None:
     for model in OPENAI:
-        config = open_clip.get_model_config(open_clip_name(model))["vision_cfg"]
+        config = open_clip.get_model_config(model.architecture)["vision_cfg"]
         if isinstance(config["layers"], list):
             pool = heads(network_of(model))["visual.attnpool"]
             assert pool == config["width"] * 32 // 64

@@ -72,8 +72,9 @@ def _listed(path: Path) -> Provenance | None:
     """By the name of a published file, or of a Hugging Face repository that it is in."""
     for one in PUBLISHED:
         if one.kind == CLIP and path.name == one.file_name:
-            quick = one.architecture == "openai" or one.architecture.endswith("-quickgelu")
-            return Provenance(f"it is called as {one.name} is", quick)
+            return Provenance(
+                f"it is called as {one.name} is", one.architecture.endswith("-quickgelu")
+            )
     for config in _open_clip_s():
         if _is_called_as(path, config):
             return Provenance(

@@ -17,8 +17,7 @@ class Published:
 
     :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
     :param kind: ``clip`` or ``sam``.
-    :param architecture: ``openai`` (sizes are read from the file), an open_clip model name with
-        the right activation, or SAM's ``vit_*``.
+    :param architecture: an open_clip model name with the right activation, or SAM's ``vit_*``.
     :param address: of the file.
     :param sha256: hexadecimal, or the first digits where the publisher tells no more; empty where
         nothing is told.
@@ -63,7 +62,7 @@ def _openai(
     return Published(
         f"openai/{name}",
         CLIP,
-        "openai",
+        f"{name.removesuffix('px')}-quickgelu",
         address,
         digest,
         size,

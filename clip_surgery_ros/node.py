@@ -36,7 +36,7 @@ from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError, ImageError, QueryError
 from clip_surgery_ros.core.query import query_of
-from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.text import TextCounts, beyond_latin
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.executor import SideThreadGroup
 from clip_surgery_ros.newest_worker import Job, NewestWorker
@@ -69,8 +69,16 @@ class Networks(Protocol):
         """Where they run, for people."""
 
     @property
+    def precision(self) -> str:
+        """In which arithmetic, for people."""
+
+    @property
     def fell_back(self) -> bool:
         """Whether CUDA was asked for and the CPU is used."""
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether labels may be in other scripts than the Latin."""
 
     @property
     def text_counts(self) -> TextCounts:
@@ -246,7 +254,8 @@ class ClipSurgeryNode(LifecycleNode):
         self._loaded = (config, networks)
         self.tally.reset()
         self.get_logger().info(
-            f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device}"
+            f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device} in "
+            f"{networks.precision}"
         )
         if networks.fell_back:
             self.get_logger().warning(
@@ -459,14 +468,19 @@ class ClipSurgeryNode(LifecycleNode):
         self._health.publish(diagnostic_array(self._node_health(), cameras, stamp))
 
     def _node_health(self) -> NodeHealth:
-        networks = self._loaded[1] if self._loaded else None
+        networks, query = self._loaded[1] if self._loaded else None, self._queries.active.query
+        foreign = (
+            [] if not networks or networks.multilingual else filter(beyond_latin, query.names)
+        )
         return NodeHealth(
             name=self.get_fully_qualified_name(),
             config=self._config,
             state=self._state_machine.current_state[1],
             device=networks.device if networks else "",
+            precision=networks.precision if networks else "",
             fell_back=bool(networks and networks.fell_back),
-            query=self._queries.active.query,
+            query=query,
+            unreadable=tuple(foreign),
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
             texts=networks.text_counts if networks else TextCounts(),

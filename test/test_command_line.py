@@ -44,6 +44,16 @@ def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: P
     assert cv2.imread(str(tmp_path / "sub" / "out.png")).shape[1] > scene.image.shape[1]
 
 
+def test_segment_takes_templates_one_by_one(tmp_path: Path) -> None:
+    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
+    cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
+    options = ("--templates", "single", "--templates", "the {} in the picture")
+    done = clip_surgery("segment", *options, "scene.png", scene.names[-1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = clip_surgery("segment", "--templates", "no place", "scene.png", "mug", cwd=tmp_path)
+    assert done.returncode != 0 and "'no place', but must have ensemble" in done.stderr
+
+
 def test_compare_draws_every_attention_beside_plain_clip(tmp_path: Path) -> None:
     scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))

@@ -29,7 +29,7 @@ def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
     [
         ({"nonsense": 1}, "no parameter 'nonsense'"),
         ({"device": "gpu"}, "auto, cpu or cuda:N"),
-        ({"precision": "int8"}, "one of float32"),
+        ({"precision": "int8"}, "one of auto, float32"),
         ({"precision": "float16", "device": "cpu"}, "float16 is for GPUs"),
         ({"presence_threshold": 1.5}, "0 to 1"),
         ({"presence_threshold": math.nan}, "0 to 1"),
@@ -40,6 +40,9 @@ def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
         ({"image_topics": "image_raw"}, "wants a list of str"),
         ({"image_topics": []}, "name at least one"),
         ({"image_topics": ["a b"]}, "'a b' is no topic"),
+        ({"templates": "single"}, "wants a list of str"),
+        ({"templates": []}, "templates is empty"),
+        ({"templates": ["a photo"]}, "'a photo', but must have ensemble, single or"),
         ({"clip_sha256": "12xy"}, "8 to 64 hexadecimal digits"),
         ({"sam_sha256": "0123abcd"}, "sam_checkpoint is empty; name the file"),
         ({"clip_model": "ViT-B-16"}, "clip_checkpoint is empty"),

@@ -13,7 +13,6 @@ from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.demo.card import Tally, evaluate
 from clip_surgery_ros.demo.export import fit_presence
@@ -82,14 +81,16 @@ def test_the_files_are_small_and_say_what_they_know() -> None:
     )
 
 
-def test_fitting_presence_finds_the_level_between_two_populations() -> None:
+def test_fitting_presence_weighs_both_cosines_by_what_they_tell() -> None:
     generator = torch.Generator().manual_seed(0)
-    present = 0.5 + 0.1 * torch.randn(2000, generator=generator)
-    absent = 0.3 + 0.1 * torch.randn(40_000, generator=generator)
-    level = fit_presence(present, absent, PresenceLevel(10.0, 0.0))
-    # Two normal populations of deviation s: offset half-way, scale (distance / s^2).
-    assert level.offset == pytest.approx(0.4, abs=0.01)
+    spread = torch.tensor([0.1, 0.05])
+    present = torch.tensor([0.5, 0.3]) + spread * torch.randn(4000, 2, generator=generator)
+    absent = torch.tensor([0.3, 0.2]) + spread * torch.randn(40_000, 2, generator=generator)
+    level = fit_presence(present, absent)
+    # Two normal populations: weights (distance / deviation^2) of 20 and 40, even half-way.
     assert level.scale == pytest.approx(0.2 / 0.01, rel=0.1)
+    assert level.peak_weight == pytest.approx(40 / 20, rel=0.1)
+    assert level.offset == pytest.approx(0.4 + 2 * 0.25, abs=0.03)
 
 
 def test_auroc_counts_ties_as_half() -> None:

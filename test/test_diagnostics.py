@@ -49,7 +49,7 @@ def test_everything_worth_knowing_is_told(rigs):
     assert (node.level, node.message) == (OK, "ready")
     assert values["state"] == "active"
     assert (values["device"], values["device asked for"]) == ("cpu", "auto")
-    assert values["precision"] == "float32"
+    assert (values["precision"], values["precision asked for"]) == ("float32", "float32")
     assert values["query"] == "; ".join(labels)
     # The empty text stands for everything else. It and the names come with the network; the one
     # label that it was not made for is encoded once.
@@ -82,6 +82,19 @@ def test_levels_of_the_node_follow_its_state(rigs):
     assert values_of(status)["queries refused"] == "1"
     assert values_of(status)["last error"] == status.message
     rig.ask("saw")
+    node_status(rig, OK, "ready")
+
+
+def test_a_label_in_letters_that_clip_cannot_read_is_warned_of_while_it_is_asked_for(rigs):
+    rig = rigs()
+    rig.networks.multilingual = False
+    rig.activate()
+    rig.ask("mug; красная кружка")
+    node_status(rig, WARN, "label 'красная кружка' is in letters that this CLIP cannot read")
+    rig.ask("mug")
+    node_status(rig, OK, "ready")
+    rig.networks.multilingual = True
+    rig.ask("красная кружка")
     node_status(rig, OK, "ready")
 
 

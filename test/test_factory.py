@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_surgery_ros.backends.factory import demo_weights, load_networks, resolve_device
+from clip_surgery_ros.backends.clip import PRECISIONS
+from clip_surgery_ros.backends.factory import (
+    demo_weights,
+    gpu_precision,
+    load_networks,
+    resolve_device,
+    resolve_precision,
+)
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
 
@@ -27,6 +34,36 @@ def test_a_device_that_is_not_there_is_named(asked: str) -> None:
 def test_float16_is_refused_where_auto_finds_only_the_cpu() -> None:
     with pytest.raises(ConfigError, match="float16, which is for GPUs"):
         load_networks(Config.from_values({"precision": "float16"}))
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        *(((7, 0), "float16"), ((7, 2), "float16"), ((7, 5), "float16")),
+        *(((8, 0), "bfloat16"), ((8, 7), "bfloat16"), ((9, 0), "bfloat16"), ((12, 0), "bfloat16")),
+    ],
+)
+def test_a_gpu_computes_in_the_half_precision_it_has(
+    capability: tuple[int, int], expected: str
+) -> None:
+    assert gpu_precision(capability) == expected
+
+
+def test_a_cpu_computes_in_bfloat16_only_with_amx() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    expected = "bfloat16" if "amx_bf16" in flags else "float32"
+    assert resolve_precision("auto", "cpu") == expected
+
+
+def test_a_precision_asked_for_by_name_is_taken() -> None:
+    assert [resolve_precision(one, "cpu") for one in PRECISIONS] == list(PRECISIONS)
+
+
+def test_networks_know_the_precision_that_auto_became() -> None:
+    networks = load_networks(Config.from_values({"precision": "auto", "device": "cpu"}))
+    assert networks.precision == resolve_precision("auto", "cpu")
+    assert networks.clip.dtype == PRECISIONS[networks.precision]
+    assert networks.config.precision == "auto"
 
 
 def test_the_demo_s_weights_come_with_the_package() -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from clip_surgery_ros.core.presence import (
     DISTRACTORS,
@@ -15,21 +16,28 @@ from clip_surgery_ros.core.presence import (
     presence_score,
 )
 
-CLS = F.normalize(torch.tensor([1.0, 1.0, 0.0, 0.0]), dim=0)
 TEXT = torch.eye(4)
+
+
+def tokens_of(cls: Tensor, *others: Tensor) -> Tensor:
+    """(1 + N, C) unit rows."""
+    return F.normalize(torch.stack([cls, *others]), dim=-1)
+
+
+TOKENS = tokens_of(torch.tensor([1.0, 1.0, 0.0, 0.0]), TEXT[0])
 
 
 def test_at_the_level_presence_is_one_half_and_rises_with_the_cosine() -> None:
     level = PresenceLevel(scale=10.0, offset=math.sqrt(0.5))
-    scores = presence_score(CLS, TEXT[:3], TEXT[3:], level)
+    scores = presence_score(TOKENS, TEXT[:3], TEXT[3:], level)
     assert scores[0].item() == pytest.approx(0.5, abs=1e-6)
     assert scores[2].item() == pytest.approx(1 / (1 + math.exp(10 * math.sqrt(0.5))), abs=1e-6)
 
 
 def test_labels_that_are_both_there_do_not_compete() -> None:
     for level in (PresenceLevel(), PresenceLevel(20.0, 0.3)):
-        both = presence_score(CLS, TEXT[:2], TEXT[2:], level)
-        alone = presence_score(CLS, TEXT[:1], TEXT[2:], level)
+        both = presence_score(TOKENS, TEXT[:2], TEXT[2:], level)
+        alone = presence_score(TOKENS, TEXT[:1], TEXT[2:], level)
         assert both[0] == alone[0]
         assert both.min() > 0.95
 
@@ -41,18 +49,27 @@ def test_without_a_level_the_distractors_give_it() -> None:
     assert distractor_level(cosines).item() == pytest.approx(expected, abs=1e-6)
     text = torch.tensor([[expected, 0.0], [expected + 0.1, 0.0]])
     distractors = torch.stack([cosines, torch.zeros(9)], dim=1)
-    scores = presence_score(torch.tensor([1.0, 0.0]), text, distractors, PresenceLevel(scale=10))
+    scores = presence_score(TEXT[:1, :2], text, distractors, PresenceLevel(scale=10))
     assert scores[0].item() == pytest.approx(0.5, abs=1e-5)
     assert scores[1].item() == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-5)
 
 
 def test_a_distractor_that_is_in_the_picture_hides_no_label() -> None:
     names = torch.eye(20)
-    picture = F.normalize(names[:3].sum(dim=0), dim=0)  # three of the names
+    picture = tokens_of(names[:3].sum(dim=0))  # three of the names
     score = presence_score(picture, names[:1], names[1:], PresenceLevel())
     absent = presence_score(picture, names[5:6], names[[0, *range(6, 20)]], PresenceLevel())
     assert score.item() > 0.95
     assert absent.item() <= 0.5
+
+
+def test_what_one_token_shows_counts_beside_the_whole_image() -> None:
+    tokens = tokens_of(torch.tensor([0.6, 0.0, 0.0, 0.8]), TEXT[1], 0.6 * TEXT[0] + 0.8 * TEXT[1])
+    level = PresenceLevel(scale=10.0, offset=0.5, peak_weight=2.0)
+    scores = presence_score(tokens, TEXT[:3], TEXT[3:], level)
+    # Evidence: cosine with CLS plus twice the highest with a token.
+    for score, value in zip(scores.tolist(), (0.6 + 2 * 0.6, 2 * 1.0, 0.0), strict=True):
+        assert score == pytest.approx(1 / (1 + math.exp(-10 * (value - 0.5))), abs=1e-6)
 
 
 def test_one_distractor_is_its_own_level() -> None:

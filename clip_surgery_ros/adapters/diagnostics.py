@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.text import UNREADABLE, TextCounts
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.tally import Spread
 
@@ -28,7 +28,9 @@ class NodeHealth:
     :param name: the node's full name.
     :param state: lifecycle state.
     :param device: where the networks run; empty when none are loaded.
+    :param precision: in which arithmetic; empty when none are loaded.
     :param fell_back: CUDA was asked for and the CPU is used.
+    :param unreadable: labels of the query in letters that CLIP cannot read.
     :param refused: queries refused so far, and ``refusal`` why the last was, if it was.
     :param counts: runs of each stage and answers to calls, since the networks were loaded.
     :param spreads: seconds of each stage.
@@ -39,8 +41,10 @@ class NodeHealth:
     config: Config
     state: str
     device: str
+    precision: str
     fell_back: bool
     query: Query
+    unreadable: Sequence[str]
     refused: int
     refusal: str
     texts: TextCounts
@@ -91,7 +95,8 @@ def _node_status(health: NodeHealth) -> DiagnosticStatus:
         "state": health.state,
         "device": health.device or "none",
         "device asked for": config.device,
-        "precision": config.precision,
+        "precision": health.precision or "none",
+        "precision asked for": config.precision,
         "CLIP": config.clip_model,
         "SAM": config.sam_model,
         "query": "; ".join(health.query.names),
@@ -117,6 +122,8 @@ def _node_verdict(health: NodeHealth) -> Verdict:
         return DiagnosticStatus.WARN, f"device {asked} was asked for and is not there: on the CPU"
     if health.refusal:
         return DiagnosticStatus.WARN, health.refusal
+    if health.unreadable:
+        return DiagnosticStatus.WARN, f"label '{health.unreadable[0][:60]}' {UNREADABLE}"
     if not health.query.labels:
         return DiagnosticStatus.OK, "waiting for a query"
     return DiagnosticStatus.OK, "ready"

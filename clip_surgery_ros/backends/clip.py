@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,12 +29,26 @@ from clip_surgery_ros.backends.layouts import (
     open_clip_names,
 )
 from clip_surgery_ros.backends.provenance import Provenance, provenance
+from clip_surgery_ros.backends.text_features import TextStore, text_network
+from clip_surgery_ros.backends.text_towers import (
+    create_model,
+    get_tokenizer,
+    is_multilingual,
+    padding,
+    without_padding,
+)
 from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import checkpoint_file, load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, Surgeon, VitSurgeon
-from clip_surgery_ros.core.text import TEMPLATES, PromptEnsemble, TextCounts
+from clip_surgery_ros.core.text import (
+    TEMPLATES,
+    UNREADABLE,
+    PromptEnsemble,
+    TextCounts,
+    beyond_latin,
+)
 
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -53,12 +68,14 @@ class ClipTraits:
     :param std: of RGB in [0, 1], divided by.
     :param presence: levels for deciding presence.
     :param labels: names it was trained on; empty when it knows language at large.
+    :param multilingual: whether it reads other scripts than the Latin.
     """
 
     mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
     presence: PresenceLevel = field(default_factory=PresenceLevel)
     labels: tuple[str, ...] = ()
+    multilingual: bool = False
 
 
 class ClipBackend:
@@ -71,6 +88,7 @@ class ClipBackend:
     :param input_size: side that images are squashed to, in pixels; None for the trained one. A
         multiple of the patch.
     :param attention: what surgery's new path attends by, one of ``core.surgery.ATTENTIONS``.
+    :param templates: prompts with one ``{}``, over which a text's features are averaged.
     :raises ConfigError: when the image tower has no CLS token or cannot be opened up.
     """
 
@@ -84,6 +102,7 @@ class ClipBackend:
         input_size: int | None = None,
         traits: ClipTraits = ClipTraits(),
         attention: str = "v-v",
+        templates: Sequence[str] = TEMPLATES,
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
@@ -100,7 +119,8 @@ class ClipBackend:
             )
         self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
-        self._ensemble = PromptEnsemble(self._encode_prompts)
+        self._ensemble = PromptEnsemble(self._encode_prompts, templates)
+        self._warned: set[str] = set()
 
     @classmethod
     def from_state_dict(
@@ -114,6 +134,7 @@ class ClipBackend:
         input_size: int | None = None,
         traits: ClipTraits = ClipTraits(),
         attention: str = "v-v",
+        templates: Sequence[str] = TEMPLATES,
     ) -> ClipBackend:
         """Build from OpenAI's state-dict layout, all sizes read from the tensors.
 
@@ -132,6 +153,7 @@ class ClipBackend:
             input_size=input_size,
             traits=traits,
             attention=attention,
+            templates=templates,
         )
 
     @classmethod
@@ -167,10 +189,11 @@ class ClipBackend:
         """Build any open_clip model of this name from a local checkpoint.
 
         :param checkpoint: file, or folder as Hugging Face has them.
-        :param options: ``device``, ``precision``, ``input_size``, ``attention``.
+        :param options: ``device``, ``precision``, ``input_size``, ``attention``, ``templates``.
         :raises ConfigError: when open_clip knows no such model, surgery cannot open it, or the
             checkpoint was trained with another activation.
-        :raises WeightsError: when the checkpoint does not fit the model.
+        :raises WeightsError: when the checkpoint does not fit the model, or files of its text
+            tower are not in place.
         """
         if name not in open_clip.list_models():
             raise ConfigError(
@@ -186,7 +209,8 @@ class ClipBackend:
         if hasattr(model, "text"):
             tensors = convert_to_custom_text_state_dict(tensors)
         _load(model, tensors, f"weight file {path}, as open_clip's {name}")
-        return cls(model, open_clip.get_tokenizer(name), traits=_traits({}, known), **options)
+        traits = replace(_traits({}, known), multilingual=is_multilingual(name))
+        return cls(model, get_tokenizer(name), traits=traits, **options)
 
     def with_attention(self, attention: str) -> ClipBackend:
         """The same networks, not loaded again, with another attention on surgery's new path.
@@ -231,6 +255,8 @@ class ClipBackend:
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(T, C) float32 prompt-ensemble features, unit rows; each text is encoded once."""
+        if not self.traits.multilingual:
+            self._warn_of_scripts(texts)
         with torch.inference_mode():
             return self._ensemble(texts)
 
@@ -238,10 +264,25 @@ class ClipBackend:
         """Take over features, each a unit (C,), that this very network gave for texts before."""
         self._ensemble.remember({text: row.to(self.device) for text, row in features.items()})
 
+    def keep_texts(self, folder: Path) -> None:
+        """Keep text features in a file of this folder, and take over what is there already."""
+        network = text_network(self._model, self._tokenize, self._ensemble.templates)
+        store = TextStore(folder, network)
+        self.remember_texts(store.load())
+        self._ensemble.told = store.add
+        weakref.finalize(self._ensemble, store.flush)  # when let go of, and as the process ends
+
     @property
     def text_counts(self) -> TextCounts:
         """How many texts went through the text tower so far, and how many came from the cache."""
         return self._ensemble.counts
+
+    def _warn_of_scripts(self, texts: Sequence[str]) -> None:
+        """Say once of each text that it is in letters that the network cannot read."""
+        for text in texts:
+            if beyond_latin(text) and text not in self._warned:
+                self._warned.add(text)
+                _LOG.warning("label %.60r %s", text, UNREADABLE)
 
     def _checked(self, pixels: Tensor) -> Tensor:
         patch = self._surgeon.patch
@@ -258,13 +299,16 @@ class ClipBackend:
 
     def _encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """(P, C) features; prompts over the context length are cut, and it is said."""
-        tokens: Tensor = self._tokenize(list(prompts)).to(self.device)
-        if tokens[0, -1] != 0 and len(prompts) == len(TEMPLATES):
+        tokens: Tensor = self._tokenize(list(prompts))
+        pad = padding(self._tokenize)
+        full = (tokens[:, -1] != pad).nonzero().flatten().tolist()
+        if full:
             _LOG.warning(
-                "the text in %.60r is longer than the network's %d tokens and was cut",
-                prompts[0],
-                tokens.shape[1],
+                "%d of %d prompts, such as %.60r, are longer than the network's %d tokens: the "
+                "rest was cut",
+                *(len(full), len(prompts), prompts[full[0]], tokens.shape[1]),
             )
+        tokens = without_padding(self._model, tokens, pad).to(self.device)
         if not isinstance(self._model, CLIP):
             return self._model.encode_text(tokens)
         return _encode_causal(self._model, tokens)
@@ -360,7 +404,7 @@ def _untrained(name: str) -> Any:
         and "hf_model_name" not in config["text_cfg"]
     ):
         return _empty_clip(**config)
-    return open_clip.create_model(name, load_weights=False, pretrained_text=False)
+    return create_model(name)
 
 
 def _empty_clip(embed_dim: int, vision_cfg: Any, text_cfg: Any, quick_gelu: bool = False) -> CLIP:
@@ -424,7 +468,9 @@ def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:
     return replace(
         traits,
         presence=PresenceLevel(
-            float(metadata["presence_scale"]), float(metadata["presence_offset"])
+            float(metadata["presence_scale"]),
+            float(metadata["presence_offset"]),
+            float(metadata.get("presence_peak_weight", 0)),
         ),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import torch
 
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
-from clip_surgery_ros.backends.fetching import in_place
+from clip_surgery_ros.backends.fetching import home, in_place
 from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import check_sha256, checkpoint_file
@@ -20,7 +21,7 @@ from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
-from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.text import TEMPLATES, TextCounts, parse_templates
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,20 @@ class LoadedNetworks:
     """Both networks on their device.
 
     :param device: where they run.
+    :param precision: in which arithmetic.
     :param config: the configuration that they were loaded for.
     """
 
     clip: ClipBackend
     sam: SamBackend
     device: str
+    precision: str
     config: Config
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether CLIP reads other scripts than the Latin."""
+        return self.clip.traits.multilingual
 
     @property
     def fell_back(self) -> bool:
@@ -61,16 +69,18 @@ def load_networks(config: Config) -> LoadedNetworks:
     :raises ConfigError: when a model is unknown or not fit for surgery.
     """
     device = resolve_device(config.device, config.allow_cpu_fallback)
-    if device == "cpu" and config.precision == "float16":
+    precision = resolve_precision(config.precision, device)
+    if device == "cpu" and precision == "float16":
         raise ConfigError(
             f"precision is float16, which is for GPUs, but device '{config.device}' is the CPU "
-            "here; set precision to float32 or bfloat16"
+            "here; set precision to auto, float32 or bfloat16"
         )
     if config.clip_sha256:
         check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
         check_sha256(config.sam_checkpoint, config.sam_sha256)
-    return LoadedNetworks(_clip(config, device), _sam(config, device), device, config)
+    meant = replace(config, precision=precision)
+    return LoadedNetworks(_clip(meant, device), _sam(meant, device), device, precision, config)
 
 
 def release_memory() -> None:
@@ -108,6 +118,22 @@ def resolve_device(asked: str, allow_cpu_fallback: bool = False) -> str:
     return f"cuda:{index}"
 
 
+def resolve_precision(asked: str, device: str) -> str:
+    """``auto`` to the fastest that the device computes natively; anything else as it is."""
+    if asked != "auto":
+        return asked
+    if device != "cpu":
+        return gpu_precision(torch.cuda.get_device_capability(device))
+    # AMX is where bfloat16 was measured to pay; a torch that cannot tell of it is taken as exact.
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if capabilities.get("amx_bf16") else "float32"
+
+
+def gpu_precision(capability: tuple[int, int]) -> str:
+    """The half precision of a GPU: bfloat16, with float32's range, from Ampere on."""
+    return "bfloat16" if capability >= (8, 0) else "float16"
+
+
 def demo_weights(name: str) -> Path:
     """Path of a file that the package ships: ``clip_demo``, ``clip_demo_texts``, ``sam_demo``."""
     folder = resources.files("clip_surgery_ros") / "demo" / "weights"
@@ -121,15 +147,21 @@ def _clip(config: Config, device: str) -> ClipBackend:
         "precision": config.precision,
         "input_size": size,
         "attention": config.attention,
+        "templates": parse_templates(config.templates),
     }
     if config.clip_model == DEMO:
         clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
-        clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))
+        if options["templates"] == TEMPLATES:  # what the features that come along are of
+            clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))
         return clip
     architecture, checkpoint = _named(config.clip_model, config.clip_checkpoint)
     if architecture == "openai":
-        return ClipBackend.from_file(checkpoint, **options)
-    return ClipBackend.from_open_clip(architecture, checkpoint, **options)
+        clip = ClipBackend.from_file(checkpoint, **options)
+    else:
+        clip = ClipBackend.from_open_clip(architecture, checkpoint, **options)
+    if config.text_cache:
+        clip.keep_texts(home() / "texts")
+    return clip
 
 
 def _sam(config: Config, device: str) -> SamBackend:

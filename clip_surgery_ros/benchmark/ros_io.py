@@ -14,17 +14,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import rclpy
 from ament_index_python.packages import get_package_share_directory
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile
+from rclpy.time import Time
+from sensor_msgs.msg import Image
 
-from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.images import image_to_rgb
+from clip_surgery_ros.adapters.messages import query_message
+from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame
 from clip_surgery_ros.allocator import suit_frames
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
@@ -35,7 +42,8 @@ from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
-from clip_surgery_ros.node import ClipSurgeryNode
+from clip_surgery_ros.node import HEALTH_PERIOD_S, ClipSurgeryNode
+from clip_surgery_ros.tally import Tally
 
 SIZE = (1280, 720)
 RATE_HZ = 30
@@ -43,6 +51,10 @@ START_S = 60.0
 """Until a program is up."""
 LOST_S = 3.0
 """A result that does not come for so long, beyond the time between images, does not come."""
+CONSTANT, RELAY = "constant", "relay"
+"""Nodes to run instead of one with networks."""
+RELAYED_FRAMES = 300
+"""More than are kept to tell percentiles of."""
 FIRST_FRAMES = 30
 """Sent beforehand and not counted: the middleware makes room when the first messages come."""
 
@@ -50,8 +62,9 @@ FIRST_FRAMES = 30
 class Constant:
     """Networks that find every label in a box of its own, at once."""
 
-    device = "cpu"
+    device, precision = "cpu", "float32"
     fell_back = False
+    multilingual = True
     text_counts = TextCounts()
 
     def pipeline(self, config: Config) -> Constant:
@@ -103,10 +116,11 @@ class TrueSize:
 
     device = "cpu"
     fell_back = False
+    multilingual = True
     text_counts = TextCounts()
 
     def __init__(self, sam_model: str, precision: str) -> None:
-        self._setting = Setting(sam_model, precision)
+        self._setting, self.precision = Setting(sam_model, precision), precision
         random_texts(self._setting.own[0], LABELS)
 
     def pipeline(self, config: Config) -> Pipeline:
@@ -114,14 +128,59 @@ class TrueSize:
         return self._setting.pipeline()
 
 
+class Relay(Node):
+    """What rclpy and the middleware cost alone: no work between an image and its outputs.
+
+    The messages are built once, for the first image, and published again for every other.
+    """
+
+    def __init__(self, query: Query) -> None:
+        super().__init__("clip_surgery")
+        self._query, self._tally = query, Tally()
+        self._outputs = {
+            output: self.create_publisher(output.kind, f"~/{output.name}", output.quality())
+            for output in OUTPUTS
+        }
+        self._messages: list[tuple[Publisher, Any]] = []
+        self._health = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_subscription(Image, "image_raw", self._pass_on, qos.newest_image())
+        self.create_timer(HEALTH_PERIOD_S, self._tell)
+
+    def _pass_on(self, image: Image) -> None:
+        if not self._messages:
+            frame = self._frame(image)
+            self._messages = [(self._outputs[one], one.build(frame)) for one in OUTPUTS]
+        for publisher, message in self._messages:
+            message.header = image.header
+            publisher.publish(message)
+        age_ns = self.get_clock().now().nanoseconds - Time.from_msg(image.header.stamp).nanoseconds
+        self._tally.took("age", age_ns / 1e9)
+
+    def _frame(self, image: Image) -> Frame:
+        image_rgb, stamp = image_to_rgb(image), image.header.stamp
+        result = Constant().run(image_rgb, self._query, Wanted())
+        return Frame(result, image_rgb, image.header, query_message(self._query, stamp))
+
+    def _tell(self) -> None:
+        values = {"state": "active"}
+        for name, spread in self._tally.spreads().items():
+            values |= {
+                f"{name}: p50 [s]": str(spread.p50_s),
+                f"{name}: p95 [s]": str(spread.p95_s),
+            }
+        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+        self._health.publish(DiagnosticArray(status=[DiagnosticStatus(values=pairs)]))
+
+
 def ros_in_and_out(seconds: float) -> list[Row]:
-    """Receive, convert, build and publish all outputs, between processes.
+    """Receive, convert, build and publish all outputs, between processes; and rclpy alone.
 
     :param seconds: how long the camera sends.
     """
     frames = round(seconds * RATE_HZ)
-    values, results = _watched(["constant"], RATE_HZ, FIRST_FRAMES, frames)
-    return _rows(values, frames, results)
+    values, results = _watched([CONSTANT], RATE_HZ, FIRST_FRAMES, frames)
+    alone, _ = _watched([RELAY], RATE_HZ, FIRST_FRAMES, RELAYED_FRAMES)
+    return [*_rows(values, frames, results), *_relay_rows(alone)]
 
 
 def node_over_pipeline(setting: Setting) -> list[Row]:
@@ -146,6 +205,11 @@ def node_over_pipeline(setting: Setting) -> list[Row]:
     ]
 
 
+def asked() -> list[str]:
+    """The labels of every measurement."""
+    return [f"thing {number}" for number in range(LABELS)]
+
+
 def _watched(
     networks: list[str], rate_hz: float, first: int, frames: int
 ) -> tuple[dict[str, str], int]:
@@ -157,9 +221,8 @@ def _watched(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
-    query = "; ".join(f"thing {number}" for number in range(LABELS))
     node = [sys.executable, "-m", __name__, *networks]
-    node += ["--ros-args", "-p", f"default_query:={query}"]
+    node += ["--ros-args", "-p", f"default_query:={'; '.join(asked())}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]
     camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames"]
     with _listening() as heard, _running(node):
@@ -207,6 +270,17 @@ def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
         receive("p95"),
         *(milliseconds(f"{step}: {share}") for step in steps for share in ("p50", "p95")),
         Row(f"of {frames} frames at {RATE_HZ} Hz, without a result", frames - results, "0"),
+    ]
+
+
+def _relay_rows(values: Mapping[str, str]) -> list[Row]:
+    return [
+        Row(
+            f"the same messages through rclpy with no work at all: {share}",
+            1e3 * float(values[f"age: {share} [s]"]),
+            unit="ms",
+        )
+        for share in ("p50", "p95")
     ]
 
 
@@ -261,13 +335,19 @@ def _wait(true: Callable[[], bool], limit_s: float = START_S) -> bool:
 
 
 def main() -> None:
-    """Run the node until it is told to stop; ``constant``, or SAM model and precision."""
+    """Run a node until it is told to stop: :data:`CONSTANT`, :data:`RELAY`, or SAM's model and
+    precision.
+    """
     suit_frames()  # as the node's own program does
     arguments = sys.argv[1 : sys.argv.index("--ros-args")]
-    networks = Constant() if arguments == ["constant"] else TrueSize(*arguments)
     rclpy.init()
-    node = ClipSurgeryNode(lambda _: networks)
-    node.autostart()
+    node: Node
+    if arguments == [RELAY]:
+        node = Relay(query_of(asked()))
+    else:
+        networks = Constant() if arguments == [CONSTANT] else TrueSize(*arguments)
+        node = ClipSurgeryNode(lambda _: networks)
+        node.autostart()
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):

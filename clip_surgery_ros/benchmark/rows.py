@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clip_surgery_ros.backends.clip import PRECISIONS
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_this, random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
@@ -27,6 +28,8 @@ from clip_surgery_ros.demo.scenes import SceneGenerator
 from clip_surgery_ros.evaluation.outcome import iou
 
 AGREEMENT_SCENES = 100
+PRODUCT = 4096
+"""Side of the square matrices that tell how fast a processor multiplies: SAM's tokens."""
 
 
 def end_to_end(setting: Setting) -> list[Row]:
@@ -123,14 +126,35 @@ def sam_encoder(setting: Setting) -> list[Row]:
         setting.rounds,
     )
     wanted = "at most 0.55" if setting.precision == "float32" else "at most 0.38"
+    least_s = arithmetic_seconds(setting, inference(lambda: setting.stock.look(image)))
     return [
         Row(
             "SAM encoder: this / segment-anything",
             timings.ratio("this", "segment-anything"),
             wanted,
             seconds={way: timings.median(way) for way in timings.seconds},
-        )
+        ),
+        Row(
+            "SAM encoder: this / its arithmetic at the rate of one large product",
+            timings.median("this") / least_s,
+            seconds={"this": timings.median("this"), "arithmetic": least_s},
+        ),
     ]
+
+
+def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
+    """Seconds of the work's products and convolutions, were all of them one matrix product.
+
+    A bound: softmax, norms and all traffic of memory would cost nothing.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        work()
+    device, dtype = setting.device, PRECISIONS[setting.precision]
+    one, other = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=dtype) for _ in range(2))
+    timings = side_by_side({"product": lambda: one @ other}, 2 * setting.rounds)
+    return counter.get_total_flops() * min(timings.seconds["product"]) / (2 * PRODUCT**3)
 
 
 def frame_parts(setting: Setting) -> list[Row]:

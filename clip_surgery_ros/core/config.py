@@ -12,6 +12,7 @@ from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.errors import ConfigError, QueryError
 from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.text import parse_templates
 from clip_surgery_ros.core.thresholds import parse_thresholds
 
 DEMO = "demo"
@@ -116,9 +117,23 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "precision",
         "float32",
-        "arithmetic of the image encoders: float32, bfloat16 or float16",
-        "exact, and fast enough for the demo; bfloat16 is faster on newer CPUs and GPUs",
-        choices=("float32", "bfloat16", "float16"),
+        "arithmetic of the networks: float32, bfloat16, float16, or 'auto': half precision where "
+        "the hardware has it (GPUs, CPUs with AMX), else float32",
+        "exact, and the same on every machine, as thresholds want; 'auto' suits real networks",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    ),
+    Parameter(
+        "templates",
+        ("ensemble",),
+        "prompts around a label: 'ensemble' (the published 85), 'single' ('a photo of a {}.') or "
+        "templates of your own with {} for the label; a text's features are their mean",
+        "the published recipe; 'single' encodes new labels 80 times faster",
+    ),
+    Parameter(
+        "text_cache",
+        True,
+        "keep features of texts on disk, below CLIP_SURGERY_ROS_HOME; the demo's come with it",
+        "a restart with many labels answers at once; false where labels must not be stored",
     ),
     Parameter(
         "image_topics",
@@ -262,6 +277,8 @@ class Config:
     device: str
     allow_cpu_fallback: bool
     precision: str
+    templates: tuple[str, ...]
+    text_cache: bool
     image_topics: tuple[str, ...]
     image_transport: str
     autostart: bool
@@ -336,6 +353,7 @@ def _range(low: float | None, high: float | None) -> str:
 def _check_together(config: Config) -> None:
     """Refuse values that cannot work together, saying what to do."""
     parse_cameras(config.image_topics)
+    parse_templates(config.templates)
     try:
         parse_query(config.default_query)
     except QueryError as error:
@@ -373,7 +391,9 @@ def _check_together(config: Config) -> None:
     if config.device not in ("auto", "cpu", "cuda") and not config.device.startswith("cuda:"):
         raise ConfigError(f"device is '{config.device}', but must be auto, cpu or cuda:N")
     if config.precision == "float16" and config.device == "cpu":
-        raise ConfigError("float16 is for GPUs; set precision to float32 or bfloat16 on the CPU")
+        raise ConfigError(
+            "float16 is for GPUs; set precision to auto, float32 or bfloat16 on the CPU"
+        )
 
 
 def markdown_table() -> str:

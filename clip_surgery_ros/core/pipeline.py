@@ -198,7 +198,7 @@ class Pipeline:
         parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T
         # Presence is relative: with the distractors left out, the empty string stands for them.
         others = distractors if len(distractors) else self._clip.text_features([""])
-        presence = presence_score(tokens[0, 0], texts, others, settings.presence_level)
+        presence = presence_score(tokens[0], texts, others, settings.presence_level)
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
         # All in one piece: on a GPU this is where the host waits.
         told = torch.cat([parts, presence[:, None], chance[:, None]], dim=1).cpu().numpy()

@@ -25,40 +25,59 @@ objects in scenes of four."""
 
 @dataclass(frozen=True)
 class PresenceLevel:
-    """How a network's image-text cosine becomes presence.
+    """How a network's image-text cosines become presence.
 
-    :param scale: logit per unit of cosine. 100 is where OpenAI's and open_clip's logit scale
+    :param scale: logit per unit of evidence. 100 is where OpenAI's and open_clip's logit scale
         ends up in training.
-    :param offset: cosine at which a label is as likely present as not; None takes the level from
+    :param offset: evidence at which a label is as likely present as not; None takes the level from
         the distractors, image by image, for a network of which no level was measured.
+    :param peak_weight: of the highest token's cosine beside the image's own; 0 for a network of
+        which none was measured. What is small in the picture says little to the whole of it.
     """
 
     scale: float = 100.0
     offset: float | None = None
+    peak_weight: float = 0.0
 
 
-def presence_score(cls: Tensor, text: Tensor, distractors: Tensor, level: PresenceLevel) -> Tensor:
+def presence_score(
+    tokens: Tensor, text: Tensor, distractors: Tensor, level: PresenceLevel
+) -> Tensor:
     """Presence of each label, on its own: labels that are all present do not compete.
 
-    ``sigmoid(scale * (cos - offset))``; without an offset, that of :func:`distractor_level`.
+    ``sigmoid(scale * (evidence - offset))``; without an offset, that of :func:`distractor_level`.
 
-    :param cls: (C,) unit image embedding.
+    :param tokens: (1 + N, C) unit rows after surgery, token 0 is CLS, the image's embedding.
     :param text: (T, C) unit rows, the labels'.
     :param distractors: (D, C) unit rows; read only without an offset, then at least one.
     :returns: (T,) in [0, 1].
     """
-    offset = distractor_level(distractors @ cls) if level.offset is None else level.offset
-    return (level.scale * (text @ cls - offset)).sigmoid()
+    offset = level.offset
+    least = distractor_level(evidence(tokens, distractors, level)) if offset is None else offset
+    return (level.scale * (evidence(tokens, text, level) - least)).sigmoid()
+
+
+def evidence(tokens: Tensor, text: Tensor, level: PresenceLevel) -> Tensor:
+    """Cosine with the whole image, and ``peak_weight`` times the highest with one of its tokens.
+
+    Parameters are those of :func:`presence_score`.
+
+    :returns: (T,).
+    """
+    whole = text @ tokens[0]
+    if not level.peak_weight:
+        return whole
+    return whole + level.peak_weight * (tokens[1:] @ text.T).amax(dim=0)
 
 
 def distractor_level(cosines: Tensor) -> Tensor:
-    """Cosine from which a name stands out among names of which most are not in the picture.
+    """Evidence from which a name stands out among names of which most are not in the picture.
 
     Median plus :data:`STANDS_OUT` robust standard deviations (1.4826 median absolute deviations,
     the standard deviation of a normal population). A softmax over the same names would let each
     distractor that happens to be in the picture push down labels that are there as well.
 
-    :param cosines: (D,) of the distractors with the image, at least one.
+    :param cosines: (D,) :func:`evidence` of the distractors, at least one.
     """
     values = cosines.float()
     median = values.quantile(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from clip_surgery_ros.core.errors import ConfigError
 
 IMAGENET_TEMPLATES: tuple[str, ...] = (
     "a bad photo of a {}.",
@@ -105,6 +108,54 @@ SCENE_TEMPLATES: tuple[str, ...] = (
 
 TEMPLATES = IMAGENET_TEMPLATES + SCENE_TEMPLATES
 
+TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
+    "ensemble": TEMPLATES,
+    "single": ("a photo of a {}.",),
+}
+"""Templates by name; the single one is the default that CLIP's paper gives."""
+CAPACITY = 4096
+"""How many texts are kept: 512 float32 each take 8 MB, and a robot asks for far fewer."""
+UNREADABLE = (
+    "is in letters that this CLIP cannot read; ask in English, or choose a multilingual open_clip "
+    "model such as xlm-roberta-base-ViT-B-32"
+)
+_PLACE = "{}"
+_LATIN_SIGNS = "ªºµ"
+"""Letters to Unicode, whose names do not say that English has them."""
+
+
+def parse_templates(entries: Sequence[str]) -> tuple[str, ...]:
+    """Templates of a list whose entries are names of ``TEMPLATE_SETS`` or templates; each once.
+
+    :raises ConfigError: for an entry that is neither, and for none at all.
+    """
+    if not entries:
+        raise ConfigError("templates is empty; name ensemble, single or a template of your own")
+    found: list[str] = []
+    for entry in entries:
+        if entry not in TEMPLATE_SETS and entry.count(_PLACE) != 1:
+            raise ConfigError(
+                f"templates has {entry[:60]!r}, but must have ensemble, single or templates with "
+                f"{_PLACE} once, where the label goes, such as 'a photo of a {_PLACE}.'"
+            )
+        found += TEMPLATE_SETS.get(entry, (entry,))
+    return tuple(dict.fromkeys(found))
+
+
+def beyond_latin(text: str) -> bool:
+    """Whether a text has letters of another script than the Latin.
+
+    The vocabulary of OpenAI's CLIP was made from English: other scripts fall apart into bytes
+    that mean next to nothing to the network. A language in Latin letters passes, for its words
+    cannot be told from English names.
+    """
+    return not text.isascii() and any(
+        letter.isalpha()
+        and "LATIN" not in unicodedata.name(letter, "")
+        and letter not in _LATIN_SIGNS
+        for letter in text
+    )
+
 
 @dataclass(frozen=True)
 class TextCounts:
@@ -117,29 +168,38 @@ class TextCounts:
 class PromptEnsemble:
     """Features of texts, each the mean over templates, kept so that a text is encoded once.
 
+    At most ``CAPACITY`` texts are kept; the least recently used goes first.
+
     :param encode: (P,) prompts to (P, C) features, any length.
     :param templates: prompts with one ``{}``.
-    :param capacity: how many texts are kept; the least recently used goes first. 4096 texts of
-        512 float32 take 8 MB, far more than a robot asks for.
     """
 
     def __init__(
         self,
         encode: Callable[[Sequence[str]], Tensor],
         templates: Sequence[str] = TEMPLATES,
-        capacity: int = 4096,
     ) -> None:
         self._encode = encode
-        self._templates = tuple(templates)
-        self._capacity = capacity
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self.templates = tuple(templates)
+        self.told: Callable[[Mapping[str, Tensor]], None] = lambda features: None
+        """Called with features, by their texts, when they were encoded."""
         self.counts = TextCounts()
         """Texts so far."""
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(T, C) float32 unit rows, one per text, in order; at least one."""
-        rows = [self._feature(text) for text in texts]
-        return torch.stack(rows)
+        rows = {text: self._kept[text] for text in texts if text in self._kept}
+        for text in rows:
+            self._kept.move_to_end(text)
+        new = [text for text in dict.fromkeys(texts) if text not in rows]
+        # As many prompts at once as the published templates are, however many templates there are.
+        size = max(1, len(TEMPLATES) // len(self.templates))
+        for start in range(0, len(new), size):
+            rows |= self._encoded(new[start : start + size])
+        reused = self.counts.reused + len(texts) - len(new)
+        self.counts = replace(self.counts, reused=reused)
+        return torch.stack([rows[text] for text in texts])
 
     def remember(self, features: Mapping[str, Tensor]) -> None:
         """Keep features that this network gave before, each a unit (C,), so as to spare the work.
@@ -147,21 +207,17 @@ class PromptEnsemble:
         They go like all others when there are too many.
         """
         for text, feature in features.items():
-            self._keep(text, feature)
+            self._kept[text] = feature
+            if len(self._kept) > CAPACITY:
+                self._kept.popitem(last=False)
 
-    def _feature(self, text: str) -> Tensor:
-        """(C,) unit feature: mean over templates of unit features."""
-        if text in self._kept:
-            self._kept.move_to_end(text)
-            self.counts = replace(self.counts, reused=self.counts.reused + 1)
-            return self._kept[text]
-        prompts = self._encode([template.format(text) for template in self._templates])
-        feature = F.normalize(F.normalize(prompts.float(), dim=-1).mean(dim=0), dim=0)
-        self.counts = replace(self.counts, encoded=self.counts.encoded + 1)
-        self._keep(text, feature)
-        return feature
-
-    def _keep(self, text: str, feature: Tensor) -> None:
-        self._kept[text] = feature
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+    def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Unit (C,) features of texts: means over templates of unit features."""
+        prompts = [one.replace(_PLACE, text) for text in texts for one in self.templates]
+        rows = self._encode(prompts).float().unflatten(0, (len(texts), -1))  # T, templates, C
+        means = F.normalize(F.normalize(rows, dim=-1).mean(dim=1), dim=-1)
+        features = dict(zip(texts, means, strict=True))
+        self.counts = replace(self.counts, encoded=self.counts.encoded + len(texts))
+        self.remember(features)
+        self.told(features)
+        return features

@@ -93,7 +93,7 @@ def _maps(
     for column, mask in enumerate(scene.masks):
         tally.surgery_hits.append(points_into(maps[:, column].numpy().reshape(grid), mask))
         tally.plain_hits.append(points_into(flat[:, column].numpy().reshape(grid), mask))
-    scores = presence_score(surgery[0, 0], texts, texts, level).numpy()
+    scores = presence_score(surgery[0], texts, texts, level).numpy()
     absent = np.setdiff1d(np.arange(len(NAMES)), present)
     tally.present_scores += scores[present].tolist()
     tally.absent_scores += scores[absent].tolist()

@@ -8,7 +8,6 @@ with zeros for every token that no caption of the demo uses.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.text_features import save_text_features
 from clip_surgery_ros.core.presence import PresenceLevel
-from clip_surgery_ros.demo.scenes import SceneGenerator
+from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.demo.train_clip import HEAD_WIDTH, VOCABULARY, Vocabulary
 from clip_surgery_ros.demo.train_sam import SPEC
@@ -29,18 +28,19 @@ from clip_surgery_ros.demo.train_sam import SPEC
 INPUT_SIZE = 144
 """Side that images are squashed to in use: finer maps than at the trained 96, and better masks on
 the development scenes."""
-CALIBRATION_SCENES = 400  # development scenes; the level's error is then far below its use
+CALIBRATION_SCENES = 100
+"""Development scenes of each set; the level's error is then far below its use."""
 
 
 def export_clip(checkpoint: Path, out: Path) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its levels.
 
-    Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale`` and
-    ``presence_offset`` (presence is ``sigmoid(scale * (cosine - offset))``, fitted on development
+    Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale``,
+    ``presence_offset`` and ``presence_peak_weight`` (:class:`PresenceLevel`, fitted on development
     scenes); ``labels`` (JSON list of the names known).
     """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    model, heads = dict(saved["model"]), saved["heads"]
+    model = dict(saved["model"])
     vocabulary = Vocabulary()
     table = torch.zeros(VOCABULARY, model["token_embedding.weight"].shape[1])
     table[vocabulary.ids] = model["token_embedding.weight"][1:]
@@ -48,13 +48,13 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     tensors = {k: v.half().contiguous() for k, v in model.items()}
 
     clip = ClipBackend.from_state_dict(tensors, head_width=HEAD_WIDTH, input_size=INPUT_SIZE)
-    start = PresenceLevel(math.exp(heads["presence_scale"]), float(heads["presence_offset"]))
-    level = fit_presence(*presence_cosines(clip, CALIBRATION_SCENES), start)
+    level = fit_presence(*presence_cosines(clip, CALIBRATION_SCENES))
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
         "presence_scale": f"{level.scale:.4f}",
         "presence_offset": f"{level.offset:.4f}",
+        "presence_peak_weight": f"{level.peak_weight:.4f}",
         "labels": json.dumps(NAMES),
     }
     save_file(tensors, out, metadata)
@@ -72,39 +72,52 @@ def export_texts(clip_file: Path, out: Path) -> None:
 
 
 def presence_cosines(clip: ClipBackend, count: int) -> tuple[Tensor, Tensor]:
-    """Image-text cosines of development scenes: of names present, and of names absent."""
+    """Cosines of names with the image and with its best token: (P, 2) of names that are in the
+    development scenes, and (A, 2) of those that are not.
+
+    :param count: scenes of each set.
+    """
     texts = clip.text_features(NAMES)
     present, absent = [], []
-    for scene in tqdm(SceneGenerator().scenes("development", count), total=count, unit="scene"):
-        cls = F.normalize(clip.surgery_tokens(clip.preprocess(scene.image))[0, 0], dim=0)
-        cosines = texts @ cls
+    scenes = [one for each in SCENE_SETS.values() for one in each.scenes("development", count)]
+    for scene in tqdm(scenes, unit="scene"):
+        cosines = (
+            F.normalize(clip.surgery_tokens(clip.preprocess(scene.image))[0], dim=-1) @ texts.T
+        )
+        both = torch.stack([cosines[0], cosines[1:].amax(dim=0)], dim=1)
         there = torch.zeros(len(NAMES), dtype=torch.bool)
         there[list(scene.objects)] = True
-        present.append(cosines[there])
-        absent.append(cosines[~there])
+        present.append(both[there])
+        absent.append(both[~there])
     return torch.cat(present), torch.cat(absent)
 
 
-def fit_presence(present: Tensor, absent: Tensor, start: PresenceLevel) -> PresenceLevel:
-    """Logistic regression of presence on the cosine, present and absent weighing the same.
+def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
+    """Logistic regression of presence on both cosines, present and absent weighing the same.
 
     Training meets fifty absent names for each present one and learns to expect that; who asks for
     something expects it as likely there as not.
+
+    :param present: (P, 2) of :func:`presence_cosines`.
+    :param absent: (A, 2).
     """
-    scale = torch.tensor(start.scale, requires_grad=True)
-    bias = torch.tensor(-start.scale * (start.offset or 0.0), requires_grad=True)
-    optimizer = torch.optim.LBFGS([scale, bias], max_iter=200, line_search_fn="strong_wolfe")
+    centre = (present.mean(dim=0) + absent.mean(dim=0)) / 2
+    weights = torch.full((2,), 10.0, requires_grad=True)
+    bias = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        missed = F.softplus(-(scale * present + bias)).mean()
-        alarmed = F.softplus(scale * absent + bias).mean()
+        missed = F.softplus(-((present - centre) @ weights + bias)).mean()
+        alarmed = F.softplus((absent - centre) @ weights + bias).mean()
         total = missed + alarmed
         total.backward()
         return total
 
     optimizer.step(loss)
-    return PresenceLevel(scale.item(), -bias.item() / scale.item())
+    whole, peak = weights.tolist()
+    offset = (float(centre @ weights.detach()) - bias.item()) / whole
+    return PresenceLevel(whole, offset, peak / whole)
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:

@@ -43,7 +43,7 @@ SPEC = SamSpec(
 )
 LOW = 4 * SPEC.image_size // SPEC.patch_size
 PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
-PROMPT_SIZES = (1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
+PROMPT_SIZES = (1, 4, 1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
 ASPECTS = (1.0, 4 / 3, 16 / 9)
 CROWDED_FROM = 7400
 """Step from which half of the scenes show copies of one object, or many small ones: before, a
@@ -136,7 +136,10 @@ def random_points(
     if positives > 3 and rng.random() < 0.5:
         inside = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # a map's edge spills over
     on = _pick(inside if inside.any() else mask, positives, rng)
-    off = _pick(1 - mask, size - positives, rng)
+    others = np.any(scene.masks, axis=0) & (mask == 0)
+    # A click that is not meant, as a rule, is on another object.
+    elsewhere = others.astype(np.uint8) if others.any() and rng.random() < 0.5 else 1 - mask
+    off = _pick(elsewhere, size - positives, rng)
     return np.concatenate([on, off]), np.repeat(
         np.array([1, 0], np.float32), [positives, size - positives]
     )

@@ -74,7 +74,7 @@ def measure(arguments: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
     """All rows of these measurements, each printed when it is known, with a progress bar."""
     found: list[Row] = []
     setting = Setting(arguments.sam_model, arguments.precision, arguments.device, arguments.rounds)
-    with tqdm(chosen, unit="measurement") as progress:
+    with tqdm(chosen, unit="measurement", disable=None) as progress:
         progress.write(TABLE_HEAD)
         for name in progress:
             progress.set_postfix_str(name)

@@ -19,9 +19,13 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         if entry.name in _ABOUT_NODES:
             continue
         option = f"--{entry.name.replace('_', '-')}"
-        text = f"{entry.help} (default: {entry.default or 'none'})".replace("%", "%%")
+        default = entry.default
+        shown = " ".join(default) if isinstance(default, tuple) else default or "none"
+        text = f"{entry.help} (default: {shown})".replace("%", "%%")
         if isinstance(entry.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+        elif isinstance(entry.default, tuple):
+            group.add_argument(option, action="append", metavar="TEXT", help=f"{text}; repeatable")
         else:
             kind = type(entry.default)
             choices = entry.choices or None

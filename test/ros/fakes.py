@@ -68,8 +68,9 @@ class FakeNetworks:
     :param engine: answers every frame, whatever the parameters.
     """
 
-    device = "cpu"
+    device, precision = "cpu", "float32"
     fell_back = False
+    multilingual = True
     text_counts = TextCounts()
 
     def __init__(self, engine: FakeEngine | None = None) -> None:

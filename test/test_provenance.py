@@ -139,6 +139,12 @@ def test_the_reader_of_openai_s_layout_says_when_it_takes_quick_gelu_for_want_of
     assert caplog.text == ""
 
 
+def test_a_logit_scale_that_is_a_list_of_one_fits() -> None:
+    tensors = small_clip().state_dict()
+    tensors["logit_scale"] = tensors["logit_scale"].reshape(1)
+    assert ClipBackend.from_state_dict(tensors).input_size == 64
+
+
 def test_a_cached_checkpoint_is_refused_under_the_wrong_name(tmp_path: Path) -> None:
     link = cache(tmp_path, "apple/DFN2B-CLIP-ViT-B-16", "open_clip_pytorch_model.bin", b"")
     torch.save(small_clip().state_dict(), link)

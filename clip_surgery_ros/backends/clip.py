@@ -441,8 +441,9 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Load every tensor, or say which does not fit."""
     own = model.state_dict()
     given = {k: v for k, v in tensors.items() if k not in OPENAI_EXTRAS}
-    if "logit_scale" in own and "logit_scale" in given:  # a number, or a list of one
-        given["logit_scale"] = given["logit_scale"].reshape(own["logit_scale"].shape)
+    scale = given.get("logit_scale")
+    if scale is not None and scale.numel() == 1 and "logit_scale" in own:  # may be a list of one
+        given["logit_scale"] = scale.reshape(own["logit_scale"].shape)
     wrong = [k for k, v in given.items() if k in own and v.shape != own[k].shape]
     # open_clip registers counters of batch norm that OpenAI's layout may leave out.
     missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import open_clip
 from torch import Tensor
 
+from clip_surgery_ros.core.surgery import ResNetSurgeon
+
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's own archives carry beside the weights."""
-RESNET_STRIDE = 32
-"""Pixels of a cell of ModifiedResNet's last stage."""
 
 _SAM_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 # Other networks by names of tensors that only they have, the more special ones first.
@@ -72,7 +72,7 @@ def clip_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
                 "context_length": len(tensors[f"{text}positional_embedding"]),
                 "vocab_size": len(vocabulary),
                 "width": vocabulary.shape[1],
-                "layers": count(tensors, f"{text}transformer.resblocks."),
+                "layers": _count(tensors, f"{text}transformer.resblocks."),
             },
         }
     except (KeyError, ValueError, IndexError, TypeError):  # what odd shapes raise
@@ -84,7 +84,7 @@ def open_clip_names(sizes: Mapping[str, Any]) -> list[str]:
     return [name for name in open_clip.list_models() if _configured(name) == sizes]
 
 
-def count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered modules there are under a prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
@@ -94,7 +94,7 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     side = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     return {
         "image_size": side * patch,
-        "layers": count(tensors, "visual.transformer.resblocks."),
+        "layers": _count(tensors, "visual.transformer.resblocks."),
         "width": width,
         "patch_size": patch,
     }
@@ -103,19 +103,19 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 def _resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     side = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
     return {
-        "image_size": side * RESNET_STRIDE,
-        "layers": [count(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
+        "image_size": side * ResNetSurgeon.patch,
+        "layers": [_count(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
         "width": len(tensors["visual.layer1.0.conv1.weight"]),
     }
 
 
-@lru_cache
+@cache
 def _configured(name: str) -> dict[str, Any]:
     """What :func:`clip_sizes` would read from this model's weights."""
     config = open_clip.get_model_config(name)
-    vision = dict.fromkeys(("image_size", "layers", "width")) | config["vision_cfg"]
+    vision = config["vision_cfg"]
     keys = ["image_size", "layers", "width"]
-    if not isinstance(vision["layers"], list):
+    if not isinstance(vision.get("layers"), list):
         keys.append("patch_size")
     text = {"context_length": 77, "vocab_size": 49408} | config["text_cfg"]
     return {

@@ -117,6 +117,9 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=["clip_surgery_ros"],
     install_requires=requirements(),
+    # The code of MobileSAM's and SAM 2's authors: theirs is in no index, or a source archive that
+    # pip builds against another torch.
+    extras_require={"mobile_sam": ["mobilesam-mirror>=1,<2"], "sam2": ["rf-sam-2>=1.0.3,<2"]},
     cmdclass={"build_py": BuildWithCMake},
     distclass=BinaryDistribution,
     data_files=[],

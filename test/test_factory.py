@@ -81,7 +81,9 @@ def test_the_checkpoint_named_is_the_one_read(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize(
-    "values", [{"sam_model": "vit_b"}, {"clip_model": "openai/ViT-B-16"}], ids=str
+    "values",
+    [{"sam_model": "vit_b"}, {"sam_model": "vit_t"}, {"clip_model": "openai/ViT-B-16"}],
+    ids=str,
 )
 def test_a_published_network_that_is_not_in_place_is_not_downloaded(
     values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,7 @@ def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.x"], "MobileSAM"),
+        (["image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.x"], "a Segment Anything"),
         (["image_encoder.trunk.pos_embed", "sam_mask_decoder.x"], "SAM 2"),
         (["visual.trunk.cls_token", "logit_bias"], "SigLIP or another"),
         (["vision_model.head.probe", "text_model.head.weight"], "SigLIP in Transformers'"),
@@ -90,7 +90,7 @@ def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> 
 @pytest.mark.parametrize(
     ("shapes", "told"),
     [
-        (lambda: sam_shapes("vit_b"), "Segment Anything's vit_b"),
+        (lambda: sam_shapes("vit_b"), "the SAM 'vit_b'"),
         (siglip_shapes, "SigLIP"),
         (text_tower, "the text tower of a CLIP, without an image tower"),
     ],

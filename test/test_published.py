@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from small_networks import small_sam
 
 from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
-from clip_surgery_ros.backends.sam import SPECS, build_sam
+from clip_surgery_ros.backends.sam import SPECS
+from clip_surgery_ros.backends.sam_files import fill
+from clip_surgery_ros.backends.segmenters import SEGMENTERS
 from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, SAM, Published
+from clip_surgery_ros.core.errors import WeightsError
 
 CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
 OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]
@@ -34,10 +39,16 @@ def test_a_clip_has_as_many_parameters_and_the_input_that_the_catalogue_tells(
 @pytest.mark.parametrize(
     "model", [one for one in PUBLISHED if one.kind == SAM], ids=lambda model: model.name
 )
-def test_a_sam_has_as_many_parameters_as_the_catalogue_tells(model: Published) -> None:
-    with torch.device("meta"):
-        network = build_sam(SPECS[model.architecture])
+def test_a_sam_has_as_many_parameters_as_the_catalogue_tells_and_is_known_by_its_file(
+    model: Published,
+) -> None:
+    # The other packages compute with values while they build.
+    weightless = torch.device("meta") if model.name in SPECS else contextlib.nullcontext()
+    with weightless:
+        network = SEGMENTERS[model.architecture].build()
     assert told_to_one_decimal(network) == model.parameters
+    with pytest.raises(WeightsError, match=f"looks like {model.name}: set sam_model to that"):
+        fill(small_sam(), network.state_dict(), "sam.pt", "another")
 
 
 def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> None:

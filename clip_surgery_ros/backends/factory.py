@@ -15,11 +15,13 @@ import torch
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
 from clip_surgery_ros.backends.fetching import home, in_place
 from clip_surgery_ros.backends.sam import SamBackend
+from clip_surgery_ros.backends.segmenters import load_segmenter
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import check_sha256, checkpoint_file
 from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.text import TEMPLATES, TextCounts, parse_templates
 
@@ -34,7 +36,7 @@ class LoadedNetworks:
     """
 
     clip: ClipBackend
-    sam: SamBackend
+    sam: PromptableSegmenter
     device: str
     precision: str
     config: Config
@@ -164,12 +166,12 @@ def _clip(config: Config, device: str) -> ClipBackend:
     return clip
 
 
-def _sam(config: Config, device: str) -> SamBackend:
+def _sam(config: Config, device: str) -> PromptableSegmenter:
     dtype = PRECISIONS[config.precision]
     if config.sam_model == DEMO:
         return SamBackend.from_file(demo_weights("sam_demo"), device=device, dtype=dtype)
     architecture, checkpoint = _named(config.sam_model, config.sam_checkpoint)
-    return SamBackend.from_file(checkpoint, architecture, device=device, dtype=dtype)
+    return load_segmenter(architecture, checkpoint, device=device, dtype=dtype)
 
 
 def _named(model: str, checkpoint: str) -> tuple[str, str | Path]:

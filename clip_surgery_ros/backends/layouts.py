@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,12 +15,21 @@ from clip_surgery_ros.core.surgery import ResNetSurgeon
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's own archives carry beside the weights."""
 
-_SAM_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+SAM_SIGNS: Sequence[tuple[str, str, int]] = (
+    ("vit_t", "image_encoder.layers.3.blocks.1.mlp.fc2.bias", 320),
+    ("vit_b", "image_encoder.pos_embed", 768),
+    ("vit_l", "image_encoder.pos_embed", 1024),
+    ("vit_h", "image_encoder.pos_embed", 1280),
+    ("sam2.1_hiera_large", "image_encoder.trunk.blocks.47.mlp.layers.1.bias", 1152),
+    ("sam2.1_hiera_base_plus", "image_encoder.trunk.blocks.23.mlp.layers.1.bias", 896),
+    ("sam2.1_hiera_small", "image_encoder.trunk.blocks.15.mlp.layers.1.bias", 768),
+    ("sam2.1_hiera_tiny", "image_encoder.trunk.blocks.11.mlp.layers.1.bias", 768),
+)
+"""A tensor by whose name and last dimension a published SAM is known; the first that fits."""
 # Other networks by names of tensors that only they have, the more special ones first.
 _OTHERS = (
     ("memory_encoder.", "SAM 2"),
     ("sam_mask_decoder.", "SAM 2"),
-    ("image_encoder.patch_embed.seq.", "MobileSAM"),
     ("mask_decoder.", "a Segment Anything model"),
     ("text_decoder.", "CoCa"),
     ("visual.trunk.", "SigLIP or another CLIP whose image tower is timm's"),
@@ -39,10 +48,10 @@ _OTHERS = (
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str:
-    """The network in words, such as ``Segment Anything's vit_b``; at least one tensor."""
-    patches = tensors.get("image_encoder.patch_embed.proj.weight")
-    if patches is not None and len(patches) in _SAM_WIDTHS:
-        return f"Segment Anything's {_SAM_WIDTHS[len(patches)]}"
+    """The network in words, such as ``the SAM 'vit_b'``; at least one tensor."""
+    sam = sam_model(tensors)
+    if sam is not None:
+        return f"the SAM '{sam}'"
     for start, kind in _OTHERS:
         if any(name.startswith(start) for name in tensors):
             return kind
@@ -55,6 +64,14 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str:
         return "the text tower of a CLIP, without an image tower"
     name, tensor = next(iter(tensors.items()))
     return f"no network known here, with {name} of shape {tuple(tensor.shape)}"
+
+
+def sam_model(tensors: Mapping[str, Tensor]) -> str | None:
+    """What ``sam_model`` calls this network, if it is a published one."""
+    for model, name, width in SAM_SIGNS:
+        if name in tensors and tensors[name].shape[-1:] == (width,):
+            return model
+    return None
 
 
 def clip_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:

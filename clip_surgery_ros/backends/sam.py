@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,12 +24,13 @@ from segment_anything.modeling import (
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
-from clip_surgery_ros.backends.layouts import looks_like
-from clip_surgery_ros.backends.sam_decoder import FastMaskDecoder, ImageSide, full_size_masks
+from clip_surgery_ros.backends.sam_decoder import FastMaskDecoder, full_size_masks
 from clip_surgery_ros.backends.sam_encoder import FastImageEncoder, working_dtype
+from clip_surgery_ros.backends.sam_files import fill
+from clip_surgery_ros.backends.sam_prompts import PromptDecoder
 from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import load_state_dict
-from clip_surgery_ros.core.errors import ConfigError, ImageError, WeightsError
+from clip_surgery_ros.core.errors import ImageError, WeightsError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 
@@ -87,7 +88,6 @@ SPECS: Mapping[str, SamSpec] = {
 
 def build_sam(spec: SamSpec) -> Sam:
     """An untrained SAM of these sizes, from segment-anything's own classes."""
-    grid = spec.image_size // spec.patch_size
     encoder = ImageEncoderViT(
         depth=spec.encoder_depth,
         embed_dim=spec.encoder_dim,
@@ -102,6 +102,15 @@ def build_sam(spec: SamSpec) -> Sam:
         window_size=spec.window_size,
         out_chans=spec.prompt_dim,
     )
+    return with_decoder(encoder, spec)
+
+
+def with_decoder(encoder: nn.Module, spec: SamSpec) -> Sam:
+    """An untrained SAM of this image encoder and segment-anything's own decoder.
+
+    :param spec: what concerns the encoder is not read.
+    """
+    grid = spec.image_size // spec.patch_size
     prompts = PromptEncoder(
         embed_dim=spec.prompt_dim,
         image_embedding_size=(grid, grid),
@@ -123,12 +132,23 @@ def build_sam(spec: SamSpec) -> Sam:
     return Sam(encoder, prompts, decoder, pixel_mean=_MEAN, pixel_std=_STD)
 
 
-@dataclass(frozen=True)
-class _Features:
-    """What prompts share of an image, and the size of the resized image inside the square."""
+class ImageEncoder(Protocol):
+    """What computes a SAM's features of an image."""
 
-    image: ImageSide
-    input_hw: tuple[int, int]
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) normalised and padded pixels to (B, c, h, w) features of any precision."""
+
+
+EncoderMaker = Callable[[nn.Module, torch.device, torch.dtype], ImageEncoder]
+"""A network's image encoder to what computes it on a device, in about that precision."""
+
+
+def fast_encoder(net: nn.Module, device: torch.device, dtype: torch.dtype) -> FastImageEncoder:
+    """segment-anything's encoder; in float32 where that is faster than the precision asked."""
+    fastest = working_dtype(net, dtype, device)
+    if fastest != dtype:
+        _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
+    return FastImageEncoder(net, device=device, dtype=fastest)
 
 
 class SamBackend:
@@ -138,8 +158,8 @@ class SamBackend:
     :param device: torch device.
     :param dtype: torch dtype of the image encoder, unless float32 is faster on this machine;
         prompts and decoder stay in float32, which costs little and keeps mask borders exact.
-    :param chunk: prompts decoded in one call; None takes few on CPUs, whose caches more would
-        leave, and many on GPUs (not measured there).
+    :param chunk: prompts decoded in one call, see :class:`PromptDecoder`.
+    :param make_encoder: for an image encoder that is not segment-anything's own.
     """
 
     def __init__(
@@ -149,37 +169,25 @@ class SamBackend:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         chunk: int | None = None,
+        make_encoder: EncoderMaker = fast_encoder,
     ) -> None:
         self._device = torch.device(device)
-        self._chunk = chunk or (2 if self._device.type == "cpu" else 16)
-        fastest = working_dtype(sam.image_encoder, dtype, self._device)
-        if fastest != dtype:
-            _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
-        self._encoder = FastImageEncoder(sam.image_encoder, device=self._device, dtype=fastest)
+        self._encoder = make_encoder(sam.image_encoder, self._device, dtype)
         self._decoder = FastMaskDecoder(sam.prompt_encoder, sam.mask_decoder, self._device)
+        self._prompts = PromptDecoder(self._decoder, self._device, chunk)
         self._mean, self._std = sam.pixel_mean.to(self._device), sam.pixel_std.to(self._device)
-        self._resize = ResizeLongestSide(self._encoder.image_size)
-        # The decoder upscales each token to 4 x 4 logits.
-        self._logit_pixels = sam.image_encoder.patch_embed.proj.kernel_size[0] // 4
+        self._resize = ResizeLongestSide(self._decoder.input_size)
 
     @classmethod
-    def from_file(cls, path: str | Path, model: str | None = None, **options: Any) -> SamBackend:
-        """Load a checkpoint.
+    def from_file(cls, path: str | Path, **options: Any) -> SamBackend:
+        """Load a checkpoint that tells its sizes in its metadata (``sam_spec``), as the demo's.
 
-        :param model: ``vit_b``, ``vit_l`` or ``vit_h``; None reads the sizes from the file's
-            metadata (``sam_spec``, as the demo's has).
         :param options: those of the constructor.
         :raises WeightsError: when the file is damaged or of another network.
         """
         tensors, metadata = load_state_dict(path)
-        sam = build_sam(_spec(path, model, metadata))
-        try:
-            sam.load_state_dict({k: v.float() for k, v in tensors.items()})
-        except RuntimeError as error:
-            raise WeightsError(
-                f"weight file {path} does not fit SAM {model or 'of its own sizes'}; it looks "
-                f"like {looks_like(tensors)} ({str(error).splitlines()[-1].strip()[:120]})"
-            ) from error
+        sam = build_sam(_spec(path, metadata))
+        fill(sam, tensors, path, "of its own sizes")
         return cls(sam, **options)
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
@@ -198,71 +206,30 @@ class SamBackend:
             resized = self._resize.apply_image(image_rgb)
             pixels = self._preprocess(upload(resized, self._device))
             image = self._decoder.image_side(self._encoder(pixels).float())
-        inner = (resized.shape[0], resized.shape[1])
-        shown = (-(-inner[0] // self._logit_pixels), -(-inner[1] // self._logit_pixels))
-        return ImageEmbedding(_Features(image, inner), (height, width), shown)
+        return self._prompts.embedding(image, (height, width), resized.shape[:2])
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
         """Three candidates for each prompt, in order, their logits on this device."""
-        if not prompts:
-            return []
-        logits: dict[int, Tensor] = {}
-        scores: dict[int, Tensor] = {}
-        with torch.inference_mode():
-            for part in self._chunks(prompts):
-                points = self._points([prompts[i] for i in part], embedding.size_hw)
-                some_logits, some_scores = self._decoder(embedding.features.image, *points)
-                logits.update(zip(part, some_logits, strict=True))
-                scores.update(zip(part, some_scores, strict=True))
-            order = range(len(prompts))
-            values = torch.stack([scores[i] for i in order]).cpu().numpy()  # GPUs end here
-        return [MaskCandidates(values[i], logits[i]) for i in order]
+        return self._prompts.decode(embedding, prompts)
 
     def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
         """(K, l, l) logits to (K, H, W) masks, as segment-anything enlarges them."""
-        inner, side = embedding.features.input_hw, self._resize.target_length
+        inner, side = embedding.features.input_hw, self._decoder.input_size
         with torch.inference_mode():
             return full_size_masks(logits, side, inner, embedding.size_hw).cpu().numpy()
-
-    def _chunks(self, prompts: Sequence[PointPrompts]) -> Iterator[list[int]]:
-        """Indices of prompts to decode in one call.
-
-        Only those of as many points share one: a point for padding would be attended to.
-        """
-        by_size: dict[int, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            by_size.setdefault(len(prompt.xy), []).append(index)
-        for group in by_size.values():
-            for start in range(0, len(group), self._chunk):
-                yield group[start : start + self._chunk]
 
     def _preprocess(self, resized: Tensor) -> Tensor:
         """(h, w, 3) uint8 to (1, 3, S, S), normalised, with zeros to the right and below."""
         pixels = resized.permute(2, 0, 1).float()
         height, width = resized.shape[:2]
-        side = self._resize.target_length
+        side = self._decoder.input_size
         padding = (0, side - width, 0, side - height)
         return F.pad((pixels - self._mean) / self._std, padding).unsqueeze(0)
 
-    def _points(
-        self, prompts: Sequence[PointPrompts], size_hw: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """(B, P, 2) input pixels and (B, P) labels of prompts with P points each."""
-        xy = np.stack([self._resize.apply_coords(prompt.xy, size_hw) for prompt in prompts])
-        labels = np.stack([prompt.positive for prompt in prompts])
-        return (
-            upload(xy.astype(np.float32), self._device),
-            upload(labels.astype(np.int64), self._device),
-        )
 
-
-def _spec(path: str | Path, model: str | None, metadata: Mapping[str, str]) -> SamSpec:
-    if model is not None:
-        if model not in SPECS:
-            raise ConfigError(f"SAM model '{model}' is none of {', '.join(SPECS)}")
-        return SPECS[model]
+def _spec(path: str | Path, metadata: Mapping[str, str]) -> SamSpec:
     if "sam_spec" not in metadata:
         raise WeightsError(
             f"weight file {path} does not tell its sizes; name its model, one of "

@@ -6,6 +6,9 @@ Without mask prompts it is the same for all until it first attends to a prompt, 
 up to there are computed once per image. The rest keeps channels last, where convolutions of
 kernel 1 and transposed convolutions of stride and kernel 2 are plain products.
 
+MobileSAM's decoder is the same; that of SAM 2 (Ravi et al. 2024) has one more output token and
+adds finer features of the image to the masks.
+
 Shapes: K prompts, P points, T tokens of a prompt, h w the image's grid, N = h * w, C channels,
 D channels of a projection.
 """
@@ -19,7 +22,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
 
@@ -30,46 +32,63 @@ class ImageSide:
     :param tokens: (1, N, C), the features with "no mask prompt" added.
     :param key, value: (1, N, D), what the first block's prompts read.
     :param query: (1, N, D), what the image asks the prompts in the first block.
+    :param fine: SAM 2's features of two and four times the grid, (1, N, 2 * 2, C / 4) and
+        (1, N, 2 * 2, 2 * 2 * C / 8).
     """
 
     tokens: Tensor
     key: Tensor
     value: Tensor
     query: Tensor
+    fine: tuple[Tensor, ...] = ()
 
 
 class FastMaskDecoder:
     """Point prompts to low-resolution masks, in float32.
 
-    :param prompt_encoder: of segment-anything; it and the decoder are copied.
-    :param mask_decoder: of segment-anything.
+    :param prompt_encoder: of segment-anything or SAM 2; it and the decoder are copied.
+    :param mask_decoder: of the same network.
     :param device: torch device.
     """
 
     def __init__(
         self,
-        prompt_encoder: PromptEncoder,
-        mask_decoder: MaskDecoder,
+        prompt_encoder: nn.Module,
+        mask_decoder: nn.Module,
         device: str | torch.device = "cpu",
     ) -> None:
         prompts, net = _float32_copy(prompt_encoder, device), _float32_copy(mask_decoder, device)
         self._points = PointEncoder(prompts)
         self._no_mask = prompts.no_mask_embed.weight  # (1, C)
         self._grid_hw: tuple[int, int] = prompts.image_embedding_size
-        self._outputs = torch.cat([net.iou_token.weight, net.mask_tokens.weight])  # (5, C)
+        self.input_size: int = prompts.input_image_size[0]
+        """Side of the network's square input in pixels."""
+        self.logit_pixels = self.input_size // (4 * self._grid_hw[0])
+        """Its pixels that a logit stands for along a side."""
+        names = ("obj_score_token", "iou_token", "mask_tokens")  # the first in SAM 2 alone
+        outputs = [getattr(net, name).weight for name in names if hasattr(net, name)]
+        self._outputs = torch.cat(outputs)  # (5 or 6, C)
+        self._score_token = len(self._outputs) - net.num_mask_tokens - 1
         self._mask_mlps, self._score = net.output_hypernetworks_mlps, net.iou_prediction_head
         self._upscale = Upscaling(net.output_upscaling)
+        self._finer = [net.conv_s1, net.conv_s0] if hasattr(net, "conv_s1") else []
         self._layers, self._final = net.transformer.layers, net.transformer
         positions = prompts.get_dense_pe().flatten(2).mT  # (1, N, C)
         self._projections = [_block_projections(layer, positions) for layer in self._layers]
         last = self._final.final_attn_token_to_image
         self._final_projections = ImageProjections([last.k_proj], [last.v_proj], positions)
 
-    def image_side(self, features: Tensor) -> ImageSide:
-        """(1, C, h, w) features, float32, to what all their prompts share."""
+    def image_side(self, features: Tensor, *finer: Tensor) -> ImageSide:
+        """What all prompts of an image share.
+
+        :param features: (1, C, h, w), float32.
+        :param finer: SAM 2's (1, C, 2 h, 2 w) and (1, C, 4 h, 4 w).
+        """
         tokens = features.flatten(2).mT + self._no_mask
         key, query, value = self._projections[0](tokens)
-        return ImageSide(tokens, key, value, query)
+        projected = (layer(one) for layer, one in zip(self._finer, finer, strict=True))
+        fine = tuple(_by_token(one, self._grid_hw) for one in projected)
+        return ImageSide(tokens, key, value, query, fine)
 
     def __call__(self, image: ImageSide, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Three masks for each prompt.
@@ -81,10 +100,11 @@ class FastMaskDecoder:
         prompts = self._points(points, labels)  # (K, P + 1, C)
         outputs = self._outputs.expand(len(prompts), -1, -1)
         out, seen = self._transform(image, torch.cat([outputs, prompts], dim=1))
-        # Token 0 tells the scores and token 1 is the mask for unambiguous prompts, unused here.
-        kernels = [mlp(out[:, 1 + i]) for i, mlp in enumerate(self._mask_mlps)][1:]
-        logits = self._upscale(seen, torch.stack(kernels, dim=1), self._grid_hw)
-        return logits, self._score(out[:, 0])[:, 1:]
+        # The score's token is followed by that of the mask for unambiguous prompts, unused here.
+        told, masks = out[:, self._score_token], out[:, self._score_token + 1 :].unbind(dim=1)
+        kernels = [mlp(masks[i]) for i, mlp in enumerate(self._mask_mlps)][1:]
+        logits = self._upscale(seen, torch.stack(kernels, dim=1), self._grid_hw, image.fine)
+        return logits, self._score(told)[:, 1:]
 
     def _transform(self, image: ImageSide, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides after all blocks: (K, T, C) tokens and (K, N, C) image."""
@@ -153,16 +173,27 @@ class Upscaling:
         first, self._norm, _, second, _ = layers
         self._first, self._second = _as_linear(first), _as_linear(second)
 
-    def __call__(self, image: Tensor, kernels: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    def __call__(
+        self,
+        image: Tensor,
+        kernels: Tensor,
+        grid_hw: tuple[int, int],
+        fine: tuple[Tensor, ...] = (),
+    ) -> Tensor:
         """Upscale, and take each mask's mixture of channels.
 
         :param image: (K, N, C).
         :param kernels: (K, M, C / 8).
+        :param fine: what to add at either size, as :class:`ImageSide` has it.
         :returns: (K, M, 4 h, 4 w).
         """
         x = F.linear(image, *self._first).unflatten(-1, (4, -1))  # (K, N, 2 * 2, C / 4)
+        if fine:
+            x += fine[0]
         x = F.layer_norm(x, x.shape[-1:], self._norm.weight, self._norm.bias, self._norm.eps)
         x = F.linear(torch.ops.aten.gelu_(x), *self._second)  # (K, N, 2 * 2, 2 * 2 * C / 8)
+        if fine:
+            x += fine[1]
         x = torch.ops.aten.gelu_(x).view(len(x), -1, kernels.shape[-1])
         masks = (kernels @ x.mT).unflatten(-1, (*grid_hw, 2, 2, 2, 2))
         masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7)  # rows of all three levels, then columns
@@ -262,6 +293,20 @@ def _add_attended(
     projected = v @ out.weight.mT.unflatten(0, (n, -1))  # (K, n, T, C)
     projected += out.bias / n  # the weights of each head sum to 1, and so to n
     return torch.baddbmm(image.expand(len(key), -1, -1), weights.mT, projected.flatten(1, 2))
+
+
+def _by_token(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Features finer than the grid in the order of :class:`Upscaling`'s products.
+
+    :param features: (1, c, 2 h, 2 w) or (1, c, 4 h, 4 w).
+    :returns: (1, N, 2 * 2, c) or (1, N, 2 * 2, 2 * 2 * c).
+    """
+    levels = (features.shape[2] // grid_hw[0]).bit_length() - 1
+    halves = (-1, *[2] * levels)
+    x = features.unflatten(3, halves).unflatten(2, halves)  # (1, c, h, 2, [2,] w, 2, [2])
+    rows = range(2, 3 + levels)
+    x = x.permute(0, *(axis for row in rows for axis in (row, row + len(rows))), 1)
+    return x.flatten(1, 2).flatten(2, 3).flatten(3)  # from (1, h, w, 2, 2, [2, 2,] c)
 
 
 def _as_linear(layer: Any) -> tuple[Tensor, Tensor]:

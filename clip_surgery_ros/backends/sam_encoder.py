@@ -327,7 +327,6 @@ class FastImageEncoder:
     ) -> None:
         place = Place(torch.device(device), dtype)
         net: Any = encoder
-        self.image_size: int = net.img_size
         self.dtype = dtype
         self._patch = net.patch_embed.proj.kernel_size[0]
         weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
@@ -379,7 +378,7 @@ def choose_form(
     :returns: one of the forms, or :class:`ExplicitAttention` when all are wrong.
     """
     trial = _trial_block(block, grid_hw).to(place.device)
-    x = _noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(place.device)
+    x = noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(place.device)
     expected, right = _stock_attention(trial, x), {}
     for form in forms:
         attention = BlockAttention.of(trial, grid_hw, place, form)
@@ -405,7 +404,7 @@ def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | 
     if place != Place(torch.device("cpu"), torch.bfloat16) or not _packs_bfloat16():
         return plain
     packed = PackedLinear.of(plain)
-    x = place(_noise(16, layer.in_features))
+    x = place(noise(16, layer.in_features))
     if torch.allclose(packed(x), plain(x), rtol=2e-2, atol=2e-2):
         return packed
     _LOG.warning("packed linear layers are wrong on this machine and are not used")
@@ -415,22 +414,32 @@ def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | 
 def working_dtype(
     encoder: ImageEncoderViT, dtype: torch.dtype, device: str | torch.device
 ) -> torch.dtype:
+    """The precision for this encoder, by :func:`faster_dtype`."""
+    cpu = torch.device(device)
+    block: Any = encoder.blocks[0]
+    x = noise(1, 1, 512, block.norm2.weight.shape[0])
+
+    def run_in(candidate: torch.dtype) -> Callable[[], object]:
+        return partial(Mlp.of(block, Place(cpu, candidate)).add_to, x.to(candidate))
+
+    return faster_dtype(dtype, cpu, run_in)
+
+
+def faster_dtype(
+    dtype: torch.dtype,
+    device: torch.device,
+    run_in: Callable[[torch.dtype], Callable[[], object]],
+) -> torch.dtype:
     """The precision asked for, or float32 where that is faster, and so costs nothing.
 
     Processors without matrix instructions for bfloat16 multiply it at half of float32's speed.
+
+    :param run_in: gives some typical work in a precision, to be timed.
     """
-    cpu = torch.device(device)
-    if dtype == torch.float32 or cpu.type != "cpu":
+    if dtype == torch.float32 or device.type != "cpu":
         return dtype
-    block: Any = encoder.blocks[0]
-    x = _noise(1, 1, 512, block.norm2.weight.shape[0])
     with torch.inference_mode():
-        return _fastest(
-            {
-                candidate: partial(Mlp.of(block, Place(cpu, candidate)).add_to, x.to(candidate))
-                for candidate in (dtype, torch.float32)
-            }
-        )
+        return _fastest({candidate: run_in(candidate) for candidate in (dtype, torch.float32)})
 
 
 def _blocks(
@@ -475,7 +484,7 @@ def _packs_bfloat16() -> bool:
     return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _noise(*shape: int) -> Tensor:
+def noise(*shape: int) -> Tensor:
     """Standard normal numbers, always the same; torch's own generator stays where it is."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 

@@ -28,7 +28,8 @@ _DAMAGE = (
 def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a checkpoint on the CPU.
 
-    A training checkpoint's ``state_dict`` is taken out of it, and a leading ``module.`` dropped.
+    A training checkpoint's ``state_dict`` or ``model`` is taken out of it, and a leading
+    ``module.`` dropped.
 
     :returns: tensors by name, and the file's own metadata (safetensors; else empty).
     :raises WeightsError: naming the file and what it looks like.
@@ -152,8 +153,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"weight file {path} is truncated, or holds more than tensors; copy it again, or "
             "save its state dict alone"
         ) from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    for name in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"weight file {path} holds no state dict but {type(loaded).__name__}")
     tensors = {str(k).removeprefix("module."): v for k, v in loaded.items()}

@@ -6,12 +6,12 @@ from typing import Any
 
 import open_clip
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend, ClipTraits
-from clip_surgery_ros.backends.sam import SPECS, SamBackend, build_sam
+from clip_surgery_ros.backends.segmenters import SEGMENTERS
 from clip_surgery_ros.benchmark.stock import StockFlow
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
 
 CLIP_MODEL = "ViT-B-16-quickgelu"
 CLIP_SIZE = 512
@@ -22,12 +22,12 @@ SEED = 20261123
 
 def build_this(
     sam_model: str, precision: str, device: str = "cpu"
-) -> tuple[ClipBackend, SamBackend]:
+) -> tuple[ClipBackend, PromptableSegmenter]:
     """Both networks as this package runs them."""
     tokenize = open_clip.get_tokenizer(CLIP_MODEL)
     clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision)
-    dtype = PRECISIONS[precision]
-    return clip, SamBackend(random_sam(sam_model), device=device, dtype=dtype)
+    network, dtype = random_sam(sam_model), PRECISIONS[precision]
+    return clip, SEGMENTERS[sam_model].run(network, device=device, dtype=dtype)
 
 
 def build_stock(sam_model: str, precision: str, device: str = "cpu") -> StockFlow:
@@ -51,10 +51,10 @@ def random_clip() -> Any:
     )
 
 
-def random_sam(model: str) -> Sam:
+def random_sam(model: str) -> Any:
     """A SAM in evaluation mode, the same at every call."""
     torch.manual_seed(SEED)
-    sam = build_sam(SPECS[model]).eval().requires_grad_(False)
+    sam = SEGMENTERS[model].build().eval().requires_grad_(False)
     for name, table in sam.image_encoder.named_parameters():
         if "rel_pos" in name:
             nn.init.normal_(table, std=RELATIVE_POSITION_STD)

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.benchmark.networks import build_stock, build_this
 from clip_surgery_ros.benchmark.stock import StockFlow
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 
 SIZE_HW = (720, 1280)
@@ -46,7 +46,7 @@ class Row:
 class Setting:
     """What all measurements share.
 
-    :param sam_model: ``vit_b``, ``vit_l`` or ``vit_h``.
+    :param sam_model: ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
     :param rounds: each way is run so often, in turns with the others.
     """
 
@@ -56,7 +56,7 @@ class Setting:
     rounds: int = 5
 
     @cached_property
-    def own(self) -> tuple[ClipBackend, SamBackend]:
+    def own(self) -> tuple[ClipBackend, PromptableSegmenter]:
         """The networks as this package runs them, built when first asked for."""
         return build_this(self.sam_model, self.precision, self.device)
 

@@ -17,12 +17,13 @@ class Published:
 
     :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
     :param kind: ``clip`` or ``sam``.
-    :param architecture: an open_clip model name with the right activation, or SAM's ``vit_*``.
+    :param architecture: an open_clip model name with the right activation, or for a SAM what
+        ``sam_model`` calls it.
     :param address: of the file.
     :param sha256: hexadecimal, or the first digits where the publisher tells no more; empty where
         nothing is told.
     :param input_size: side of the images that it was trained on, in pixels.
-    :param parameters: how many, in millions, both towers of a CLIP.
+    :param parameters: how many, in millions: both towers of a CLIP, what sees images of a SAM 2.
     :param licence: of the weights, as the publisher names it.
     :param good_for: in a few words.
     :param hub: repository of Hugging Face from which open_clip takes these weights, if any.
@@ -99,6 +100,12 @@ def _metaclip(name: str, file: str, architecture: str, parameters: float, hub: s
 def _sam(name: str, digits: str, parameters: float, good_for: str) -> Published:
     address = f"https://dl.fbaipublicfiles.com/segment_anything/sam_{name}_{digits}.pth"
     return Published(name, SAM, name, address, digits, 1024, parameters, "Apache-2.0", good_for)
+
+
+def _sam2(size: str, parameters: float, good_for: str) -> Published:
+    name = f"sam2.1_hiera_{size}"
+    address = f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{name}.pt"
+    return Published(name, SAM, name, address, "", 1024, parameters, "Apache-2.0", good_for)
 
 
 _RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
@@ -232,9 +239,24 @@ PUBLISHED: tuple[Published, ...] = (
         149.6,
         "timm/vit_base_patch16_clip_224.metaclip_400m",
     ),
+    Published(
+        "vit_t",
+        SAM,
+        "vit_t",
+        "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        "",
+        1024,
+        10.1,
+        "Apache-2.0",
+        "MobileSAM, for weak boards: a sixth of vit_b's time",
+    ),
     _sam("vit_b", "01ec64", 93.7, "the first to try"),
     _sam("vit_l", "0b3195", 312.3, "better borders"),
     _sam("vit_h", "4b8939", 641.1, "the best borders, for a workstation"),
+    _sam2("tiny", 31.4, "SAM 2, in a third of vit_b's time"),
+    _sam2("small", 38.5, "SAM 2, in two fifths of vit_b's time"),
+    _sam2("base_plus", 73.3, "SAM 2, in three quarters of vit_b's time"),
+    _sam2("large", 216.9, "SAM 2, its best, for a workstation"),
 )
 """OpenAI's digests stand in their addresses, the others' first digits in their file names."""
 

@@ -17,6 +17,12 @@ from clip_surgery_ros.core.thresholds import parse_thresholds
 
 DEMO = "demo"
 """Name of the small networks that the package ships."""
+SEGMENTERS = (
+    *(DEMO, "vit_t", "vit_b", "vit_l", "vit_h"),
+    *("sam2.1_hiera_tiny", "sam2.1_hiera_small"),
+    *("sam2.1_hiera_base_plus", "sam2.1_hiera_large"),
+)
+"""Networks from points to masks."""
 RECIPES = ("reference", "instances")
 """Ways from maps to masks, the published one first."""
 
@@ -86,9 +92,10 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "sam_model",
         DEMO,
-        "SAM: 'demo', 'vit_b', 'vit_l' or 'vit_h'",
+        "SAM: 'demo', 'vit_b', 'vit_l' or 'vit_h'; MobileSAM: 'vit_t'; SAM 2: "
+        "'sam2.1_hiera_tiny', '_small', '_base_plus' or '_large'",
         "works without a download",
-        choices=(DEMO, "vit_b", "vit_l", "vit_h"),
+        choices=SEGMENTERS,
     ),
     Parameter(
         "sam_checkpoint",

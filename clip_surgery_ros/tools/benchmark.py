@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", nargs="+", choices=EVERYTHING, help="measure these (default: all)"
     )
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--sam-model", choices=("vit_b", "vit_l", "vit_h"), default="vit_b")
+    parser.add_argument(
+        "--sam-model", choices=("vit_t", "vit_b", "vit_l", "vit_h"), default="vit_b"
+    )
     parser.add_argument("--device", default="cpu", help="'cpu' (default) or 'cuda:N'")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each way (default: 5)")
     parser.add_argument("--threads", type=int, help="torch's threads (default: torch's own)")

@@ -1,0 +1,36 @@
+"""Packages that only some networks need."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from clip_surgery_ros.core.errors import ConfigError
+
+
+def optional(module: str, distribution: str) -> ModuleType:
+    """Import a module.
+
+    :param distribution: what to install for it.
+    :raises ConfigError: when it is not there or does not work here.
+    """
+    try:
+        with quietly():
+            return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ConfigError(
+            f"this network needs the Python package {package} ({error}); "
+            f"`pip install {distribution}` has it"
+        ) from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the warnings of packages that use what their own dependencies no longer like."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,225 @@
+"""MobileSAM and SAM 2 behind the same protocol as SAM, to their own packages' numbers.
+
+True architectures with random weights; each image is encoded once for all tests.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from small_networks import small_clip
+from torch import nn
+
+from clip_surgery_ros.backends import stock_encoder
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.encoded_once import EncodedOnce
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.backends.fetching import place
+from clip_surgery_ros.backends.layouts import SAM_SIGNS
+from clip_surgery_ros.backends.mobile_sam import TinyEncoder
+from clip_surgery_ros.backends.optional import quietly
+from clip_surgery_ros.backends.sam2 import HieraEncoder, build_sam2
+from clip_surgery_ros.backends.sam_files import fill
+from clip_surgery_ros.backends.segmenters import SEGMENTERS, load_segmenter
+from clip_surgery_ros.benchmark.networks import random_texts
+from clip_surgery_ros.core.catalogue import PUBLISHED, SAM, published
+from clip_surgery_ros.core.config import DEMO, Config
+from clip_surgery_ros.core.config import SEGMENTERS as CHOICES
+from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
+from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.types import PointPrompts
+
+NAMES = ("vit_t", "sam2.1_hiera_tiny")
+SIZE_HW = (90, 140)
+PROMPTS = [
+    PointPrompts(np.array([[70, 40]], np.int32), np.array([True])),
+    PointPrompts(np.array([[5, 80], [139, 0], [60, 89]], np.int32), np.array([True, False, True])),
+    PointPrompts(np.array([[20, 20]], np.int32), np.array([True])),
+]
+
+
+@dataclass(frozen=True)
+class Both:
+    """A network in its own package's predictor, and its file as this package runs it."""
+
+    path: Path
+    network: nn.Module
+    predictor: Any
+    segmenter: PromptableSegmenter
+
+
+def picture() -> np.ndarray:
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
+    image.flags.writeable = False  # as a camera's message may be
+    return image
+
+
+def like_trained(network: nn.Module) -> nn.Module:
+    """Nothing is exactly zero or one, in tables of statistics neither."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        for name, statistic in network.named_buffers():
+            if name.endswith("running_var"):
+                statistic.uniform_(0.5, 1.5)
+            elif name.endswith("running_mean"):
+                statistic.normal_(std=0.1)
+    return network.eval()
+
+
+def own_package(name: str) -> tuple[nn.Module, Any]:
+    with quietly():
+        if name == "vit_t":
+            from mobile_sam import SamPredictor, sam_model_registry
+
+            network = like_trained(sam_model_registry[name]())
+            return network, SamPredictor(network)
+        from sam2.build_sam import build_sam2
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        size = name.rsplit("_", 1)[1][0]
+        network = build_sam2(f"configs/sam2.1/sam2.1_hiera_{size}.yaml", device="cpu")
+        return network, SAM2ImagePredictor(like_trained(network))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    path = tmp_path_factory.mktemp("weights") / f"{request.param}.pt"
+    network, predictor = own_package(request.param)
+    state = network.state_dict()
+    torch.save(state if request.param == "vit_t" else {"model": state}, path)
+    predictor.set_image(np.array(picture()))
+    return Both(path, network, predictor, EncodedOnce(load_segmenter(request.param, path)))
+
+
+def test_masks_scores_and_logits_are_those_of_its_own_package(both: Both) -> None:
+    embedding = both.segmenter.encode(picture())
+    found = both.segmenter.decode(embedding, PROMPTS)
+    assert len(found) == len(PROMPTS)
+    for prompt, candidates in zip(PROMPTS, found, strict=True):
+        masks, scores, logits = both.predictor.predict(
+            prompt.xy.astype(np.float32), prompt.positive.astype(np.int32), multimask_output=True
+        )
+        scale = np.abs(logits).max()
+        assert scale > 0.1 and 0 < masks.mean() < 1  # else there is nothing to compare
+        own = candidates.logits.clamp(-32, 32).numpy()  # as SAM 2's predictor tells them
+        np.testing.assert_allclose(own, logits, atol=1e-4 * scale)
+        np.testing.assert_allclose(candidates.scores, scores, atol=1e-4)
+        enlarged = both.segmenter.full_size(embedding, candidates.logits)
+        assert enlarged.shape == masks.shape == (3, *SIZE_HW)
+        assert (enlarged == masks).mean() > 0.999
+
+
+def test_the_rows_and_columns_that_show_the_image_are_told(both: Both) -> None:
+    embedding = both.segmenter.encode(picture())
+    assert embedding.size_hw == SIZE_HW
+    # SAM fills its square up below the picture; SAM 2 squashes the picture to it.
+    assert embedding.inner_hw == ((165, 256) if both.path.stem == "vit_t" else (256, 256))
+
+
+def test_the_pipeline_makes_segments_with_it_as_with_any_other(both: Both) -> None:
+    clip = ClipBackend(small_clip(), open_clip.SimpleTokenizer())
+    names, _ = random_texts(clip, 2)
+    for recipe in ("reference", "instances"):
+        settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1, recipe=recipe)
+        result = Pipeline(clip, both.segmenter, settings).run(picture(), query_of(names))
+        assert result.segments
+        for segment in result.segments:
+            assert 0 <= segment.score <= 1 and segment.mask.any()
+
+
+def test_its_name_alone_loads_the_file_that_was_fetched(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
+    model = published(both.path.stem)
+    assert model is not None
+    place(model).symlink_to(both.path)
+    networks = load_networks(Config.from_values({"sam_model": model.name}))
+    assert type(networks.sam).__name__ == (
+        "SamBackend" if model.name == "vit_t" else "Sam2Backend"
+    )
+
+
+def test_the_network_that_was_given_stays_as_it_was() -> None:
+    for name in NAMES:
+        network = SEGMENTERS[name].build()
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        SEGMENTERS[name].run(network, device="cpu", dtype=torch.bfloat16)
+        after = network.state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_bfloat16_features_stay_near_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The precision itself, also where the machine is slow in it.
+    monkeypatch.setattr(stock_encoder, "faster_dtype", lambda dtype, *_: dtype)
+    torch.manual_seed(1)
+    tiny, sam2 = (SEGMENTERS[name].build() for name in NAMES)
+    for make, net, side in ((TinyEncoder, tiny.image_encoder, 1024), (HieraEncoder, sam2, 256)):
+        pixels = 0.5 * torch.randn(1, 3, side, side)
+        exact, coarse = (
+            features_of(make(net, torch.device("cpu"), dtype), pixels)
+            for dtype in (torch.float32, torch.bfloat16)
+        )
+        assert 0 < (coarse - exact).norm() < 0.1 * exact.norm()
+
+
+def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        features = encoder(pixels)
+    return features[0] if isinstance(features, tuple) else features.float()
+
+
+def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
+    assert {DEMO, *SEGMENTERS} == set(CHOICES)
+    assert {one.name for one in PUBLISHED if one.kind == SAM} == set(SEGMENTERS)
+    assert {name for name, *_ in SAM_SIGNS} == set(SEGMENTERS)
+
+
+def test_a_file_of_another_network_is_refused_saying_what_it_looks_like(both: Both) -> None:
+    (name,) = set(NAMES) - {both.path.stem}
+    with pytest.raises(WeightsError, match=f"does not fit SAM {name}; .*{both.path.stem}"):
+        load_segmenter(name, both.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "distribution"),
+    [
+        ("vit_t", "mobile_sam.modeling.tiny_vit_sam", "mobilesam-mirror"),
+        ("sam2.1_hiera_tiny", "sam2.build_sam", "rf-sam-2"),
+    ],
+)
+def test_where_its_package_is_missing_the_error_tells_what_to_install(
+    name: str, module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=f"`pip install {distribution}` has it"):
+        SEGMENTERS[name].build()
+
+
+def test_files_of_sam_2_before_2_1_serve_too() -> None:
+    with quietly():
+        from sam2.build_sam import build_sam2 as build
+
+        older = build("configs/sam2/sam2_hiera_t.yaml", device="cpu").state_dict()
+    network = build_sam2("sam2.1_hiera_tiny")
+    fill(network, older, "sam2_hiera_tiny.pt", "sam2.1_hiera_tiny")
+    assert all(torch.equal(value, older[key]) for key, value in network.state_dict().items())
+
+
+def test_building_them_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in NAMES:
+            SEGMENTERS[name].build()

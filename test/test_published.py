@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_networks import small_sam
 
-from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
 from clip_surgery_ros.backends.sam import SPECS
 from clip_surgery_ros.backends.sam_files import fill
 from clip_surgery_ros.backends.segmenters import SEGMENTERS
@@ -19,14 +19,7 @@ from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, SAM, Published
 from clip_surgery_ros.core.errors import WeightsError
 
 CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
-OPENAI = [one for one in CLIPS if one.architecture == "openai"]
-
-
-def open_clip_name(model: Published) -> str:
-    """Of the same architecture."""
-    if model.architecture != "openai":
-        return model.architecture
-    return model.name.removeprefix("openai/").replace("-336px", "-336") + "-quickgelu"
+OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]
 
 
 def told_to_one_decimal(module: torch.nn.Module) -> float:
@@ -37,8 +30,7 @@ def told_to_one_decimal(module: torch.nn.Module) -> float:
 def test_a_clip_has_as_many_parameters_and_the_input_that_the_catalogue_tells(
     model: Published,
 ) -> None:
-    with torch.device("meta"):
-        network = open_clip.CLIP(**open_clip.get_model_config(open_clip_name(model)))
+    network = network_of(model)
     assert told_to_one_decimal(network) == model.parameters
     size = network.visual.image_size
     assert (size if isinstance(size, int) else size[0]) == model.input_size
@@ -70,34 +62,97 @@ def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> 
 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
-def test_addresses_and_activations_are_those_of_open_clip_s_own_table(model: Published) -> None:
-    name = open_clip_name(model)
+def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_table(
+    model: Published,
+) -> None:
+    name = model.architecture
     configs = [
         open_clip.get_pretrained_cfg(name, tag)
         for tag in open_clip.list_pretrained_tags_by_model(name)
     ]
-    file = model.address.removeprefix("https://huggingface.co/").split("/resolve/")[0]
-    (config,) = [c for c in configs if c["url"] == model.address or c["hf_hub"] == f"{file}/"]
+    repository = model.address.removeprefix("https://huggingface.co/").split("/resolve/")[0]
+    (config,) = [
+        c for c in configs if c["url"] == model.address or c["hf_hub"] == f"{repository}/"
+    ]
+    assert config["hf_hub"] == f"{model.hub}/"
     assert config.get("quick_gelu", False) == name.endswith("-quickgelu")
+    assert open_clip.get_model_config(name).get("quick_gelu", False) == config.get(
+        "quick_gelu", False
+    )
+    assert (config["mean"], config["std"]) == (ClipTraits().mean, ClipTraits().std)
+
+
+def network_of(model: Published) -> torch.nn.Module:
+    """open_clip's own, without memory for its weights."""
+    with torch.device("meta"):
+        return open_clip.CLIP(**open_clip.get_model_config(model.architecture))
+
+
+@pytest.fixture(scope="module")
+def noise() -> torch.Tensor:
+    """Numbers for the largest tensor of all, the token embedding of RN50x64, and some more."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.empty(49408 * 1024 + 50_000).uniform_(-(3**0.5), 3**0.5, generator=generator)
+    return noise.half()
+
+
+def random_weights(network: torch.nn.Module, noise: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A state dict as OpenAI's, in half precision; activations keep their size with depth."""
+    tensors = {}
+    for name, empty in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if empty.ndim > 1:
+            start = 97 * len(tensors) % 50_000
+            inputs = 1 if "positional" in name else empty[0].numel()
+            tensors[name] = noise[start : start + empty.numel()].view(empty.shape) * inputs**-0.5
+        elif name.endswith((".weight", "running_var")):  # of norms; small where a branch ends
+            tensors[name] = torch.full(empty.shape, 0.1 if "bn3." in name else 1.0)
+        else:
+            tensors[name] = torch.zeros(empty.shape)
+    return tensors
+
+
+def heads(network: torch.nn.Module) -> dict[str, int]:
+    """Of every attention."""
+    return {k: m.num_heads for k, m in network.named_modules() if hasattr(m, "num_heads")}
 
 
 @pytest.mark.parametrize("model", OPENAI, ids=lambda model: model.name)
-def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(model: Published) -> None:
-    torch.manual_seed(0)
-    network = open_clip.create_model(open_clip_name(model), load_weights=False)
-    tensors = network.state_dict()
-    del network
-    clip = ClipBackend.from_state_dict(tensors)
-    del tensors
+def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
+    model: Published, noise: torch.Tensor
+) -> None:
+    expected = network_of(model)
+    clip = ClipBackend.from_state_dict(random_weights(expected, noise))
+    built = clip._model
+    # Every layer has open_clip's kind, sizes and activation, every attention its heads.
+    assert str(built) == str(expected)
+    assert heads(built) == heads(expected)
+    assert "QuickGELU()" in str(built)
     assert clip.input_size == model.input_size
+
     image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
     pixels = clip.preprocess(image)
     rows, columns = clip.grid_hw(pixels)
     tokens = clip.surgery_tokens(pixels)
-    plain = clip.plain_tokens(pixels)
-    texts = clip.text_features(["mug"])
-    assert tokens.shape == plain.shape == (1, 1 + rows * columns, texts.shape[1])
+    channels = open_clip.get_model_config(model.architecture)["embed_dim"]
+    assert tokens.shape == (1, 1 + rows * columns, channels)
     assert tokens.isfinite().all()
-    # CLS is the network's own; what surgery changes are the other tokens.
-    assert torch.allclose(tokens[:, 0], plain[:, 0], atol=1e-3 * plain[:, 0].abs().max())
-    assert not torch.equal(tokens[:, 1:], plain[:, 1:])
+
+    part = pixels[..., : pixels.shape[2] // rows * 3, : pixels.shape[3] // columns * 4]
+    plain, surgery = clip.plain_tokens(part), clip.surgery_tokens(part)
+    assert plain.shape == surgery.shape == (1, 1 + 3 * 4, channels)
+    assert plain.isfinite().all()
+    assert not torch.allclose(surgery[:, 1:], plain[:, 1:], atol=1e-3)
+    if model.parameters < 200:  # the text towers of the others take seconds
+        assert clip.text_features(["mug"]).shape == (1, channels)
+    if model.name.startswith("openai/ViT"):  # whose CLS surgery leaves alone
+        torch.testing.assert_close(surgery[:, 0], plain[:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_resnet_s_pool_has_a_head_per_64_channels(noise: torch.Tensor) -> None:
+    for model in OPENAI:
+        config = open_clip.get_model_config(model.architecture)["vision_cfg"]
+        if isinstance(config["layers"], list):
+            pool = heads(network_of(model))["visual.attnpool"]
+            assert pool == config["width"] * 32 // 64

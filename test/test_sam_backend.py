@@ -147,7 +147,7 @@ def test_bfloat16_masks_stay_near_float32() -> None:
 def test_a_checkpoint_of_other_or_unknown_sizes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sam.pth"
     torch.save(small_sam().state_dict(), path)
-    with pytest.raises(WeightsError, match="does not fit SAM vit_b; it belongs to another"):
+    with pytest.raises(WeightsError, match="does not fit SAM vit_b; it looks like a Segment"):
         load_segmenter("vit_b", path)
     with pytest.raises(WeightsError, match="does not tell its sizes"):
         SamBackend.from_file(path)

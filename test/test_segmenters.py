@@ -23,10 +23,11 @@ from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.encoded_once import EncodedOnce
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.backends.fetching import place
+from clip_surgery_ros.backends.layouts import SAM_SIGNS
 from clip_surgery_ros.backends.mobile_sam import TinyEncoder
 from clip_surgery_ros.backends.optional import quietly
 from clip_surgery_ros.backends.sam2 import HieraEncoder, build_sam2
-from clip_surgery_ros.backends.sam_files import SIGNS, fill
+from clip_surgery_ros.backends.sam_files import fill
 from clip_surgery_ros.backends.segmenters import SEGMENTERS, load_segmenter
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.core.catalogue import PUBLISHED, SAM, published
@@ -183,7 +184,7 @@ def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
     assert {DEMO, *SEGMENTERS} == set(CHOICES)
     assert {one.name for one in PUBLISHED if one.kind == SAM} == set(SEGMENTERS)
-    assert {name for name, *_ in SIGNS} == set(SEGMENTERS)
+    assert {name for name, *_ in SAM_SIGNS} == set(SEGMENTERS)
 
 
 def test_a_file_of_another_network_is_refused_saying_what_it_looks_like(both: Both) -> None:

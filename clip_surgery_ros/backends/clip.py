@@ -8,7 +8,7 @@ import logging
 import math
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
+from clip_surgery_ros.backends.layouts import (
+    OPENAI_EXTRAS,
+    clip_sizes,
+    looks_like,
+    open_clip_names,
+)
+from clip_surgery_ros.backends.provenance import Provenance, provenance
 from clip_surgery_ros.backends.text_features import TextStore, text_network
 from clip_surgery_ros.backends.text_towers import (
     create_model,
@@ -31,7 +38,7 @@ from clip_surgery_ros.backends.text_towers import (
     without_padding,
 )
 from clip_surgery_ros.backends.transfer import upload
-from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.backends.weights import checkpoint_file, load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, Surgeon, VitSurgeon
@@ -48,6 +55,8 @@ PRECISIONS: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+VOCABULARY = 49408
+"""Tokens of OpenAI's tokenizer."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -121,6 +130,7 @@ class ClipBackend:
         device: str | torch.device = "cpu",
         precision: str = "float32",
         head_width: int = 64,
+        quick_gelu: bool = True,
         input_size: int | None = None,
         traits: ClipTraits = ClipTraits(),
         attention: str = "v-v",
@@ -129,9 +139,10 @@ class ClipBackend:
         """Build from OpenAI's state-dict layout, all sizes read from the tensors.
 
         :param head_width: channels per attention head of both towers; 64 in OpenAI's models.
+        :param quick_gelu: whether the activation is QuickGELU, as in OpenAI's models.
         :raises WeightsError: when tensors are missing or of the wrong shape.
         """
-        model = _build_openai(state_dict, head_width)
+        model = _build_openai(state_dict, head_width, quick_gelu)
         context = int(state_dict["positional_embedding"].shape[0])
         tokenize = open_clip.SimpleTokenizer(context_length=context)
         return cls(
@@ -149,15 +160,25 @@ class ClipBackend:
     def from_file(cls, path: str | Path, **options: Any) -> ClipBackend:
         """Build from a file in OpenAI's layout; the demo's metadata is read where present.
 
+        :param path: of the file, or of a folder as Hugging Face has them.
         :param options: those of :meth:`from_state_dict`.
         :raises WeightsError: naming the file.
         """
+        path = checkpoint_file(path)
         tensors, metadata = load_state_dict(path)
+        known = provenance(path, tensors)
         if "head_width" in metadata:
             options.setdefault("head_width", int(metadata["head_width"]))
+        elif known.quick_gelu is None:
+            _LOG.warning(
+                "nothing tells the activation of weight file %s: QuickGELU is taken, as OpenAI's "
+                "networks have it; if it was trained by open_clip, name its model instead",
+                path,
+            )
         if "input_size" in metadata and options.get("input_size") is None:
             options["input_size"] = int(metadata["input_size"])
-        options.setdefault("traits", _traits(metadata))
+        options.setdefault("quick_gelu", known.quick_gelu is not False)
+        options.setdefault("traits", _traits(metadata, known))
         try:
             return cls.from_state_dict(tensors, **options)
         except WeightsError as error:
@@ -167,8 +188,10 @@ class ClipBackend:
     def from_open_clip(cls, name: str, checkpoint: str | Path, **options: Any) -> ClipBackend:
         """Build any open_clip model of this name from a local checkpoint.
 
+        :param checkpoint: file, or folder as Hugging Face has them.
         :param options: ``device``, ``precision``, ``input_size``, ``attention``, ``templates``.
-        :raises ConfigError: when open_clip knows no such model, or surgery cannot open it.
+        :raises ConfigError: when open_clip knows no such model, surgery cannot open it, or the
+            checkpoint was trained with another activation.
         :raises WeightsError: when the checkpoint does not fit the model, or files of its text
             tower are not in place.
         """
@@ -177,17 +200,16 @@ class ClipBackend:
                 f"open_clip knows no model '{name}'; `python -c 'import open_clip; "
                 "print(open_clip.list_models())'` lists the names"
             )
-        tensors, _ = load_state_dict(checkpoint)
-        model = create_model(name)
+        path = checkpoint_file(checkpoint)
+        tensors, _ = load_state_dict(path)
+        known = provenance(path, tensors)
+        _check_activation(name, path, known)
+        model = _untrained(name)
+        _surgeon(model.visual, options.get("attention", "v-v"))  # before tokenizers are sought
         if hasattr(model, "text"):
             tensors = convert_to_custom_text_state_dict(tensors)
-        _load(model, tensors, f"weight file {checkpoint}, as open_clip's {name}")
-        preprocess = open_clip.get_model_preprocess_cfg(model)
-        traits = ClipTraits(
-            mean=tuple(preprocess["mean"]),
-            std=tuple(preprocess["std"]),
-            multilingual=is_multilingual(name),
-        )
+        _load(model, tensors, f"weight file {path}, as open_clip's {name}")
+        traits = replace(_traits({}, known), multilingual=is_multilingual(name))
         return cls(model, get_tokenizer(name), traits=traits, **options)
 
     def with_attention(self, attention: str) -> ClipBackend:
@@ -332,70 +354,100 @@ def _surgeon(visual: Any, attention: str) -> Surgeon:
     )
 
 
-def _build_openai(tensors: Mapping[str, Tensor], head_width: int) -> CLIP:
+def _build_openai(tensors: Mapping[str, Tensor], head_width: int, quick_gelu: bool) -> CLIP:
     """An open_clip model of the sizes that the tensors have, in float32 throughout.
 
     (open_clip's own reader of this layout rounds to float16 on the way in.)
     """
-    try:
-        vision = (
-            _vit_config(tensors, head_width)
-            if "visual.proj" in tensors
-            else _resnet_config(tensors)
-        )
-        context, text_width = tensors["positional_embedding"].shape
-        text = CLIPTextCfg(
-            context_length=context,
-            vocab_size=tensors["token_embedding.weight"].shape[0],
-            width=text_width,
-            heads=text_width // head_width,
-            layers=_count(tensors, "transformer.resblocks."),
-        )
-        embed = tensors["text_projection"].shape[1]
-    except (KeyError, ValueError) as error:
+    sizes = clip_sizes(tensors)
+    if sizes is None:
         raise WeightsError(
-            f"these are not CLIP weights in OpenAI's layout (no usable {error}); give the "
-            "open_clip model name for other layouts"
-        ) from error
-    model = CLIP(embed, vision, text, quick_gelu=True)
-    extra = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own archives
-    _load(model, {k: v.float() for k, v in tensors.items() if k not in extra}, "OpenAI's layout")
+            f"these are not CLIP weights in OpenAI's layout but look like {looks_like(tensors)}"
+        )
+    words = sizes["text_cfg"]["vocab_size"]
+    if words != VOCABULARY:
+        raise WeightsError(
+            f"the text tower knows {words} tokens, but OpenAI's tokenizer has {VOCABULARY}; it "
+            f"looks like {looks_like(tensors)}"
+        )
+    names = open_clip_names(sizes)
+    if names and not any(map(_is_as_openai, names)):
+        raise WeightsError(
+            f"this looks like {looks_like(tensors)}, which has more than OpenAI's layout tells; "
+            f"set clip_model to '{names[0]}'"
+        )
+    vision, text = dict(sizes["vision_cfg"]), dict(sizes["text_cfg"])
+    if "visual.proj" in tensors:
+        vision["head_width"] = head_width
+    text["heads"] = text["width"] // head_width
+    model = _empty_clip(sizes["embed_dim"], vision, text, quick_gelu)
+    _load(model, tensors, "OpenAI's layout")
     return model
 
 
-def _vit_config(tensors: Mapping[str, Tensor], head_width: int) -> CLIPVisionCfg:
-    width, _, patch, _ = tensors["visual.conv1.weight"].shape
-    side = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
-    return CLIPVisionCfg(
-        layers=_count(tensors, "visual.transformer.resblocks."),
-        width=width,
-        head_width=head_width,
-        patch_size=patch,
-        image_size=side * patch,
+def _is_as_openai(name: str) -> bool:
+    """Whether the sizes of this model of open_clip are all there is to tell of it."""
+    config = open_clip.get_model_config(name)
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    return vision.keys() <= {"image_size", "layers", "width", "patch_size"} and text.keys() <= {
+        *("context_length", "vocab_size", "width", "heads", "layers")
+    }
+
+
+def _untrained(name: str) -> Any:
+    """The open_clip model of this name, its weights to be loaded yet."""
+    config = open_clip.get_model_config(name)
+    plain = config.keys() <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+    if (
+        plain
+        and "timm_model_name" not in config["vision_cfg"]
+        and "hf_model_name" not in config["text_cfg"]
+    ):
+        return _empty_clip(**config)
+    return create_model(name)
+
+
+def _empty_clip(embed_dim: int, vision_cfg: Any, text_cfg: Any, quick_gelu: bool = False) -> CLIP:
+    """A CLIP of these sizes whose every weight is to be loaded.
+
+    Drawing weights at random first, as open_clip does, would take longer than reading them.
+    """
+    vision, text = CLIPVisionCfg(**vision_cfg), CLIPTextCfg(**text_cfg)
+    with torch.device("meta"):
+        model = CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
+    model.to_empty(device="cpu")
+    for buffer in model.buffers():  # old checkpoints lack batch norm's counters
+        buffer.zero_()
+    if model.attn_mask is not None:  # which no checkpoint has
+        model.attn_mask.fill_(-math.inf).triu_(1)
+    return model
+
+
+def _check_activation(name: str, path: Path, known: Provenance) -> None:
+    """Refuse a model of open_clip that would run a checkpoint with the wrong activation."""
+    quick = bool(open_clip.get_model_config(name).get("quick_gelu", False))
+    if known.quick_gelu in (None, quick):
+        return
+    right = f"{name}-quickgelu" if known.quick_gelu else name.removesuffix("-quickgelu")
+    trained, computes = ("QuickGELU", "GELU") if known.quick_gelu else ("GELU", "QuickGELU")
+    raise ConfigError(
+        f"weight file {path} was trained with {trained} ({known.source}), but open_clip's "
+        f"'{name}' computes {computes}; set clip_model to "
+        f"'{right if right in open_clip.list_models() else 'openai'}'"
     )
-
-
-def _resnet_config(tensors: Mapping[str, Tensor]) -> CLIPVisionCfg:
-    side = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
-    return CLIPVisionCfg(
-        layers=tuple(_count(tensors, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)),
-        width=tensors["visual.layer1.0.conv1.weight"].shape[0],
-        image_size=side * ResNetSurgeon.patch,
-    )
-
-
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules there are under a prefix."""
-    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 
 def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Load every tensor, or say which does not fit."""
     own = model.state_dict()
-    wrong = [k for k, v in tensors.items() if k in own and v.shape != own[k].shape]
+    given = {k: v for k, v in tensors.items() if k not in OPENAI_EXTRAS}
+    scale = given.get("logit_scale")
+    if scale is not None and scale.numel() == 1 and "logit_scale" in own:  # may be a list of one
+        given["logit_scale"] = scale.reshape(own["logit_scale"].shape)
+    wrong = [k for k, v in given.items() if k in own and v.shape != own[k].shape]
     # open_clip registers counters of batch norm that OpenAI's layout may leave out.
-    missing = [k for k in own if k not in tensors and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in tensors if k not in own and not k.endswith("position_ids")]
+    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in given if k not in own and not k.endswith("position_ids")]
     for names, problem in (
         (missing, "lacks"),
         (wrong, "has another size of"),
@@ -404,16 +456,18 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
         if names:
             raise WeightsError(
                 f"{what}: the checkpoint {problem} {names[0]} (and {len(names) - 1} more); it "
-                "belongs to another network"
+                f"looks like {looks_like(tensors)}"
             )
-    model.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
+    model.load_state_dict({k: v for k, v in given.items() if k in own}, strict=False)
 
 
-def _traits(metadata: Mapping[str, str]) -> ClipTraits:
-    """What a weight file's own metadata tells; defaults where it tells nothing."""
+def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:
+    """What a weight file's own metadata and its origin tell; defaults where nothing is told."""
+    traits = ClipTraits(mean=known.mean, std=known.std)
     if "presence_scale" not in metadata:
-        return ClipTraits()
-    return ClipTraits(
+        return traits
+    return replace(
+        traits,
         presence=PresenceLevel(
             float(metadata["presence_scale"]),
             float(metadata["presence_offset"]),

@@ -17,7 +17,7 @@ from clip_surgery_ros.backends.fetching import home, in_place
 from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.backends.segmenters import load_segmenter
 from clip_surgery_ros.backends.text_features import load_text_features
-from clip_surgery_ros.backends.weights import check_sha256
+from clip_surgery_ros.backends.weights import check_sha256, checkpoint_file
 from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
@@ -78,7 +78,7 @@ def load_networks(config: Config) -> LoadedNetworks:
             "here; set precision to auto, float32 or bfloat16"
         )
     if config.clip_sha256:
-        check_sha256(config.clip_checkpoint, config.clip_sha256)
+        check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
         check_sha256(config.sam_checkpoint, config.sam_sha256)
     meant = replace(config, precision=precision)

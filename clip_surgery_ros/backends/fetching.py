@@ -1,11 +1,13 @@
 """Published weights in one folder: fetched when the user says so, verified before use.
 
 ``CLIP_SURGERY_ROS_HOME`` names the folder; copied to another machine it works there offline.
+What Hugging Face's cache has already is used from there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
 
-from clip_surgery_ros.backends.weights import check_file, sha256
+from clip_surgery_ros.backends.weights import OPEN_CLIP_FILES, check_file, sha256
 from clip_surgery_ros.core.catalogue import Published
 from clip_surgery_ros.core.errors import WeightsError
 
@@ -37,8 +40,14 @@ def home() -> Path:
 
 
 def place(model: Published) -> Path:
-    """Where the file of a network is, or would be."""
+    """Where the file of a network is fetched to."""
     return home() / model.file_name
+
+
+def found(model: Published) -> Path | None:
+    """The file of a network in the folder of weights, else in Hugging Face's cache."""
+    path = place(model)
+    return path if path.is_file() else _in_hugging_face_s_cache(model)
 
 
 def in_place(model: Published) -> Path:
@@ -46,17 +55,17 @@ def in_place(model: Published) -> Path:
 
     :raises WeightsError: when it is not there, telling how to fetch it. Nothing is downloaded.
     """
-    path = place(model)
-    if not path.is_file():
+    path = found(model)
+    if path is None:
         raise WeightsError(
-            f"the weights of {model.name} are not in place ({path}); `clip_surgery weights fetch "
-            f"{model.name}` downloads them, or copy the folder from another machine"
+            f"the weights of {model.name} are not in place ({place(model)}); `clip_surgery "
+            f"weights fetch {model.name}` downloads them, or copy the folder from another machine"
         )
     return path
 
 
 def fetch(model: Published, mirror: str = "") -> Path:
-    """Download a network's weights unless they are in place; goes on where it was broken off.
+    """Download a network's weights unless they are here; goes on where it was broken off.
 
     Several processes may fetch the same at once: one does, the others wait. The file has its name
     only when it is whole and verified; its SHA-256 is put beside it, as ``sha256sum -c`` reads it.
@@ -68,8 +77,9 @@ def fetch(model: Published, mirror: str = "") -> Path:
     path = place(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        if path.is_file():
-            return path
+        here = found(model)
+        if here is not None:
+            return here
         part = path.with_name(f"{path.name}.part")
         _download(mirror or model.address, part, model.name)
         digest = _verified(part, model)
@@ -86,6 +96,8 @@ def problem(model: Published) -> str:
     """
     path = in_place(model)
     digest = sha256(path)
+    if path != place(model):
+        return _problem_in_cache(path, digest)
     if not digest.startswith(model.sha256):
         return f"has the SHA-256 {digest}, but the publisher tells {model.sha256}"
     try:
@@ -93,6 +105,23 @@ def problem(model: Published) -> str:
     except (OSError, IndexError):
         return "" if model.sha256 else "has no checksum to compare with"
     return "" if digest == recorded else f"has changed since it was fetched: {recorded} then"
+
+
+def _in_hugging_face_s_cache(model: Published) -> Path | None:
+    """Nothing is downloaded; ``HF_HOME`` and ``HF_HUB_CACHE`` are respected."""
+    for name in OPEN_CLIP_FILES if model.hub else ():
+        cached = try_to_load_from_cache(model.hub, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    return None
+
+
+def _problem_in_cache(path: Path, digest: str) -> str:
+    """Hugging Face's cache calls a large file by its SHA-256, and links to it."""
+    blob = path.resolve().name
+    if not re.fullmatch("[0-9a-f]{64}", blob):
+        return "has no checksum to compare with"
+    return "" if digest == blob else f"has the SHA-256 {digest}, but its publisher tells {blob}"
 
 
 def _digest_file(path: Path) -> Path:

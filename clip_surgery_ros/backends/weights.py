@@ -16,6 +16,8 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import WeightsError
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What open_clip calls its weights in a repository of Hugging Face, the better one first."""
 # What torch's restricted unpickler was seen to raise on files with bytes changed or cut off.
 _DAMAGE = (
     *(RuntimeError, EOFError, OSError, pickle.UnpicklingError, struct.error),
@@ -34,9 +36,35 @@ def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]
     """
     path = Path(path).expanduser()
     check_file(path)
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return _read_safetensors(path)
     return _read_torch(path), {}
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """The weight file that a path means: itself, or the one in a folder.
+
+    The folder is a clone or snapshot of a Hugging Face repository, or the repository's folder in
+    Hugging Face's cache.
+
+    :raises WeightsError: when the folder has none or leaves the choice open.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    reference = path / "refs" / "main"
+    if reference.is_file():
+        path = path / "snapshots" / reference.read_text().strip()
+    for name in OPEN_CLIP_FILES:
+        if (path / name).is_file():
+            return path / name
+    found = sorted(one for one in path.glob("*") if one.suffix in _SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "no weight file"
+        raise WeightsError(
+            f"folder {path} has {names}, but none of {', '.join(OPEN_CLIP_FILES)}; name the file"
+        )
+    return found[0]
 
 
 def sha256(path: str | Path) -> str:
@@ -91,18 +119,31 @@ def check_file(path: Path, name: str = "") -> None:
         )
 
 
+def _is_safetensors(path: Path) -> bool:
+    """By its ending, or by its start: the header's length, then the header in JSON."""
+    with open(path, "rb") as file:
+        return path.suffix == ".safetensors" or file.read(10)[8:] == b'{"'
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(
             f"weight file {path} is truncated or not safetensors ({error}); copy it again"
         ) from error
+    if not tensors:
+        raise WeightsError(f"weight file {path} holds no tensors")
+    return tensors, metadata
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    with open(path, "rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if zipped and not zipfile.is_zipfile(path):
+        raise WeightsError(f"weight file {path} is truncated; copy or download it again")
     if _is_torchscript(path):
         return _read_torchscript(path)
     try:

@@ -17,8 +17,8 @@ class Published:
 
     :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
     :param kind: ``clip`` or ``sam``.
-    :param architecture: ``openai`` (sizes are read from the file), an open_clip model name with
-        the right activation, or for a SAM what ``sam_model`` calls it.
+    :param architecture: an open_clip model name with the right activation, or for a SAM what
+        ``sam_model`` calls it.
     :param address: of the file.
     :param sha256: hexadecimal, or the first digits where the publisher tells no more; empty where
         nothing is told.
@@ -26,6 +26,7 @@ class Published:
     :param parameters: how many, in millions: both towers of a CLIP, what sees images of a SAM 2.
     :param licence: of the weights, as the publisher names it.
     :param good_for: in a few words.
+    :param hub: repository of Hugging Face from which open_clip takes these weights, if any.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Published:
     parameters: float
     licence: str
     good_for: str
+    hub: str = ""
 
     @property
     def file_name(self) -> str:
@@ -54,20 +56,33 @@ class Published:
         return self.address.rsplit(".", 1)[1]
 
 
-def _openai(name: str, digest: str, size: int, parameters: float, good_for: str) -> Published:
+def _openai(
+    name: str, digest: str, size: int, parameters: float, good_for: str, hub: str
+) -> Published:
     address = f"https://openaipublic.azureedge.net/clip/models/{digest}/{name}.pt"
     return Published(
-        f"openai/{name}", CLIP, "openai", address, digest, size, parameters, "MIT", good_for
+        f"openai/{name}",
+        CLIP,
+        f"{name.removesuffix('px')}-quickgelu",
+        address,
+        digest,
+        size,
+        parameters,
+        "MIT",
+        good_for,
+        f"timm/{hub}.openai",
     )
 
 
 def _hugging_face(name: str, repository: str, architecture: str, good_for: str) -> Published:
     address = f"https://huggingface.co/{repository}/resolve/main/open_clip_model.safetensors"
     parameters = 149.6 if "16" in architecture else 151.3
-    return Published(name, CLIP, architecture, address, "", 224, parameters, "MIT", good_for)
+    return Published(
+        name, CLIP, architecture, address, "", 224, parameters, "MIT", good_for, repository
+    )
 
 
-def _metaclip(name: str, file: str, architecture: str, parameters: float) -> Published:
+def _metaclip(name: str, file: str, architecture: str, parameters: float, hub: str) -> Published:
     return Published(
         name,
         CLIP,
@@ -78,6 +93,7 @@ def _metaclip(name: str, file: str, architecture: str, parameters: float) -> Pub
         parameters,
         "CC-BY-NC-4.0",
         "research only: its licence excludes commercial use",
+        hub,
     )
 
 
@@ -101,6 +117,7 @@ PUBLISHED: tuple[Published, ...] = (
         224,
         149.6,
         "the first to try: the published figures of CLIP Surgery are of it",
+        "vit_base_patch16_clip_224",
     ),
     _openai(
         "ViT-B-32",
@@ -108,6 +125,7 @@ PUBLISHED: tuple[Published, ...] = (
         224,
         151.3,
         "a quarter of ViT-B-16's tokens: faster, coarser maps",
+        "vit_base_patch32_clip_224",
     ),
     _openai(
         "ViT-L-14",
@@ -115,6 +133,7 @@ PUBLISHED: tuple[Published, ...] = (
         224,
         427.6,
         "better zero-shot scores, worse maps",
+        "vit_large_patch14_clip_224",
     ),
     _openai(
         "ViT-L-14-336px",
@@ -122,6 +141,7 @@ PUBLISHED: tuple[Published, ...] = (
         336,
         427.9,
         "as ViT-L-14, at a higher resolution",
+        "vit_large_patch14_clip_336",
     ),
     _openai(
         "RN50",
@@ -129,6 +149,7 @@ PUBLISHED: tuple[Published, ...] = (
         224,
         102.0,
         "convolutions: light, coarse maps",
+        "resnet50_clip",
     ),
     _openai(
         "RN101",
@@ -136,6 +157,7 @@ PUBLISHED: tuple[Published, ...] = (
         224,
         119.7,
         "deeper than RN50",
+        "resnet101_clip",
     ),
     _openai(
         "RN50x4",
@@ -143,6 +165,7 @@ PUBLISHED: tuple[Published, ...] = (
         288,
         178.3,
         "wider than RN50",
+        "resnet50x4_clip",
     ),
     _openai(
         "RN50x16",
@@ -150,6 +173,7 @@ PUBLISHED: tuple[Published, ...] = (
         384,
         291.0,
         "slow",
+        "resnet50x16_clip",
     ),
     _openai(
         "RN50x64",
@@ -157,6 +181,7 @@ PUBLISHED: tuple[Published, ...] = (
         448,
         623.3,
         "slower still; for comparison",
+        "resnet50x64_clip",
     ),
     Published(
         "laion400m/ViT-B-32",
@@ -168,6 +193,7 @@ PUBLISHED: tuple[Published, ...] = (
         151.3,
         "MIT",
         "open data",
+        "timm/vit_base_patch32_clip_224.laion400m_e32",
     ),
     Published(
         "laion400m/ViT-B-16",
@@ -179,6 +205,7 @@ PUBLISHED: tuple[Published, ...] = (
         149.6,
         "MIT",
         "open data",
+        "timm/vit_base_patch16_clip_224.laion400m_e32",
     ),
     _hugging_face(
         "laion2b/ViT-B-32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32", "open data"
@@ -198,8 +225,20 @@ PUBLISHED: tuple[Published, ...] = (
         "ViT-B-16",
         "filtered data: the best zero-shot scores of its size",
     ),
-    _metaclip("metaclip/ViT-B-32", "b32_400m.pt", "ViT-B-32-quickgelu", 151.3),
-    _metaclip("metaclip/ViT-B-16", "b16_400m.pt", "ViT-B-16-quickgelu", 149.6),
+    _metaclip(
+        "metaclip/ViT-B-32",
+        "b32_400m.pt",
+        "ViT-B-32-quickgelu",
+        151.3,
+        "timm/vit_base_patch32_clip_224.metaclip_400m",
+    ),
+    _metaclip(
+        "metaclip/ViT-B-16",
+        "b16_400m.pt",
+        "ViT-B-16-quickgelu",
+        149.6,
+        "timm/vit_base_patch16_clip_224.metaclip_400m",
+    ),
     Published(
         "vit_t",
         SAM,

@@ -63,7 +63,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "clip_checkpoint",
         "",
-        "file with CLIP's weights; empty for the demo, or for what `clip_surgery weights` fetched",
+        "file with CLIP's weights, or a folder of Hugging Face's with one; empty for the demo, or "
+        "for what `clip_surgery weights` fetched",
         "nothing is downloaded",
     ),
     Parameter(

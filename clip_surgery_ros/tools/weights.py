@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from clip_surgery_ros.backends.fetching import fetch, home, in_place, place, problem
+from clip_surgery_ros.backends.fetching import fetch, found, home, in_place, place, problem
 from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
 from clip_surgery_ros.core.errors import ConfigError
 
@@ -49,14 +49,14 @@ def _fetch(models: list[Published], mirror: str) -> int:
 
 
 def _verify(models: list[Published]) -> int:
-    there = models or [one for one in PUBLISHED if place(one).is_file()]
+    there = models or [one for one in PUBLISHED if found(one)]
     if not there:
         print(f"no weights are in place in {home()}")
     wrong = 0
     for model in there:
         complaint = problem(model)
         wrong += bool(complaint)
-        told = f"{complaint}; delete {place(model)} and fetch it again" if complaint else "right"
+        told = f"{complaint}; delete {found(model)} and fetch it again" if complaint else "right"
         print(f"{model.name}: {told}")
     return 1 if wrong else 0
 
@@ -68,6 +68,13 @@ def _known(name: str) -> Published:
             f"there is no network '{name}'; `clip_surgery weights list` has the names"
         )
     return model
+
+
+def _whereabouts(model: Published) -> str:
+    path = found(model)
+    if path is None:
+        return ""
+    return "yes" if path == place(model) else "Hugging Face's cache"
 
 
 def table() -> str:
@@ -87,7 +94,7 @@ def table() -> str:
             one.licence,
             one.sha256[:8] or "not told",
             one.good_for,
-            "yes" if place(one).is_file() else "",
+            _whereabouts(one),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -1,0 +1,199 @@
+"""Weights as Hugging Face leaves them on a disk: cache, snapshots and clones, always offline."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from checkpoints import REVISION, cache, hollow, shapes_of
+from huggingface_hub import constants, scan_cache_dir
+from offline import connections
+from open_clip.push_to_hf_hub import save_config_for_hf
+from safetensors.torch import save, save_file
+from small_networks import small_clip
+
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.backends.fetching import fetch, in_place, place, problem
+from clip_surgery_ros.backends.provenance import CONFIG_FILE, provenance
+from clip_surgery_ros.backends.weights import checkpoint_file
+from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.tools.cli import main
+
+MODEL = next(one for one in PUBLISHED if one.name == "laion2b/ViT-B-32")
+SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+WEIGHTS = save({"table": torch.arange(1000.0)})
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of Hugging Face's, and an empty folder of weights."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path / "weights"))
+    return tmp_path / "hub"
+
+
+def test_what_is_cached_is_used_from_there_and_not_fetched(hub: Path) -> None:
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    (repository,) = scan_cache_dir(hub).repos  # Hugging Face's own reader finds it sound
+    assert repository.repo_id == MODEL.hub
+    with connections() as seen:
+        assert in_place(MODEL) == fetch(MODEL) == link
+    assert seen == []
+    assert not place(MODEL).exists()
+
+
+@pytest.mark.parametrize(
+    "model", [one for one in PUBLISHED if one.kind == CLIP], ids=lambda model: model.name
+)
+def test_every_clip_is_found_where_open_clip_keeps_it(model: Published, hub: Path) -> None:
+    link = cache(hub, model.hub, SAFE, WEIGHTS)
+    assert in_place(model) == link
+
+
+def test_safetensors_are_preferred_and_what_was_fetched_comes_first(hub: Path) -> None:
+    pickled = cache(hub, MODEL.hub, BIN, b"x")
+    assert in_place(MODEL) == pickled
+    safe = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    assert in_place(MODEL) == safe
+    place(MODEL).parent.mkdir()
+    place(MODEL).write_bytes(WEIGHTS)
+    assert in_place(MODEL) == place(MODEL)
+
+
+@pytest.mark.parametrize("gone", ["refs/main", "blobs"])
+def test_half_a_cache_is_none(hub: Path, gone: str) -> None:
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    (link.parents[2] / gone).rename(hub / "elsewhere")
+    with pytest.raises(WeightsError, match=f"`clip_surgery weights fetch {MODEL.name}`"):
+        in_place(MODEL)
+
+
+def test_damage_in_the_cache_is_found_by_the_checksum_that_is_its_name(hub: Path) -> None:
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    assert problem(MODEL) == ""
+    link.resolve().write_bytes(WEIGHTS[:-1])
+    told = hashlib.sha256(WEIGHTS).hexdigest()
+    assert f"but its publisher tells {told}" in problem(MODEL)
+    plain = link.with_name("copy")
+    plain.write_bytes(WEIGHTS)
+    plain.replace(link)  # a copy without links, as on file systems that have none
+    assert problem(MODEL) == "has no checksum to compare with"
+
+
+def test_the_command_line_knows_the_cache(hub: Path, capsys: pytest.CaptureFixture) -> None:
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    assert main(["weights", "list"]) == 0
+    rows = [row for row in capsys.readouterr().out.splitlines() if "Hugging Face's cache" in row]
+    assert len(rows) == 1
+    assert rows[0].startswith(f"| {MODEL.name} |")
+    assert main(["weights", "path", MODEL.name]) == 0
+    assert capsys.readouterr().out == f"{link}\n"
+    assert main(["weights", "verify"]) == 0
+    assert capsys.readouterr().out == f"{MODEL.name}: right\n"
+    link.resolve().write_bytes(b"x")
+    assert main(["weights", "verify"]) == 1
+    assert f"delete {link} and fetch it again" in capsys.readouterr().out
+    assert link.exists()
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE"])
+def test_the_environment_tells_where_the_cache_is(tmp_path: Path, variable: str) -> None:
+    hub = tmp_path / "there" / ("hub" if variable == "HF_HOME" else "")
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    ask = (
+        "from clip_surgery_ros.backends.fetching import in_place\n"
+        "from clip_surgery_ros.core.catalogue import published\n"
+        f"print(in_place(published('{MODEL.name}')))"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    environment[variable] = str(tmp_path / "there")
+    answer = subprocess.run(
+        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == f"{link}\n"
+
+
+@pytest.mark.parametrize("name", ["metaclip/ViT-B-32", "laion2b/ViT-B-32"])
+def test_a_published_network_runs_from_the_cache_without_any_connection(
+    name: str, hub: Path
+) -> None:
+    model = published(name)
+    link = cache(hub, model.hub, BIN, b"")
+    torch.save(hollow(shapes_of(model.architecture)), link.resolve())
+    with connections() as seen:
+        clip = load_networks(Config.from_values({"clip_model": name, "device": "cpu"})).clip
+    assert seen == []
+    assert clip.input_size == 224
+    assert ("QuickGELU()" in str(clip._model)) == (name == "metaclip/ViT-B-32")
+
+
+@pytest.mark.parametrize("layout", ["snapshot", "repository", "clone", "other name"])
+def test_a_folder_stands_for_the_weights_in_it(tmp_path: Path, layout: str) -> None:
+    tensors = small_clip().state_dict()
+    if layout in ("snapshot", "repository"):
+        link = cache(tmp_path, "somebody/clip", SAFE, save(tensors))
+        folder = link.parent if layout == "snapshot" else link.parents[2]
+    else:
+        folder = tmp_path / "clip"
+        folder.mkdir()
+        save_file(tensors, folder / (SAFE if layout == "clone" else "mine.safetensors"))
+    if layout == "clone":  # whose other files are left alone
+        (folder / BIN).write_bytes(b"x")
+        save_file({"blocks": torch.ones(1)}, folder / "model.safetensors")
+    (folder / "README.md").write_text("# CLIP")
+    pixels = torch.randn(1, 3, 64, 64)
+    expected = ClipBackend.from_state_dict(tensors).surgery_tokens(pixels)
+    assert torch.equal(ClipBackend.from_file(folder).surgery_tokens(pixels), expected)
+
+
+def test_open_clip_s_own_export_loads_as_a_folder(tmp_path: Path) -> None:
+    name = "ViT-S-32-alt"
+    torch.manual_seed(0)
+    model = open_clip.create_model(name, load_weights=False).eval()
+    save_file(model.state_dict(), tmp_path / SAFE)
+    save_config_for_hf(model, tmp_path / CONFIG_FILE, open_clip.get_model_config(name))
+    told = provenance(tmp_path / SAFE, {})
+    assert told.source and not told.quick_gelu
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = model.encode_image(pixels)
+    clip = ClipBackend.from_open_clip(name, tmp_path)
+    torch.testing.assert_close(clip.surgery_tokens(pixels)[:, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_a_folder_that_leaves_the_choice_open_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="has no weight file"):
+        checkpoint_file(tmp_path)
+    for name in ("a.pt", "b.bin"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"has a\.pt, b\.bin, but none of open_clip_model"):
+        checkpoint_file(tmp_path)
+
+
+def test_a_clone_without_git_lfs_is_told(tmp_path: Path) -> None:
+    (tmp_path / SAFE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(WeightsError, match=f"{SAFE} is a Git LFS pointer; run 'git lfs pull'"):
+        ClipBackend.from_file(tmp_path)
+
+
+def test_the_checksum_of_a_folder_is_that_of_its_weights(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / SAFE)
+    values = {"clip_model": "openai", "clip_checkpoint": str(tmp_path), "clip_sha256": "0" * 8}
+    with pytest.raises(WeightsError, match=f"{SAFE} has the SHA-256"):
+        load_networks(Config.from_values(values))
+
+
+def test_a_cached_revision_that_is_gone_is_told(hub: Path) -> None:
+    link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
+    link.unlink()
+    with pytest.raises(WeightsError, match=f"{REVISION} has no weight file"):
+        checkpoint_file(link.parents[2])

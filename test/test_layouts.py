@@ -1,0 +1,232 @@
+"""Files of another network: what they look like is said, and nothing is changed."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from checkpoints import cache, hollow, shapes_of
+from huggingface_hub import constants
+from offline import connections
+from safetensors.torch import save, save_file
+from small_networks import small_clip, small_sam
+from torch import Tensor
+
+from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.backends.fetching import place
+from clip_surgery_ros.backends.layouts import looks_like
+from clip_surgery_ros.backends.sam import SPECS, build_sam
+from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.core.catalogue import published
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import DeviceError, WeightsError
+
+NAMES = (
+    *("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64"),
+    *("ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336"),
+)
+VIT_L = "open_clip's ViT-L-14 or ViT-L-14-quickgelu: CLIP with a ViT of width 1024"
+
+
+def sam_shapes(name: str) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        return build_sam(SPECS[name]).state_dict()
+
+
+def siglip_shapes() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        model = open_clip.create_model("ViT-B-16-SigLIP", load_weights=False, device="meta")
+    return model.state_dict()
+
+
+def text_tower() -> dict[str, Tensor]:
+    shapes = shapes_of("ViT-B-16")
+    return {k: v for k, v in shapes.items() if not k.startswith("visual.")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_clip_of_openai_is_recognised(name: str) -> None:
+    shapes = shapes_of(name)
+    size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
+    told = looks_like(shapes)
+    assert told.startswith(f"open_clip's {name} or {name}-quickgelu: CLIP with a ")
+    assert told.endswith(f"for {size} pixels")
+
+
+def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
+    told = "CLIP with a ViT of width 64, 8 layers, patch 16, for 64 pixels"
+    assert looks_like(small_clip().state_dict()) == told
+    told = "CLIP with a ResNet of width 16, stages [1, 1, 1, 1], for 64 pixels"
+    assert looks_like(small_clip(resnet=True).state_dict()) == told
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.x"], "a Segment Anything"),
+        (["image_encoder.trunk.pos_embed", "sam_mask_decoder.x"], "SAM 2"),
+        (["visual.trunk.cls_token", "logit_bias"], "SigLIP or another"),
+        (["vision_model.head.probe", "text_model.head.weight"], "SigLIP in Transformers'"),
+        (["visual_projection.weight", "vision_model.x"], "CLIP in Transformers' layout"),
+        (["visual.conv1.weight", "visual.proj"], "the image tower of a CLIP"),
+        (["token_embedding.weight", "ln_final.bias"], "the text tower of a CLIP"),
+        (["text.token_embedding.weight"], "the text tower of a CLIP"),
+        (["bert.embeddings.word_embeddings.weight"], "a language model"),
+        (["cls_token", "blocks.0.attn.qkv.weight"], "a vision transformer in timm's layout"),
+        (["encoder.0.weight"], r"no network known here, with encoder.0.weight of shape \(2, 3\)"),
+    ],
+)
+def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> None:
+    assert re.match(told, looks_like({name: torch.zeros(2, 3) for name in names}))
+
+
+@pytest.mark.parametrize("as_model", ["openai", "ViT-B-16"])
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        (lambda: sam_shapes("vit_b"), "the SAM 'vit_b'"),
+        (siglip_shapes, "SigLIP"),
+        (text_tower, "the text tower of a CLIP, without an image tower"),
+    ],
+    ids=["sam", "siglip", "text"],
+)
+def test_what_is_given_as_clip_and_is_none_is_named(
+    tmp_path: Path, as_model: str, shapes: Callable[[], dict[str, Tensor]], told: str
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(hollow(shapes()), path)
+    values = {"clip_model": as_model, "clip_checkpoint": str(path)}
+    with pytest.raises(WeightsError, match=f"looks? like {told}") as caught:
+        load_networks(Config.from_values(values))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("ViT-L-14", VIT_L),
+        ("ViT-B-32", "open_clip's ViT-B-32 or"),
+        ("RN50", "open_clip's RN50 or RN50-quickgelu: CLIP with a ResNet of width 64"),
+        ("240 pixels", "CLIP with a ViT of width 768, 12 layers, patch 16, for 240 pixels"),
+    ],
+)
+def test_a_clip_of_another_size_is_named(tmp_path: Path, given: str, told: str) -> None:
+    tensors = hollow(shapes_of("ViT-B-16" if given == "240 pixels" else given))
+    if given == "240 pixels":
+        tensors["visual.positional_embedding"] = torch.zeros(1 + 15 * 15, 768)
+    path = tmp_path / "weights.bin"
+    torch.save({"epoch": 32, "state_dict": {f"module.{k}": v for k, v in tensors.items()}}, path)
+    with pytest.raises(WeightsError, match=re.escape(f"looks like {told}")) as caught:
+        ClipBackend.from_open_clip("ViT-B-16", path)
+    assert f"weight file {path}, as open_clip's ViT-B-16" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        (lambda: shapes_of("ViT-L-14"), VIT_L),
+        (lambda: sam_shapes("vit_h"), "vit_h"),
+        (lambda: {"a.weight": torch.zeros(2)}, "a.weight"),
+    ],
+    ids=["clip", "larger sam", "anything"],
+)
+def test_what_is_given_as_sam_and_is_another_is_named(
+    tmp_path: Path, shapes: Callable[[], dict[str, Tensor]], told: str
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(hollow(shapes()), path)
+    values = {"sam_model": "vit_b", "sam_checkpoint": str(path)}
+    with pytest.raises(WeightsError, match=f"{path}.*{told}"):
+        load_networks(Config.from_values(values))
+
+
+def test_a_published_name_takes_no_other_network_of_the_same_layout(tmp_path: Path) -> None:
+    torch.save(hollow(shapes_of("ViT-L-14")), tmp_path / "ViT-B-16.pt")
+    values = {"clip_model": "openai/ViT-B-16", "clip_checkpoint": str(tmp_path / "ViT-B-16.pt")}
+    with pytest.raises(WeightsError, match=re.escape(f"looks like {VIT_L}")):
+        load_networks(Config.from_values(values))
+
+
+def test_safetensors_are_read_under_any_ending(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(save({"a": torch.ones(2)}))
+    tensors, _ = load_state_dict(tmp_path / "weights.bin")
+    assert torch.equal(tensors["a"], torch.ones(2))
+
+
+def test_a_file_without_tensors_is_told(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match="holds no tensors"):
+        load_state_dict(tmp_path / "weights.safetensors")
+
+
+def test_a_truncated_archive_is_told_from_one_that_holds_more(tmp_path: Path) -> None:
+    torch.save(small_sam().state_dict(), tmp_path / "weights.pth")
+    whole = (tmp_path / "weights.pth").read_bytes()
+    (tmp_path / "weights.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match=r"weights\.pth is truncated; copy or download"):
+        load_state_dict(tmp_path / "weights.pth")
+
+
+def everything_below(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Contents and times of all files."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.lstat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"clip_model": "openai/ViT-B-16"},
+        {"clip_model": "laion2b/ViT-B-32"},
+        {"clip_model": "datacomp/ViT-B-16"},
+        {"sam_model": "vit_b"},
+        {"clip_model": "metaclip/ViT-B-32"},
+        {"device": "cuda:99"},
+    ],
+    ids=["another network", "cut off", "damaged in the cache", "web page", "too small", "device"],
+)
+def test_an_error_of_loading_or_of_the_device_changes_no_file_and_fetches_nothing(
+    values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    torch.save(small_sam().state_dict(), place(published("openai/ViT-B-16")))
+    place(published("laion2b/ViT-B-32")).write_bytes(save(small_clip().state_dict())[:-9])
+    cache(
+        tmp_path / "hub", published("datacomp/ViT-B-16").hub, "open_clip_model.safetensors", b"x"
+    )
+    place(published("vit_b")).write_text("<html>")
+    torch.save(small_clip().state_dict(), place(published("metaclip/ViT-B-32")))
+    before = everything_below(tmp_path)
+    with connections() as seen, pytest.raises((WeightsError, DeviceError)):
+        load_networks(Config.from_values(values))
+    assert seen == []
+    assert everything_below(tmp_path) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA works here")
+def test_an_error_of_cuda_s_own_changes_no_file_and_fetches_nothing(tmp_path: Path) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "clip.pt")
+    before = everything_below(tmp_path)
+    with (
+        connections() as seen,
+        pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"),
+    ):
+        ClipBackend.from_file(tmp_path / "clip.pt", device="cuda")
+    assert seen == []
+    assert everything_below(tmp_path) == before
+
+
+def test_a_connection_would_have_been_seen() -> None:
+    with connections() as seen, pytest.raises(OSError):
+        http.client.HTTPConnection("127.0.0.1", 9, timeout=1).connect()
+    assert seen

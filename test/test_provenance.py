@@ -1,0 +1,158 @@
+"""How a CLIP checkpoint was trained: its activation and normalisation are never guessed wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from checkpoints import cache, describe, hollow, save_as_openai, shapes_of
+from small_networks import small_clip
+
+from clip_surgery_ros.backends.clip import ClipBackend, _untrained
+from clip_surgery_ros.backends.factory import demo_weights
+from clip_surgery_ros.backends.provenance import provenance
+from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published
+from clip_surgery_ros.core.errors import ConfigError, WeightsError
+
+CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
+
+
+def quick(clip: ClipBackend) -> bool:
+    """Whether the network computes QuickGELU, and nothing but it."""
+    told = str(clip._model)
+    assert ("QuickGELU()" in told) != ("GELU(approximate" in told)
+    return "QuickGELU()" in told
+
+
+@pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
+def test_every_published_network_is_built_with_the_activation_that_it_was_trained_with(
+    model: Published,
+) -> None:
+    told = provenance(Path("weights") / model.file_name, {})
+    assert ("QuickGELU()" in str(_untrained(model.architecture))) == told.quick_gelu
+    assert told.quick_gelu or not model.name.startswith("openai/")
+
+
+def test_what_open_clip_lists_is_known_by_its_repository_and_file_name() -> None:
+    for pair in open_clip.list_pretrained():
+        config = open_clip.get_pretrained_cfg(*pair)
+        paths = []
+        if config["hf_hub"]:
+            organisation, name = config["hf_hub"].split("/")[:2]
+            snapshot = Path("hub", f"models--{organisation}--{name}", "snapshots", "0a1b")
+            paths = [snapshot / "open_clip_model.safetensors", Path(name, "open_clip_model.bin")]
+        if config["url"] and "openaipublic" not in config["url"]:
+            paths.append(Path("downloads", config["url"].rsplit("/", 1)[1]))
+        assert paths
+        for path in paths:
+            told = provenance(path, {})
+            assert told.quick_gelu == config.get("quick_gelu", False), path
+            assert (told.mean, told.std) == (config["mean"], config["std"]), path
+
+
+def test_a_file_of_one_s_own_tells_nothing() -> None:
+    assert provenance(Path("runs/epoch_32.pt"), {}).quick_gelu is None
+    assert provenance(Path("runs/ViT-B-16.pt"), {}).quick_gelu is None
+
+
+@pytest.mark.parametrize("resnet", [False, True])
+def test_an_archive_of_openai_s_loads_with_quick_gelu(tmp_path: Path, resnet: bool) -> None:
+    network = small_clip(resnet=resnet)
+    rounded = {k: v.half().float() for k, v in network.state_dict().items()}
+    save_as_openai(network.state_dict(), tmp_path / "clip.pt", 64)
+    clip = ClipBackend.from_file(tmp_path / "clip.pt")
+    assert quick(clip)
+    pixels = torch.randn(1, 3, 64, 64)
+    expected = ClipBackend.from_state_dict(rounded).surgery_tokens(pixels)
+    assert torch.equal(clip.surgery_tokens(pixels), expected)
+
+
+def test_an_archive_of_openai_s_is_refused_under_a_name_with_the_exact_gelu(
+    tmp_path: Path,
+) -> None:
+    tensors = hollow(shapes_of("ViT-B-32")) | {"input_resolution": torch.tensor(224)}
+    path = tmp_path / "clip.pt"
+    torch.save(tensors, path)
+    with pytest.raises(ConfigError, match="set clip_model to 'ViT-B-32-quickgelu'") as caught:
+        ClipBackend.from_open_clip("ViT-B-32", path)
+    assert f"{path} was trained with QuickGELU" in str(caught.value)
+    assert quick(ClipBackend.from_open_clip("ViT-B-32-quickgelu", path))
+
+
+@pytest.mark.parametrize("trained", [True, False, None])
+def test_openai_s_layout_follows_the_description_beside_it(
+    tmp_path: Path, trained: bool | None
+) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    describe(tmp_path, trained)
+    assert quick(ClipBackend.from_file(tmp_path)) == bool(trained)
+
+
+@pytest.mark.parametrize(
+    ("trained", "name", "right"),
+    [
+        (True, "ViT-B-16", "ViT-B-16-quickgelu"),
+        (False, "ViT-B-16-quickgelu", "ViT-B-16"),
+        (True, "ViT-B-16-plus-240", "openai"),
+    ],
+)
+def test_a_name_that_contradicts_the_description_is_refused_with_the_right_one(
+    tmp_path: Path, trained: bool, name: str, right: str
+) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    describe(tmp_path, trained)
+    with pytest.raises(ConfigError, match=rf"open_clip_config\.json.*set clip_model to '{right}'"):
+        ClipBackend.from_open_clip(name, tmp_path)
+
+
+def test_a_description_that_is_none_is_told(tmp_path: Path) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    for content in ("{", "[]", "{}", '{"model_cfg": 1}'):
+        (tmp_path / "open_clip_config.json").write_text(content)
+        with pytest.raises(WeightsError, match="no description of an open_clip model"):
+            ClipBackend.from_file(tmp_path)
+
+
+def test_images_are_normalised_as_the_description_says(tmp_path: Path) -> None:
+    torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    describe(tmp_path, True, mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
+    clip = ClipBackend.from_file(tmp_path)
+    assert torch.equal(
+        clip.preprocess(np.full((8, 8, 3), 255, np.uint8)).unique(), torch.tensor([2.0])
+    )
+
+
+def test_the_reader_of_openai_s_layout_says_when_it_takes_quick_gelu_for_want_of_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "mine.pt"
+    torch.save(small_clip().state_dict(), path)
+    with caplog.at_level(logging.WARNING):
+        assert quick(ClipBackend.from_file(path))
+    assert f"nothing tells the activation of weight file {path}" in caplog.text
+    caplog.clear()
+    ClipBackend.from_file(demo_weights("clip_demo"))
+    assert caplog.text == ""
+
+
+def test_a_logit_scale_that_is_a_list_of_one_fits() -> None:
+    tensors = small_clip().state_dict()
+    tensors["logit_scale"] = tensors["logit_scale"].reshape(1)
+    assert ClipBackend.from_state_dict(tensors).input_size == 64
+
+
+def test_a_cached_checkpoint_is_refused_under_the_wrong_name(tmp_path: Path) -> None:
+    link = cache(tmp_path, "apple/DFN2B-CLIP-ViT-B-16", "open_clip_pytorch_model.bin", b"")
+    torch.save(small_clip().state_dict(), link)
+    with pytest.raises(ConfigError, match="set clip_model to 'ViT-B-16-quickgelu'"):
+        ClipBackend.from_open_clip("ViT-B-16", link)
+
+
+@pytest.mark.parametrize("name", ["ViT-H-14", "ViT-bigG-14-worldwide"])
+def test_openai_s_layout_does_not_pass_for_networks_that_have_more_to_tell(name: str) -> None:
+    with pytest.raises(WeightsError, match=rf"{name}|knows \d+ tokens"):
+        ClipBackend.from_state_dict(shapes_of(name))

@@ -76,7 +76,7 @@ def test_the_files_are_small_and_say_what_they_know() -> None:
     sizes = [demo_weights(name).stat().st_size for name in ("clip_demo", "sam_demo")]
     assert sum(sizes) < 25e6
     _, metadata = load_state_dict(demo_weights("clip_demo"))
-    assert {"head_width", "input_size", "presence_scale", "presence_offset", "labels"} <= set(
+    assert {"head_width", "input_size", "presence_scale", "presence_with_tokens", "labels"} <= set(
         metadata
     )
 

@@ -66,7 +66,9 @@ class ClipTraits:
 
     :param mean: of RGB in [0, 1], subtracted.
     :param std: of RGB in [0, 1], divided by.
-    :param presence: levels for deciding presence.
+    :param presence: level for deciding presence by the whole image, whatever surgery's attention.
+    :param presence_with_tokens: level that counts its tokens too, for CLIP Surgery's own
+        attention; None where none was measured.
     :param labels: names it was trained on; empty when it knows language at large.
     :param multilingual: whether it reads other scripts than the Latin.
     """
@@ -74,6 +76,7 @@ class ClipTraits:
     mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
     presence: PresenceLevel = field(default_factory=PresenceLevel)
+    presence_with_tokens: PresenceLevel | None = None
     labels: tuple[str, ...] = ()
     multilingual: bool = False
 
@@ -110,7 +113,7 @@ class ClipBackend:
         self.traits = traits
         self._model: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self._tokenize = tokenize
-        self._surgeon = _surgeon(self._model.visual, attention)
+        self._surgeon, self._attention = _surgeon(self._model.visual, attention), attention
         self.input_size = input_size or self._surgeon.native_size
         if self.input_size % self._surgeon.patch:
             raise ConfigError(
@@ -218,8 +221,14 @@ class ClipBackend:
         :raises ConfigError: when there is none of that name.
         """
         other = copy.copy(self)
-        other._surgeon = _surgeon(self._model.visual, attention)
+        other._surgeon, other._attention = _surgeon(self._model.visual, attention), attention
         return other
+
+    @property
+    def presence(self) -> PresenceLevel:
+        """The level for deciding presence that suits the attention in use."""
+        with_tokens = self.traits.presence_with_tokens
+        return with_tokens if with_tokens and self._attention == "v-v" else self.traits.presence
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
         """Squash to the input size (bicubic, antialiased) and normalise.
@@ -469,10 +478,9 @@ def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:
     return replace(
         traits,
         presence=PresenceLevel(
-            float(metadata["presence_scale"]),
-            float(metadata["presence_offset"]),
-            float(metadata.get("presence_peak_weight", 0)),
+            float(metadata["presence_scale"]), float(metadata["presence_offset"])
         ),
+        presence_with_tokens=PresenceLevel(**json.loads(metadata["presence_with_tokens"])),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
     )
 

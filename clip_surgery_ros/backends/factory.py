@@ -58,8 +58,7 @@ class LoadedNetworks:
 
     def pipeline(self, config: Config) -> Pipeline:
         """These networks under the live parameters of ``config``; cheap."""
-        traits = self.clip.traits
-        settings = Settings.from_config(config, traits.presence, traits.labels)
+        settings = Settings.from_config(config, self.clip.presence, self.clip.traits.labels)
         return Pipeline(self.clip, self.sam, settings)
 
 

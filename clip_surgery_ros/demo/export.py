@@ -35,9 +35,10 @@ CALIBRATION_SCENES = 100
 def export_clip(checkpoint: Path, out: Path) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its levels.
 
-    Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale``,
-    ``presence_offset`` and ``presence_peak_weight`` (:class:`PresenceLevel`, fitted on development
-    scenes); ``labels`` (JSON list of the names known).
+    Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale`` and
+    ``presence_offset`` of the level that reads the whole image, ``presence_with_tokens`` (JSON of
+    the one that reads its tokens too), both fitted on development scenes; ``labels`` (JSON list of
+    the names known).
     """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     model = dict(saved["model"])
@@ -48,17 +49,24 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     tensors = {k: v.half().contiguous() for k, v in model.items()}
 
     clip = ClipBackend.from_state_dict(tensors, head_width=HEAD_WIDTH, input_size=INPUT_SIZE)
-    level = fit_presence(*presence_cosines(clip, CALIBRATION_SCENES))
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
-        "presence_scale": f"{level.scale:.4f}",
-        "presence_offset": f"{level.offset:.4f}",
-        "presence_peak_weight": f"{level.peak_weight:.4f}",
+        **presence_levels(*presence_cosines(clip, CALIBRATION_SCENES)),
         "labels": json.dumps(NAMES),
     }
     save_file(tensors, out, metadata)
     out.chmod(0o644)  # safetensors writes for its owner only; an installed package is for all
+
+
+def presence_levels(present: Tensor, absent: Tensor) -> dict[str, str]:
+    """Both levels as metadata; parameters are those of :func:`fit_presence`, with two columns."""
+    whole, both = fit_presence(present[:, :1], absent[:, :1]), fit_presence(present, absent)
+    return {
+        "presence_scale": str(whole.scale),
+        "presence_offset": str(whole.offset),
+        "presence_with_tokens": json.dumps(asdict(both)),
+    }
 
 
 def export_texts(clip_file: Path, out: Path) -> None:
@@ -93,16 +101,16 @@ def presence_cosines(clip: ClipBackend, count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
-    """Logistic regression of presence on both cosines, present and absent weighing the same.
+    """Logistic regression of presence on cosines, present and absent weighing the same.
 
     Training meets fifty absent names for each present one and learns to expect that; who asks for
     something expects it as likely there as not.
 
-    :param present: (P, 2) of :func:`presence_cosines`.
-    :param absent: (A, 2).
+    :param present: (P, 1 or 2), columns as :func:`presence_cosines` gives them.
+    :param absent: (A, 1 or 2).
     """
     centre = (present.mean(dim=0) + absent.mean(dim=0)) / 2
-    weights = torch.full((2,), 10.0, requires_grad=True)
+    weights = torch.full_like(centre, 10.0).requires_grad_()
     bias = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -115,9 +123,10 @@ def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
         return total
 
     optimizer.step(loss)
-    whole, peak = weights.tolist()
-    offset = (float(centre @ weights.detach()) - bias.item()) / whole
-    return PresenceLevel(whole, offset, peak / whole)
+    fitted = weights.detach()
+    whole = float(fitted[0])
+    offset = (float(centre @ fitted) - bias.item()) / whole
+    return PresenceLevel(whole, offset, float(fitted[1:].sum()) / whole)
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:

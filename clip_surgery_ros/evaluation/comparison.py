@@ -32,11 +32,9 @@ def compared(
     :param configs: by name of the recipe; of the same networks.
     """
     segmenter = EncodedOnce(networks.sam)
-    traits = networks.clip.traits
+    level, names = networks.clip.presence, networks.clip.traits.labels
     pipelines = {
-        name: Pipeline(
-            networks.clip, segmenter, Settings.from_config(one, traits.presence, traits.labels)
-        )
+        name: Pipeline(networks.clip, segmenter, Settings.from_config(one, level, names))
         for name, one in configs.items()
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in configs}

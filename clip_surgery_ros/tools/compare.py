@@ -57,12 +57,12 @@ def compare(
     networks: LoadedNetworks, config: Config, image_rgb: NDArray[np.uint8], query: Query
 ) -> dict[str, FrameResult]:
     """The frame's result by each attention; the segmenter sees the image once."""
-    traits = networks.clip.traits
-    settings = Settings.from_config(config, traits.presence, traits.labels)
     segmenter = EncodedOnce(networks.sam)
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
-        pipeline = Pipeline(networks.clip.with_attention(attention), segmenter, settings)
+        clip = networks.clip.with_attention(attention)
+        settings = Settings.from_config(config, clip.presence, clip.traits.labels)
+        pipeline = Pipeline(clip, segmenter, settings)
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results
 

@@ -105,6 +105,22 @@ def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at(
     assert all(0 <= choice.quality <= 1 for choice in chosen)
 
 
+def test_a_mask_of_two_objects_gives_way_to_candidates_that_show_each() -> None:
+    one, two = box(2, 2, 8, 7), box(2, 7, 8, 12)
+    both, nothing = one | two, np.zeros((16, 16), np.bool_)
+    maps = blob(both)[None]
+
+    def found(*offered: MaskCandidates) -> list[NDArray[np.bool_]]:
+        chosen = instances(offered, [0] * len(offered), maps, (16, 16))
+        return [(choice.logits > 0).numpy() for choice in chosen]
+
+    apart = found(candidates(both, one, nothing), candidates(both, two, nothing))
+    assert len(apart) == 2 and (np.any(apart, axis=0) == both).all()
+    # Where nothing shows the other half, the whole stays.
+    (whole,) = found(candidates(both, one, nothing), candidates(both, one, nothing))
+    assert (whole == both).all()
+
+
 def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say() -> None:
     values = [chance(quality) for quality in (0.0, 0.3, 0.6, 1.0)]
     assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9

@@ -40,10 +40,9 @@ FEATURES: tuple[str, ...] = (
     "one",
 )
 """Maps are scaled to 0 to 1 each."""
-WEIGHTS = np.array([0.077, 1.171, -0.597, 0.573, 0.367, 0.067, 0.115, 0.435, -0.595], np.float32)
-"""``train-demo ranking --scenes 150``: 450 development scenes, correlation with IoU 0.885; that of
-the segmenter's own score is 0.20."""
-CHANCE = (-3.87, 8.85)
+WEIGHTS = np.array([0.078, 1.185, -0.550, 0.496, 0.378, 0.096, 0.117, 0.077, -0.628], np.float32)
+"""``train-demo ranking --scenes 150``: 450 development scenes, correlation with IoU 0.892."""
+CHANCE = (-4.93, 11.09)
 """Offset and scale of the logistic model that makes predicted IoU the chance of IoU 0.5 with an
 object that no better mask has; from the same command. Predicted IoU alone says too little: of
 0.65 on, 19 of 20 are right."""
@@ -52,6 +51,9 @@ LEAST_QUALITY = 0.5
 OVERLAP, CONTAINED = 0.5, 0.8
 """Two masks of a label are of one object from this IoU on, or this share of the later inside the
 one before."""
+PART, APART, WHOLE = 0.7, 0.3, 0.8
+"""Masks are objects that another mask takes for one when each has at most this share of its area,
+they share at most this of the smaller's, and together they cover this of it."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,67 @@ def instances(
     :param inner_hw: rows and columns of the logits that show the image.
     :returns: in order of label, the best first.
     """
-    best: dict[int, list[tuple[Choice, NDArray[np.bool_]]]] = {}
+    pools: dict[int, list[_Candidate]] = {}
     for prompt, (candidates, label) in enumerate(zip(offered, labels, strict=True)):
         masks = _rastered(candidates, inner_hw)
         quality = predicted_iou(_judged(masks, candidates.scores, maps, label))
-        index = int(quality.argmax())
-        choice = Choice(prompt, candidates.logits[index], float(quality[index]))
-        best.setdefault(label, []).append((choice, masks[index]))
-    return [
-        choices[index][0]
-        for _, choices in sorted(best.items())
-        for index in distinct([mask for _, mask in choices], [c.quality for c, _ in choices])
-    ]
+        best = int(quality.argmax())
+        pools.setdefault(label, []).extend(
+            _Candidate(Choice(prompt, logits, float(value)), mask, index == best)
+            for index, (logits, value, mask) in enumerate(
+                zip(candidates.logits, quality, masks, strict=True)
+            )
+        )
+    return [one.choice for _, pool in sorted(pools.items()) for one in _objects(pool)]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A candidate with its mask on the raster; is it the best of its prompt?"""
+
+    choice: Choice
+    mask: NDArray[np.bool_]
+    best: bool
+
+
+def _objects(pool: Sequence[_Candidate]) -> list[_Candidate]:
+    """The objects among all candidates of a label, the best first."""
+    found = _distinct([one for one in pool if one.best])
+    return _distinct([part for whole in found for part in _apart(whole, pool)])
+
+
+def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    kept = distinct([one.mask for one in candidates], [one.choice.quality for one in candidates])
+    return [candidates[index] for index in kept]
+
+
+def _apart(whole: _Candidate, pool: Sequence[_Candidate]) -> list[_Candidate]:
+    """The objects that a mask takes for one; itself when it is of one object.
+
+    A click between objects that look alike gives a mask of them all, which fits the map as well
+    as theirs do; but then other candidates show each by itself.
+    """
+    parts: list[_Candidate] = []
+    for one in sorted(pool, key=lambda one: -one.choice.quality):
+        good = one.choice.quality >= LEAST_QUALITY and _is_part(one.mask, whole.mask)
+        if good and all(_shared(one.mask, part.mask) <= APART for part in parts):
+            parts.append(one)
+    covered = np.any([part.mask for part in parts], axis=0) & whole.mask
+    enough = np.count_nonzero(covered) >= WHOLE * np.count_nonzero(whole.mask)
+    return parts if len(parts) > 1 and enough else [whole]
+
+
+def _is_part(mask: NDArray[np.bool_], whole: NDArray[np.bool_]) -> bool:
+    """Whether the mask is smaller than the whole, and inside it."""
+    area = np.count_nonzero(mask)
+    inside = np.count_nonzero(mask & whole)
+    return bool(0 < area <= PART * np.count_nonzero(whole) and inside > CONTAINED * area)
+
+
+def _shared(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Share of the smaller that lies in the other; neither is empty."""
+    smaller = min(np.count_nonzero(one), np.count_nonzero(other))
+    return np.count_nonzero(one & other) / smaller
 
 
 def features_of(

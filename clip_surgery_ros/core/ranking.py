@@ -44,8 +44,7 @@ WEIGHTS = np.array([0.078, 1.185, -0.550, 0.496, 0.378, 0.096, 0.117, 0.077, -0.
 """``train-demo ranking --scenes 150``: 450 development scenes, correlation with IoU 0.892."""
 CHANCE = (-4.93, 11.09)
 """Offset and scale of the logistic model that makes predicted IoU the chance of IoU 0.5 with an
-object that no better mask has; from the same command. Predicted IoU alone says too little: of
-0.65 on, 19 of 20 are right."""
+object that no better mask has; from the same command."""
 LEAST_QUALITY = 0.5
 """Of a label's second and further objects: right more often than not."""
 OVERLAP, CONTAINED = 0.5, 0.8

@@ -248,14 +248,14 @@ PUBLISHED: tuple[Published, ...] = (
         1024,
         10.1,
         "Apache-2.0",
-        "MobileSAM, for weak boards: a sixth of vit_b's time",
+        "MobileSAM, for weak boards: a tenth of vit_b's time",
     ),
     _sam("vit_b", "01ec64", 93.7, "the first to try"),
     _sam("vit_l", "0b3195", 312.3, "better borders"),
     _sam("vit_h", "4b8939", 641.1, "the best borders, for a workstation"),
     _sam2("tiny", 31.4, "SAM 2, in a third of vit_b's time"),
     _sam2("small", 38.5, "SAM 2, in two fifths of vit_b's time"),
-    _sam2("base_plus", 73.3, "SAM 2, in three quarters of vit_b's time"),
+    _sam2("base_plus", 73.3, "SAM 2, in two thirds of vit_b's time"),
     _sam2("large", 216.9, "SAM 2, its best, for a workstation"),
 )
 """OpenAI's digests stand in their addresses, the others' first digits in their file names."""

@@ -210,6 +210,14 @@ PARAMETERS: tuple[Parameter, ...] = (
         choices=RECIPES,
     ),
     Parameter(
+        "clip_windows",
+        True,
+        "recipe instances: CLIP looks at four overlapping windows of the picture too, for five "
+        "times its own work",
+        "small objects are found that the whole picture does not show",
+        live=True,
+    ),
+    Parameter(
         "point_threshold",
         0.8,
         "recipe reference: share of a map's range from which a cell gives a positive point",
@@ -295,6 +303,7 @@ class Config:
     presence_threshold: float
     distractors: bool
     recipe: str
+    clip_windows: bool
     point_threshold: float
     min_area: int
     still_threshold: float

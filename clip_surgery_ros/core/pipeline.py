@@ -40,6 +40,7 @@ from clip_surgery_ros.core.types import (
     Wanted,
 )
 from clip_surgery_ros.core.views import View, Views
+from clip_surgery_ros.core.windows import Encode, look
 
 MIN_SIDE = 8
 """Images smaller than this in pixels show nothing that could be segmented."""
@@ -60,6 +61,7 @@ class Settings:
     label_thresholds: Mapping[str, float] = field(default_factory=dict)
     distractor_names: tuple[str, ...] = DISTRACTORS
     recipe: str = "reference"
+    windows: bool = False
     point_threshold: float = 0.8
     min_area: int = 16
     still_threshold: float = 0.0
@@ -83,6 +85,7 @@ class Settings:
             label_thresholds=parse_thresholds(config.label_thresholds),
             distractor_names=names if config.distractors else (),
             recipe=config.recipe,
+            windows=config.clip_windows and config.recipe == "instances",
             point_threshold=config.point_threshold,
             min_area=config.min_area,
             still_threshold=config.still_threshold,
@@ -157,9 +160,7 @@ class Pipeline:
             texts, distractors = self._texts(query)
         if view.tokens is None:
             with clock.stage("clip"):
-                pixels = self._clip.preprocess(view.image_rgb)
-                view.grid_hw = self._clip.grid_hw(pixels)
-                view.tokens = F.normalize(self._clip.surgery_tokens(pixels), dim=-1)
+                view.tokens, view.grid_hw = self._looked(view, self._clip.surgery_tokens)
         with clock.stage("maps"):
             scene = self._scene(view, view.tokens, texts, distractors, query)
         if wanted.plain_similarity:
@@ -171,9 +172,12 @@ class Pipeline:
     def _plain(self, view: View) -> Tensor:
         """(1, 1 + N, C) unit rows without surgery."""
         if view.plain is None:
-            pixels = self._clip.preprocess(view.image_rgb)
-            view.plain = F.normalize(self._clip.plain_tokens(pixels), dim=-1)
+            view.plain, _ = self._looked(view, self._clip.plain_tokens)
         return view.plain
+
+    def _looked(self, view: View, encode: Encode) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens of a view and their grid."""
+        return look(self._clip, encode, view.image_rgb, self._settings.windows)
 
     def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
         """Features of all labels' parts, and of the distractors that are none of them."""

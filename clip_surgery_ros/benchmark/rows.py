@@ -23,6 +23,7 @@ from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
+from clip_surgery_ros.core.windows import look
 from clip_surgery_ros.demo.card import found_mask
 from clip_surgery_ros.demo.scenes import SceneGenerator
 from clip_surgery_ros.evaluation.outcome import iou
@@ -94,14 +95,15 @@ def least_overlap(result: FrameResult, masks: Sequence[NDArray[np.bool_]]) -> fl
 
 
 def clip_forward(setting: Setting) -> list[Row]:
-    """CLIP's image side, with surgery and as it comes."""
-    clip = setting.own[0]
-    pixels = clip.preprocess(next(frames(1)))
+    """CLIP's image side, with surgery and as it comes; and with windows beside the picture."""
+    clip, image = setting.own[0], next(frames(1))
+    pixels = clip.preprocess(image)
     timings = side_by_side(
         {
             "open_clip": inference(lambda: setting.stock.bare(pixels)),
             "this": lambda: clip.surgery_tokens(pixels),
             "explicit attention": inference(lambda: setting.stock.tokens(pixels)),
+            "with windows": lambda: look(clip, clip.surgery_tokens, image, windows=True),
         },
         2 * setting.rounds,
     )
@@ -111,7 +113,11 @@ def clip_forward(setting: Setting) -> list[Row]:
             timings.ratio("this", "open_clip"),
             "at most 1.05",
             seconds={way: timings.median(way) for way in timings.seconds},
-        )
+        ),
+        Row(
+            f"the picture and four windows at {CLIP_SIZE} each / the picture alone",
+            timings.ratio("with windows", "this"),
+        ),
     ]
 
 

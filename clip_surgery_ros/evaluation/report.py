@@ -48,7 +48,9 @@ def report_of(sets: Mapping[str, Outcomes]) -> Report:
         "score reliability": {
             recipe: [asdict(one) for one in _score_bins(together[recipe])] for recipe in recipes
         },
-        "presence reliability": [asdict(one) for one in _presence_bins(together[recipes[0]])],
+        "presence reliability": {
+            recipe: [asdict(one) for one in _presence_bins(together[recipe])] for recipe in recipes
+        },
     }
 
 
@@ -57,7 +59,7 @@ def _set(outcomes: Outcomes) -> Report:
     bootstrap = Bootstrap(len(outcomes[baseline]))
     return {
         "pictures": len(outcomes[baseline]),
-        "presence AUROC": presence_auroc(outcomes[baseline]),
+        "presence AUROC": {recipe: presence_auroc(outcomes[recipe]) for recipe in outcomes},
         "figures": {
             figure.name: {
                 recipe: asdict(bootstrap.share(figure, outcomes[recipe])) for recipe in outcomes
@@ -104,11 +106,12 @@ def _figure_rows(report: Report) -> Iterator[str]:
                 difference = Value(**one["differences"][figure][recipe])
                 cells += [f"{values[recipe]['value']:.3f}", _interval(difference)]
             yield _row(cells)
-        if not math.isnan(one["presence AUROC"]):
-            shown = f"{one['presence AUROC']:.3f}"
-            yield _row(
-                [name, str(one["pictures"]), "presence AUROC", shown, *([shown, ""] * len(others))]
-            )
+        areas = one["presence AUROC"]
+        if not math.isnan(areas[baseline]):
+            cells = [name, str(one["pictures"]), "presence AUROC", f"{areas[baseline]:.3f}"]
+            for recipe in others:
+                cells += [f"{areas[recipe]:.3f}", f"{areas[recipe] - areas[baseline]:+.3f}"]
+            yield _row(cells)
 
 
 def _interval(one: Value) -> str:
@@ -117,8 +120,11 @@ def _interval(one: Value) -> str:
 
 def _reliability_rows(report: Report) -> Iterator[str]:
     yield from _head(["what is said", "from", "to", "how many", "mean said", "share right"])
-    tables = {f"score, {name}": bins for name, bins in report["score reliability"].items()}
-    tables["presence"] = report["presence reliability"]
+    tables = {
+        f"{what}, {name}": bins
+        for what in ("score", "presence")
+        for name, bins in report[f"{what} reliability"].items()
+    }
     for what, bins in tables.items():
         for one in (Bin(**entry) for entry in bins):
             numbers = (one.low, one.high, one.score, one.right)
@@ -201,17 +207,16 @@ def _bars(axes: Axes, report: Report, figure: str) -> None:
 def _reliability(report: Report) -> Picture:
     """Said against true: points on the diagonal say what is so."""
     picture = Picture(figsize=(9, 4.2), layout="constrained")
-    left, right = picture.subplots(1, 2)
-    tables = report["score reliability"]
-    for place, (recipe, bins) in enumerate(tables.items()):
-        _curve(left, bins, recipe, COLOURS[place % len(COLOURS)])
-    _curve(right, report["presence reliability"], "presence", COLOURS[1])
-    for axes, said, true in (
-        (left, "score published", "share of segments that are an object (IoU 0.5)"),
-        (right, "presence published", "share of labels that are there"),
+    for axes, what, true in zip(
+        picture.subplots(1, 2),
+        ("score", "presence"),
+        ("share of segments that are an object (IoU 0.5)", "share of labels that are there"),
+        strict=True,
     ):
+        for place, (recipe, bins) in enumerate(report[f"{what} reliability"].items()):
+            _curve(axes, bins, recipe, COLOURS[place % len(COLOURS)])
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
-        axes.set(xlabel=said, ylabel=true, xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set(xlabel=f"{what} published", ylabel=true, xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.legend(loc="upper left")
         axes.grid(alpha=0.3)
     return picture

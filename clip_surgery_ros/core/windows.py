@@ -34,6 +34,7 @@ def look(
 
     :param encode: the encoder's ``surgery_tokens`` or ``plain_tokens``.
     :param image_rgb: (H, W, 3) uint8.
+    :param windows: look at the windows too; else at the whole picture alone.
     :returns: (1, 1 + N, C) unit rows, token 0 is CLS of the whole picture; and the token grid.
     """
     pixels = clip.preprocess(image_rgb)

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 import rclpy
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -36,6 +35,7 @@ from clip_surgery_ros.backends.factory import demo_weights
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.core.windows import look
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
@@ -229,11 +229,10 @@ def _segment(message: SegmentMessage) -> Segment:
 
 
 def plain_similarity(clip: ClipBackend, image_rgb: Rgb, query: Query) -> NDArray[np.float32]:
-    """(T, h, w) similarity of unmodified CLIP, to show beside CLIP Surgery's."""
-    pixels = clip.preprocess(image_rgb)
-    tokens = F.normalize(clip.plain_tokens(pixels), dim=-1)[0, 1:]
+    """(T, h, w) similarity of unmodified CLIP, to show beside CLIP Surgery's: the same looks."""
+    tokens, grid_hw = look(clip, clip.plain_tokens, image_rgb, windows=True)
     texts = clip.text_features(query.names)
-    return (tokens @ texts.T).T.unflatten(-1, clip.grid_hw(pixels)).numpy()
+    return (tokens[0, 1:] @ texts.T).T.unflatten(-1, grid_hw).numpy()
 
 
 def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:

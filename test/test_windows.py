@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import pytest
@@ -22,7 +20,9 @@ GRID = (6, 9)
 
 
 class Pixels:
-    """Every token is the colour of its cell; tells how many pictures it saw."""
+    """Every token is the colour of its cell, the inverse one without surgery; tells how many
+    pictures it saw.
+    """
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -40,10 +40,7 @@ class Pixels:
         return torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)
 
     def plain_tokens(self, pixel_values: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        raise NotImplementedError
+        return self.surgery_tokens(255 - pixel_values)
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +62,19 @@ def test_without_windows_it_is_the_encoders_own_answer() -> None:
     torch.testing.assert_close(tokens, expected, rtol=0, atol=0)
 
 
-def test_windows_show_the_same_places_on_a_finer_grid() -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_windows_show_the_same_places_on_a_finer_grid(plain: bool) -> None:
     encoder = Pixels()
-    tokens, grid_hw = look(encoder, encoder.surgery_tokens, picture(), windows=True)
+    encode = encoder.plain_tokens if plain else encoder.surgery_tokens
+    tokens, grid_hw = look(encoder, encode, picture(), windows=True)
     assert (grid_hw, encoder.seen) == ((10, 15), [5])
-    cells = cv2.resize(picture(), grid_hw[::-1], interpolation=cv2.INTER_AREA)
+    shown = 255 - picture() if plain else picture()
+    cells = cv2.resize(shown, grid_hw[::-1], interpolation=cv2.INTER_AREA)
     expected = F.normalize(torch.from_numpy(cells).float().flatten(0, 1), dim=-1)
     # The whole picture's own cells are coarser: a gradient is off by a fraction of a cell.
     torch.testing.assert_close(tokens[0, 1:], expected, rtol=0, atol=0.03)
     whole = encoder.preprocess(picture())
-    cls = F.normalize(encoder.surgery_tokens(whole)[:, :1], dim=-1)
+    cls = F.normalize(encode(whole)[:, :1], dim=-1)
     torch.testing.assert_close(tokens[:, :1], cls)
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core.types import PointPrompts
 
 
-class ImageTextEncoder(Protocol):
-    """A CLIP whose image tokens can be compared with texts."""
+class ImageEncoder(Protocol):
+    """The image side of a CLIP."""
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> torch.Tensor:
         """Resize and normalise: (H, W, 3) uint8 RGB to (1, 3, h, w) pixel values."""
@@ -30,6 +30,10 @@ class ImageTextEncoder(Protocol):
 
     def plain_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The same without surgery, for comparison."""
+
+
+class ImageTextEncoder(ImageEncoder, Protocol):
+    """A CLIP whose image tokens can be compared with texts."""
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """(T, C) prompt ensemble, unit rows."""

@@ -381,8 +381,8 @@ def _memory_told(image_rgb: NDArray[np.uint8], query: Query) -> Iterator[None]:
         height, width = image_rgb.shape[:2]
         raise DeviceError(
             f"out of memory on an image of {width} x {height} with {len(query.labels)} labels, "
-            "which is dropped; set precision to bfloat16, take a smaller clip_input_size or "
-            "network, or ask for fewer labels"
+            "which is dropped; set clip_windows to false or precision to bfloat16, take a smaller "
+            "clip_input_size or network, or ask for fewer labels"
         ) from error
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.core.interfaces import ImageTextEncoder
+from clip_surgery_ros.core.interfaces import ImageEncoder
 
 SHARE = 0.6
 """Of the picture's height and width that a window shows. On development scenes 0.5 and 0.67 were
@@ -28,7 +28,7 @@ Encode = Callable[[Tensor], Tensor]
 
 
 def look(
-    clip: ImageTextEncoder, encode: Encode, image_rgb: NDArray[np.uint8], windows: bool
+    clip: ImageEncoder, encode: Encode, image_rgb: NDArray[np.uint8], windows: bool
 ) -> tuple[Tensor, tuple[int, int]]:
     """An image's tokens, with what its windows add to them.
 

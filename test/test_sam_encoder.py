@@ -23,6 +23,8 @@ from clip_surgery_ros.backends.sam_encoder import (
     Linear,
     PackedLinear,
     Place,
+    ProductAttention,
+    ScoreBuffer,
     candidate_forms,
     fast_linear,
     working_dtype,
@@ -35,6 +37,10 @@ FORMS = [
     ChunkedAttention(1),  # one grid row of one head
     ChunkedAttention(3 * 20**3),  # three rows, which do not divide 20
     ChunkedAttention(2**24),
+    ProductAttention(1, folded=False),
+    ProductAttention(3 * 20**3, folded=False),
+    ProductAttention(2**24, folded=False),
+    ProductAttention(3 * 20**3, folded=True),
 ]
 SIDE = 320  # a grid of 20, so that windows of 14 are padded, each in its own way
 
@@ -183,7 +189,8 @@ def test_float32_is_never_given_up_and_half_precision_only_for_speed(
 def test_chunks_stay_within_their_buffer() -> None:
     seen: list[Sequence[int]] = []
     for batch, heads, side in [(25, 12, 14), (1, 12, 64), (1, 2, 20)]:
-        some, few, lines = ChunkedAttention(2**20)._chunk(batch, heads, side, side)
+        rows = torch.zeros(batch, heads, side, side, side)
+        some, few, lines = ScoreBuffer(rows, 2**20).steps
         seen.append((some, few, lines))
         assert some * few * lines * side**3 <= max(2**20, side**3)
     assert seen == [(2, 12, 14), (1, 1, 4), (1, 2, 20)]

@@ -4,9 +4,10 @@ The network is that of Kirillov et al. 2023 (a ViTDet, Li et al. 2022): most blo
 windows, a few everywhere, and every score carries decomposed relative positions (MViTv2, Li et
 al. 2022): ``score(i, j) = s q_i k_j + q_i Rh[row(i), row(j)] + q_i Rw[column(i), column(j)]``.
 Written out, a global layer moves H x 4096 x 4096 scores through memory several times. Here they
-stay inside torch's fused attention, in one of two forms (:class:`FoldedAttention`,
-:class:`ChunkedAttention`); which one is faster depends on device, precision and size, so it is
-timed when the encoder is built, and compared with segment-anything's own layer.
+stay inside torch's fused attention or in a cache (:class:`FoldedAttention`,
+:class:`ChunkedAttention`, :class:`ProductAttention`); which form is fastest depends on device,
+precision and size, so all are timed when the encoder is built, and compared with
+segment-anything's own layer.
 
 Shapes: B images (or windows), n heads, h w the grid that attends, N = h * w, d head width,
 C = n * d.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -95,15 +96,22 @@ class FoldedAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """See :class:`AttentionForm`."""
-        (h, w), d = rows.shape[2:4], q.shape[-1]
-        padding = -(d + h + w) % self.multiple
-        terms = torch.cat([rows, columns], dim=-1).flatten(2, 3)  # (B, n, N, h + w)
-        places = _one_hot_places(h, w, k).expand(*k.shape[:2], -1, -1)
-        queries = F.pad(torch.cat([q * d**-0.5, terms], dim=-1), (0, padding))
-        keys = F.pad(torch.cat([k, places], dim=-1), (0, padding))
-        values = F.pad(v, (0, h + w + padding))
-        out = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :d]
-        return out.transpose(1, 2).flatten(2)
+        queries, keys = _folded(q, k, rows, columns, self.multiple)
+        values = F.pad(v, (0, keys.shape[-1] - v.shape[-1]))
+        out = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        return out[..., : v.shape[-1]].transpose(1, 2).flatten(2)
+
+
+def _folded(
+    q: Tensor, k: Tensor, rows: Tensor, columns: Tensor, multiple: int
+) -> tuple[Tensor, Tensor]:
+    """(B, n, N, D) queries and keys of :class:`FoldedAttention`."""
+    (h, w), d = rows.shape[2:4], q.shape[-1]
+    padding = -(d + h + w) % multiple
+    terms = torch.cat([rows, columns], dim=-1).flatten(2, 3)  # (B, n, N, h + w)
+    places = _one_hot_places(h, w, k).expand(*k.shape[:2], -1, -1)
+    queries = F.pad(torch.cat([q * d**-0.5, terms], dim=-1), (0, padding))
+    return queries, F.pad(torch.cat([k, places], dim=-1), (0, padding))
 
 
 @dataclass(frozen=True)
@@ -117,31 +125,98 @@ class ChunkedAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """See :class:`AttentionForm`."""
-        batch, heads, h, w = rows.shape[:4]
         out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format)
-        some, few, lines = self._chunk(batch, heads, h, w)
-        buffer = rows.new_empty(some * few * lines * w * h * w)
-        for b in range(0, batch, some):
-            for n in range(0, heads, few):
-                for r in range(0, h, lines):
-                    part = (slice(b, b + some), slice(n, n + few))
-                    query, line = slice(r * w, (r + lines) * w), (*part, slice(r, r + lines))
-                    shape = (*rows[line].shape, w)
-                    bias = buffer[: math.prod(shape)].view(shape)
-                    torch.add(rows[line][..., :, None], columns[line][..., None, :], out=bias)
-                    mask = bias.flatten(4).flatten(2, 3)  # (b, n, lines * w, N)
-                    attended = F.scaled_dot_product_attention(
-                        q[(*part, query)], k[part], v[part], attn_mask=mask
-                    )
-                    out[part[0], query, part[1]] = attended.transpose(1, 2)
+        buffer = ScoreBuffer(rows, self.elements)
+        for part, query, line in buffer.chunks:
+            mask = buffer.positions(rows[line], columns[line])  # (b, n, lines * w, N)
+            attended = F.scaled_dot_product_attention(
+                q[(*part, query)], k[part], v[part], attn_mask=mask
+            )
+            out[part[0], query, part[1]] = attended.transpose(1, 2)
         return out.flatten(2)
 
-    def _chunk(self, batch: int, heads: int, h: int, w: int) -> tuple[int, int, int]:
-        """Windows, heads and grid rows whose scores fit the buffer; whole windows first."""
+
+@dataclass(frozen=True)
+class ProductAttention:
+    """Scores as batched matrix products into a small buffer, a chunk of queries at a time.
+
+    Faster than torch's fused kernels on processors that multiply bfloat16 without AMX, which those
+    kernels do not use, and at times in float32.
+
+    :param elements: scores that the buffer holds; small enough for a cache.
+    :param folded: add the positions as :class:`FoldedAttention` does: more products, fewer sums.
+    """
+
+    elements: int
+    folded: bool
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format)
+        buffer = ScoreBuffer(rows, self.elements)
+        if self.folded:
+            q, k = _folded(q, k, rows, columns, multiple=32)
+        else:
+            q = q * q.shape[-1] ** -0.5
+        for part, query, line in buffer.chunks:
+            if self.folded:
+                scores = buffer.scores(rows[line])
+            else:
+                scores = buffer.positions(rows[line], columns[line])
+            queries, keys, values, sums = (
+                x.flatten(0, 1) for x in (q[(*part, query)], k[part], v[part], scores)
+            )
+            sums.baddbmm_(queries, keys.mT, beta=0 if self.folded else 1)
+            attended = torch.bmm(torch.softmax(sums, dim=-1, out=sums), values)
+            out[part[0], query, part[1]] = attended.unflatten(0, scores.shape[:2]).transpose(1, 2)
+        return out.flatten(2)
+
+
+Slices = tuple[slice, ...]
+
+
+class ScoreBuffer:
+    """Memory for the scores of a chunk of queries, used again for each.
+
+    :param rows: (B, n, h, w, h).
+    :param elements: how many scores it holds at most, but those of a grid row at least.
+
+    ``steps``: windows, heads and grid rows of a chunk.
+    """
+
+    def __init__(self, rows: Tensor, elements: int) -> None:
+        self._shape = batch, heads, h, w = rows.shape[:4]
         line = w * h * w
-        some = min(batch, max(1, self.elements // (heads * h * line)))
-        few = heads if some > 1 else min(heads, max(1, self.elements // (h * line)))
-        return some, few, h if few > 1 else min(h, max(1, self.elements // line))
+        # Whole windows first, then heads, then rows of the grid.
+        some = min(batch, max(1, elements // (heads * h * line)))
+        few = heads if some > 1 else min(heads, max(1, elements // (h * line)))
+        lines = h if few > 1 else min(h, max(1, elements // line))
+        self.steps = some, few, lines
+        self._memory = rows.new_empty(some * few * lines * line)
+
+    @property
+    def chunks(self) -> Iterator[tuple[Slices, slice, Slices]]:
+        """Windows and heads; queries; windows, heads and grid rows of each chunk."""
+        (batch, heads, h, w), (some, few, lines) = self._shape, self.steps
+        for b in range(0, batch, some):
+            for n in range(0, heads, few):
+                part = (slice(b, b + some), slice(n, n + few))
+                for r in range(0, h, lines):
+                    yield part, slice(r * w, (r + lines) * w), (*part, slice(r, r + lines))
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """(b, n, lines * w, N) of a chunk's ``rows``, with nothing in them yet."""
+        return self._view(rows).flatten(4).flatten(2, 3)
+
+    def positions(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(b, n, lines * w, N) scores with the positions alone."""
+        torch.add(rows[..., :, None], columns[..., None, :], out=self._view(rows))
+        return self.scores(rows)
+
+    def _view(self, rows: Tensor) -> Tensor:
+        """(b, n, lines, w, h, w) in the buffer."""
+        shape = (*rows.shape, self._shape[3])
+        return self._memory[: math.prod(shape)].view(shape)
 
 
 @dataclass(frozen=True)
@@ -361,8 +436,15 @@ class FastImageEncoder:
 
 def candidate_forms(device: torch.device) -> tuple[AttentionForm, ...]:
     """Forms worth timing: chunks for CPUs' second and third caches, larger ones for GPUs."""
-    sizes = (2**20, 2**22) if device.type == "cpu" else (2**24, 2**27)
-    return (*(ChunkedAttention(size) for size in sizes), FoldedAttention())
+    if device.type != "cpu":
+        return ChunkedAttention(2**24), ChunkedAttention(2**27), FoldedAttention()
+    return (
+        ChunkedAttention(2**20),
+        ChunkedAttention(2**22),
+        FoldedAttention(),
+        ProductAttention(2**22, folded=False),
+        ProductAttention(2**22, folded=True),
+    )
 
 
 @torch.inference_mode()

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_surgery_ros.core.attention import attend
+
 SURGERY_BLOCKS = 6
 """The new path runs beside the last six blocks; shallower encoders take it from the start."""
 NEIGHBOURHOOD = 5.0
@@ -194,8 +196,8 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """``softmax(d^-1/2 q k^T) v``, heads side by side again: (B, N, C)."""
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    """:func:`attend`, heads side by side again: (B, N, C)."""
+    return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 def _value_value(

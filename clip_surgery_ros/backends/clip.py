@@ -69,6 +69,7 @@ class ClipTraits:
     :param presence: level for deciding presence by the whole image, whatever surgery's attention.
     :param presence_with_tokens: level that counts its tokens too, for CLIP Surgery's own
         attention; None where none was measured.
+    :param presence_with_windows: the same where the tokens are those of windows too.
     :param labels: names it was trained on; empty when it knows language at large.
     :param multilingual: whether it reads other scripts than the Latin.
     """
@@ -77,6 +78,7 @@ class ClipTraits:
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
     presence: PresenceLevel = field(default_factory=PresenceLevel)
     presence_with_tokens: PresenceLevel | None = None
+    presence_with_windows: PresenceLevel | None = None
     labels: tuple[str, ...] = ()
     multilingual: bool = False
 
@@ -224,11 +226,15 @@ class ClipBackend:
         other._surgeon, other._attention = _surgeon(self._model.visual, attention), attention
         return other
 
-    @property
-    def presence(self) -> PresenceLevel:
-        """The level for deciding presence that suits the attention in use."""
-        with_tokens = self.traits.presence_with_tokens
-        return with_tokens if with_tokens and self._attention == "v-v" else self.traits.presence
+    def presence(self, windows: bool) -> PresenceLevel:
+        """The level for deciding presence that suits the attention in use.
+
+        :param windows: whether the tokens judged are those of windows too.
+        """
+        if self._attention != "v-v":
+            return self.traits.presence
+        with_tokens = self.traits.presence_with_tokens or self.traits.presence
+        return (self.traits.presence_with_windows if windows else None) or with_tokens
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
         """Squash to the input size (bicubic, antialiased) and normalise.
@@ -481,6 +487,7 @@ def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:
             float(metadata["presence_scale"]), float(metadata["presence_offset"])
         ),
         presence_with_tokens=PresenceLevel(**json.loads(metadata["presence_with_tokens"])),
+        presence_with_windows=PresenceLevel(**json.loads(metadata["presence_with_windows"])),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
     )
 

@@ -58,8 +58,12 @@ class LoadedNetworks:
 
     def pipeline(self, config: Config) -> Pipeline:
         """These networks under the live parameters of ``config``; cheap."""
-        settings = Settings.from_config(config, self.clip.presence, self.clip.traits.labels)
-        return Pipeline(self.clip, self.sam, settings)
+        return Pipeline(self.clip, self.sam, settings_of(config, self.clip))
+
+
+def settings_of(config: Config, clip: ClipBackend) -> Settings:
+    """The live parameters, with what this CLIP knows of itself."""
+    return Settings.from_config(config, clip.presence(config.windows), clip.traits.labels)
 
 
 def load_networks(config: Config) -> LoadedNetworks:

@@ -327,6 +327,11 @@ class Config:
         _check_together(config)
         return config
 
+    @property
+    def windows(self) -> bool:
+        """Whether CLIP looks at windows: ``clip_windows``, where the recipe knows them."""
+        return self.clip_windows and self.recipe == "instances"
+
 
 def defaults() -> dict[str, Any]:
     """Default of every parameter, by name."""

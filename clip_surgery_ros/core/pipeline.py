@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clip_surgery_ros.core.choice import Choice, instances, judged
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
@@ -27,7 +28,7 @@ from clip_surgery_ros.core.masks import agreement, best_candidate, resized, with
 from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
 from clip_surgery_ros.core.query import synonyms
-from clip_surgery_ros.core.ranking import Choice, chance, instances
+from clip_surgery_ros.core.ranking import chance
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.thresholds import parse_thresholds
 from clip_surgery_ros.core.types import (
@@ -85,7 +86,7 @@ class Settings:
             label_thresholds=parse_thresholds(config.label_thresholds),
             distractor_names=names if config.distractors else (),
             recipe=config.recipe,
-            windows=config.clip_windows and config.recipe == "instances",
+            windows=config.windows,
             point_threshold=config.point_threshold,
             min_area=config.min_area,
             still_threshold=config.still_threshold,
@@ -339,7 +340,7 @@ class Pipeline:
     ) -> list[Choice]:
         """The candidates that become segments."""
         if self._settings.recipe == "instances":
-            return instances(offered, labels, scene.similarity, embedding.inner_hw)
+            return instances(judged(offered, labels, scene.similarity, embedding.inner_hw))
         return [
             Choice(prompt, *best_candidate(candidates))
             for prompt, candidates in enumerate(offered)

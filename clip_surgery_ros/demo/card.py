@@ -68,7 +68,7 @@ def evaluate(
     texts = clip.text_features(NAMES)
     scenes = SceneGenerator().scenes("held_out", count)
     for scene in tqdm(scenes, total=count, unit="scene"):
-        _maps(clip, clip.presence, texts, scene, tally)
+        _maps(clip, clip.presence(windows=False), texts, scene, tally)
         _clicks(segmenter, scene, tally)
         names = tuple(dict.fromkeys(scene.names))
         query = Query(tuple(Label(name, (name,)) for name in names))

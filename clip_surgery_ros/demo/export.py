@@ -20,6 +20,7 @@ from tqdm import tqdm
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.text_features import save_text_features
 from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.windows import look
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.demo.train_clip import HEAD_WIDTH, VOCABULARY, Vocabulary
@@ -36,9 +37,9 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its levels.
 
     Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale`` and
-    ``presence_offset`` of the level that reads the whole image, ``presence_with_tokens`` (JSON of
-    the one that reads its tokens too), both fitted on development scenes; ``labels`` (JSON list of
-    the names known).
+    ``presence_offset`` of the level that reads the whole image, ``presence_with_tokens`` and
+    ``presence_with_windows`` (JSON of those that read its tokens too, without and with windows),
+    all fitted on development scenes; ``labels`` (JSON list of the names known).
     """
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
     model = dict(saved["model"])
@@ -52,20 +53,23 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
-        **presence_levels(*presence_cosines(clip, CALIBRATION_SCENES)),
+        **presence_levels(clip, CALIBRATION_SCENES),
         "labels": json.dumps(NAMES),
     }
     save_file(tensors, out, metadata)
     out.chmod(0o644)  # safetensors writes for its owner only; an installed package is for all
 
 
-def presence_levels(present: Tensor, absent: Tensor) -> dict[str, str]:
-    """Both levels as metadata; parameters are those of :func:`fit_presence`, with two columns."""
+def presence_levels(clip: ClipBackend, count: int) -> dict[str, str]:
+    """All levels as metadata; parameters are those of :func:`presence_cosines`."""
+    present, absent = presence_cosines(clip, count, windows=False)
     whole, both = fit_presence(present[:, :1], absent[:, :1]), fit_presence(present, absent)
+    wide = fit_presence(*presence_cosines(clip, count, windows=True))
     return {
         "presence_scale": str(whole.scale),
         "presence_offset": str(whole.offset),
         "presence_with_tokens": json.dumps(asdict(both)),
+        "presence_with_windows": json.dumps(asdict(wide)),
     }
 
 
@@ -79,19 +83,19 @@ def export_texts(clip_file: Path, out: Path) -> None:
     save_text_features(out, dict(zip(texts, clip.text_features(texts), strict=True)))
 
 
-def presence_cosines(clip: ClipBackend, count: int) -> tuple[Tensor, Tensor]:
+def presence_cosines(clip: ClipBackend, count: int, windows: bool) -> tuple[Tensor, Tensor]:
     """Cosines of names with the image and with its best token: (P, 2) of names that are in the
     development scenes, and (A, 2) of those that are not.
 
     :param count: scenes of each set.
+    :param windows: let CLIP look at windows too.
     """
     texts = clip.text_features(NAMES)
     present, absent = [], []
     scenes = [one for each in SCENE_SETS.values() for one in each.scenes("development", count)]
     for scene in tqdm(scenes, unit="scene"):
-        cosines = (
-            F.normalize(clip.surgery_tokens(clip.preprocess(scene.image))[0], dim=-1) @ texts.T
-        )
+        tokens, _ = look(clip, clip.surgery_tokens, scene.image, windows)
+        cosines = tokens[0] @ texts.T
         both = torch.stack([cosines[0], cosines[1:].amax(dim=0)], dim=1)
         there = torch.zeros(len(NAMES), dtype=torch.bool)
         there[list(scene.objects)] = True

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.factory import LoadedNetworks
+from clip_surgery_ros.core.choice import Candidate, Choice, instances, judged
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
+from clip_surgery_ros.core.interfaces import ImageEmbedding
 from clip_surgery_ros.core.points import instance_points
 from clip_surgery_ros.core.query import query_of
-from clip_surgery_ros.core.ranking import FEATURES, Choice, features_of, instances
+from clip_surgery_ros.core.ranking import FEATURES
 from clip_surgery_ros.core.types import PointPrompts, Wanted
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.scenes import Scene
@@ -83,12 +84,9 @@ def _judged_choices(
 ) -> Iterator[tuple[Choice, bool]]:
     embedding = networks.sam.encode(scene.image)
     maps = _maps(networks, config, scene, names)
-    clicks = [(label, one) for label in range(len(names)) for one in _clicks(maps[label], scene)]
-    labels = [label for label, _ in clicks]
-    offered = networks.sam.decode(embedding, [one for _, one in clicks])
-    choices = instances(offered, labels, maps, embedding.inner_hw)
+    pool = _asked(networks, embedding, maps, scene)
     for label, name in enumerate(names):
-        own = [choice for choice in choices if labels[choice.prompt] == label]
+        own = instances([one for one in pool if one.label == label])
         if own:
             logits = torch.stack([choice.logits for choice in own])
             masks = networks.sam.full_size(embedding, logits)
@@ -104,15 +102,22 @@ def _scenes(count: int) -> Iterator[Scene]:
 def _candidates(
     networks: LoadedNetworks, config: Config, scene: Scene
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """(3, F) features and (3,) IoUs of every click of every query."""
+    """(M, F) features and (M,) IoUs of every candidate of every query."""
     embedding = networks.sam.encode(scene.image)
     names = list(dict.fromkeys(scene.names))
     for asked in [names, *([name] for name in names)]:
         maps = _maps(networks, config, scene, asked)
-        for label, name in enumerate(asked):
-            for candidates in networks.sam.decode(embedding, _clicks(maps[label], scene)):
-                features = features_of(candidates, label, maps, embedding.inner_hw)
-                yield features, _overlaps(networks, embedding, candidates, scene, name)
+        pool = _asked(networks, embedding, maps, scene)
+        masks = networks.sam.full_size(embedding, torch.stack([one.choice.logits for one in pool]))
+        yield (
+            np.stack([one.features for one in pool]),
+            np.array(
+                [
+                    _best(mask, _objects(scene, asked[one.label]))
+                    for one, mask in zip(pool, masks, strict=True)
+                ]
+            ),
+        )
 
 
 def _maps(
@@ -122,30 +127,22 @@ def _maps(
     return pipeline.run(scene.image, query_of(asked), Wanted(segments=False)).similarity
 
 
-def _clicks(similarity: NDArray[np.float32], scene: Scene) -> list[PointPrompts]:
-    height, width = scene.image.shape[:2]
-    return [
-        PointPrompts(xy, positive.astype(np.bool_))
-        for xy, positive in instance_points(
-            similarity.reshape(-1), similarity.shape, (height, width)
-        )
+def _asked(
+    networks: LoadedNetworks, embedding: ImageEmbedding, maps: NDArray[np.float32], scene: Scene
+) -> list[Candidate]:
+    """The candidates of every click of every label."""
+    size_hw = (scene.image.shape[0], scene.image.shape[1])
+    prompts = [
+        (label, PointPrompts(xy, positive.astype(np.bool_)))
+        for label, one in enumerate(maps)
+        for xy, positive in instance_points(one.reshape(-1), one.shape, size_hw)
     ]
+    offered = networks.sam.decode(embedding, [points for _, points in prompts])
+    return judged(offered, [label for label, _ in prompts], maps, embedding.inner_hw)
 
 
 def _objects(scene: Scene, name: str) -> list[NDArray[np.bool_]]:
     return [mask for mask, one in zip(scene.masks, scene.names, strict=True) if one == name]
-
-
-def _overlaps(
-    networks: LoadedNetworks,
-    embedding: ImageEmbedding,
-    candidates: MaskCandidates,
-    scene: Scene,
-    name: str,
-) -> NDArray[np.float64]:
-    masks = networks.sam.full_size(embedding, torch.as_tensor(candidates.logits))
-    objects = _objects(scene, name)
-    return np.array([_best(mask, objects) for mask in masks])
 
 
 def _best(mask: NDArray[np.bool_], objects: Sequence[NDArray[np.bool_]]) -> float:

@@ -29,7 +29,7 @@ from clip_surgery_ros.demo.scene_sets import SceneSet
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle, innermost
 
 SPEC = SamSpec(
-    image_size=256,
+    image_size=384,
     patch_size=16,
     encoder_dim=128,
     encoder_depth=6,
@@ -43,11 +43,12 @@ SPEC = SamSpec(
 )
 LOW = 4 * SPEC.image_size // SPEC.patch_size
 PROMPTS = 4  # prompts per scene, drawn among its objects with repetition
-PROMPT_SIZES = (1, 4, 1, 12)  # points of a prompt, by turns a batch: SAM would attend to padding
+PROMPT_SIZES = (1, 2, 1, 12, 1, 3, 1, 12)
+"""Points of a prompt, by turns a batch: SAM would attend to padding."""
+AMONG_OTHERS = (2, 3)
+"""Sizes of prompts with one click in the object and negative ones on its copies: neighbours that
+look alike are told apart by them."""
 ASPECTS = (1.0, 4 / 3, 16 / 9)
-CROWDED_FROM = 7400
-"""Step from which half of the scenes show copies of one object, or many small ones: before, a
-click on one of two neighbours that look alike gave both."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -61,6 +62,7 @@ class Options:
     rate: float
     seed: int
     threads: int
+    bfloat16: bool
 
 
 @dataclass(frozen=True)
@@ -94,26 +96,29 @@ class PromptStream(torch.utils.data.Dataset[Item]):
         rng = np.random.default_rng(seed)
         step = (self._first + index) // self._options.batch
         size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
-        scene = _scene(seed, step)
+        scene = _scene(seed)
         chosen = rng.integers(len(scene.masks), size=PROMPTS)
-        points, labels = zip(
-            *(random_points(scene, int(k), size, rng) for k in chosen), strict=True
-        )
+        drawn = click_among_others if size in AMONG_OTHERS else random_points
+        points, labels = zip(*(drawn(scene, int(k), size, rng) for k in chosen), strict=True)
         targets = np.stack([_low_resolution(scene.masks[k]) for k in chosen])
         return scene.image, np.stack(points), np.stack(labels), targets
 
 
-def _scene(seed: int, step: int) -> Scene:
-    """The training scene of a seed; its longer side is SAM's input size."""
+def _scene(seed: int) -> Scene:
+    """The training scene of a seed; its longer side is SAM's input size.
+
+    A third shows copies of one object: without them, a click on one of two neighbours that look
+    alike gives both. A third shows many small ones.
+    """
     aspect = ASPECTS[seed % len(ASPECTS)]
     size_hw = (round(SPEC.image_size / aspect), SPEC.image_size)
-    kind = seed // len(ASPECTS) % 4 if step >= CROWDED_FROM else 0
-    if kind == 2:
+    kind = seed // len(ASPECTS) % 3
+    if kind == 1:
         return SceneSet(SceneStyle(size_hw, scale=(0.2, 0.5)), 0, copies=(2, 5)).scene(seed)
-    if kind == 3:
+    if kind == 2:
         style = SceneStyle(size_hw, count=(3, 7), scale=(0.15, 0.45), max_hidden=0.5)
         return SceneGenerator(style).scene(seed)
-    return SceneGenerator(SceneStyle(size_hw, scale=(0.22, 0.65))).scene(seed)
+    return SceneGenerator(SceneStyle(size_hw, scale=(0.22, 0.65), max_hidden=0.4)).scene(seed)
 
 
 def _low_resolution(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -145,7 +150,29 @@ def random_points(
     )
 
 
-def _pick(where: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def click_among_others(
+    scene: Scene, index: int, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One click in the object and the rest, negative, on others: its copies where it has some.
+
+    Parameters and result are those of :func:`random_points`.
+    """
+    others = [place for place in range(len(scene.masks)) if place != index]
+    copies = [place for place in others if scene.objects[place] == scene.objects[index]]
+    inner = [_inner(scene.masks[place]) for place in copies or others]
+    elsewhere = np.any(inner, axis=0) if inner else ~scene.masks[index]
+    on = _pick(_inner(scene.masks[index]), 1, rng)
+    off = _pick(elsewhere, size - 1, rng)
+    return np.concatenate([on, off]), np.array([1] + [0] * (size - 1), np.float32)
+
+
+def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Half of the mask's pixels, those farthest from its edge: where maps have their peaks."""
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return np.asarray(depth >= np.median(depth[mask]))
+
+
+def _pick(where: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """(count, 2) x, y of random pixels where the mask is set."""
     rows, columns = np.nonzero(where)
     picks = rng.integers(len(rows), size=count)
@@ -254,7 +281,9 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = options.rate * rate_at(step, options, warm_from)
-        parts = losses(*forward(sam, batch.pixels, batch.points, batch.labels), batch.targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            logits, predicted = forward(sam, batch.pixels, batch.points, batch.labels)
+        parts = losses(logits.float(), predicted.float(), batch.targets)
         for optim in optims:
             optim.zero_grad()
         (parts["mask"] + parts["iou_error"]).backward()
@@ -284,14 +313,30 @@ def _state(resume: Path | None) -> dict[str, Any]:
     if resume.suffix != ".safetensors":
         return dict(torch.load(resume, weights_only=True))
     tensors, metadata = load_state_dict(resume)
-    return {"step": int(metadata["step"]), "seconds": 0.0, "model": tensors, "optims": []}
+    model = {name: at_size(name, values.float()) for name, values in tensors.items()}
+    return {"step": int(metadata["step"]), "seconds": 0.0, "model": model, "optims": []}
+
+
+def at_size(name: str, values: Tensor) -> Tensor:
+    """A tensor of a SAM trained at another image size, for this one: positions interpolated."""
+    grid = SPEC.image_size // SPEC.patch_size
+    if name == "image_encoder.pos_embed":
+        chw = values.permute(0, 3, 1, 2)
+        sized = F.interpolate(chw, (grid, grid), mode="bicubic", align_corners=False)
+        return sized.permute(0, 2, 3, 1)
+    everywhere = (f"image_encoder.blocks.{index}.attn" for index in SPEC.global_attn_indexes)
+    if "rel_pos" in name and name.startswith(tuple(everywhere)):
+        offsets = 2 * grid - 1
+        return F.interpolate(values.T[None], offsets, mode="linear", align_corners=False)[0].T
+    return values
 
 
 @torch.no_grad()
 def validate(sam: Sam, count: int = 60) -> float:
     """Mean IoU of the mask SAM itself prefers, from one click at each object's inside."""
     ious = []
-    for scene in SceneGenerator(SceneStyle(size_hw=(192, 256))).scenes("development", count):
+    size_hw = (SPEC.image_size * 3 // 4, SPEC.image_size)
+    for scene in SceneGenerator(SceneStyle(size_hw=size_hw)).scenes("development", count):
         for mask in scene.masks:
             x, y = innermost(mask)
             item = (

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.encoded_once import EncodedOnce
-from clip_surgery_ros.backends.factory import LoadedNetworks
+from clip_surgery_ros.backends.factory import LoadedNetworks, settings_of
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
@@ -32,9 +32,8 @@ def compared(
     :param configs: by name of the recipe; of the same networks.
     """
     segmenter = EncodedOnce(networks.sam)
-    level, names = networks.clip.presence, networks.clip.traits.labels
     pipelines = {
-        name: Pipeline(networks.clip, segmenter, Settings.from_config(one, level, names))
+        name: Pipeline(networks.clip, segmenter, settings_of(one, networks.clip))
         for name, one in configs.items()
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in configs}

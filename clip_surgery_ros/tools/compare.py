@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.encoded_once import EncodedOnce
-from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks, settings_of
 from clip_surgery_ros.core import render
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import QueryError
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.surgery import ATTENTIONS
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
@@ -61,8 +61,7 @@ def compare(
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
         clip = networks.clip.with_attention(attention)
-        settings = Settings.from_config(config, clip.presence, clip.traits.labels)
-        pipeline = Pipeline(clip, segmenter, settings)
+        pipeline = Pipeline(clip, segmenter, settings_of(config, clip))
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results
 

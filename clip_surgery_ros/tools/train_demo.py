@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             step.add_argument(
                 "--small-steps", type=int, default=1000, help="first steps, on small scenes"
             )
+        else:
+            step.add_argument(
+                "--bfloat16",
+                action="store_true",
+                help="products in bfloat16, where the processor has instructions for them",
+            )
     ranking = steps.add_parser("ranking", help="fit the weights that masks are ranked by")
     ranking.add_argument("--scenes", type=int, default=200, help="of each set (default: 200)")
     card = steps.add_parser("card", help="measure the shipped networks: the card's table")

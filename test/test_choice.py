@@ -1,0 +1,73 @@
+"""Which candidates become segments: objects told apart, none twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clip_surgery_ros.core.choice import distinct, instances, judged
+from clip_surgery_ros.core.interfaces import MaskCandidates
+
+
+def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:
+    mask = np.zeros((size, size), np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def blob(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return mask.astype(np.float32)
+
+
+def test_masks_of_one_object_are_one_and_masks_apart_are_two() -> None:
+    whole, most, part, other = box(0, 0, 8, 8), box(0, 0, 8, 7), box(0, 0, 3, 3), box(8, 8, 16, 16)
+    assert distinct([part, most, whole, other], [0.6, 0.7, 0.9, 0.8]) == [2, 3]
+
+
+def test_the_best_is_kept_however_poor_and_no_other_poor_one() -> None:
+    masks = [box(0, 0, 4, 4), box(8, 8, 12, 12)]
+    assert distinct(masks, [0.1, 0.2]) == [1]
+    assert distinct([np.zeros((4, 4), np.bool_)], [0.9]) == []
+
+
+def candidates(*masks: NDArray[np.bool_]) -> MaskCandidates:
+    logits = torch.from_numpy(np.stack(masks).astype(np.float32)) - 0.5
+    return MaskCandidates(np.full(len(masks), 0.8, np.float32), logits)
+
+
+def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at() -> None:
+    """Two objects of the first label, one of them clicked twice; rows from 12 on are padding."""
+    one, two, third = box(1, 1, 5, 5), box(1, 10, 5, 15), box(7, 1, 11, 5)
+    padding = box(12, 0, 16, 16)
+    maps = np.stack([blob(one | two), blob(third)])[:, :12]
+    everything = np.ones((16, 16), np.bool_)
+    offered = [
+        candidates(everything, one | padding, third),
+        candidates(third, everything, two),
+        candidates(one, third, everything),
+        candidates(third, one, everything),
+    ]
+
+    chosen = instances(judged(offered, [0, 0, 0, 1], maps, (12, 16)))
+
+    assert sorted(choice.prompt for choice in chosen) in ([0, 1, 3], [1, 2, 3])
+    found = {choice.prompt: (choice.logits > 0).numpy() for choice in chosen}
+    assert (found[1] == two).all() and (found[3] == third).all()
+    assert all(0 <= choice.quality <= 1 for choice in chosen)
+
+
+def test_a_mask_of_two_objects_gives_way_to_candidates_that_show_each() -> None:
+    one, two = box(2, 2, 8, 7), box(2, 7, 8, 12)
+    both, nothing = one | two, np.zeros((16, 16), np.bool_)
+    maps = blob(both)[None]
+
+    def found(*offered: MaskCandidates) -> list[NDArray[np.bool_]]:
+        chosen = instances(judged(offered, [0] * len(offered), maps, (16, 16)))
+        return [(choice.logits > 0).numpy() for choice in chosen]
+
+    apart = found(candidates(both, one, nothing), candidates(both, two, nothing))
+    assert len(apart) == 2 and (np.any(apart, axis=0) == both).all()
+    # Where nothing shows the other half, the whole stays.
+    (whole,) = found(candidates(both, one, nothing), candidates(both, one, nothing))
+    assert (whole == both).all()

@@ -61,7 +61,8 @@ def test_a_mask_on_the_map_is_predicted_to_be_better_than_one_beside_it() -> Non
     quality = predicted_iou(candidate_features(masks, scores, blob(right), nothing))
 
     assert quality[0] > quality[1] > quality[2]
-    assert len(WEIGHTS) == len(FEATURES)
+    assert WEIGHTS.shape == (len(FEATURES), len(FEATURES))
+    assert (np.tril(WEIGHTS, -1) == 0).all()
 
 
 def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say() -> None:

@@ -20,6 +20,7 @@ from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.config import RECIPES, Config
 from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.points import PEAKS
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
@@ -191,7 +192,9 @@ def frame_parts(setting: Setting) -> list[Row]:
     }
     return [
         Row("all that is neither encoder, of a frame", _rest(stages["this"]), "at most 0.08"),
-        Row(f"the same, recipe {RECIPES[1]}: up to 8 clicks a label", _rest(stages[by_peaks])),
+        Row(
+            f"the same, recipe {RECIPES[1]}: up to {PEAKS} clicks a label", _rest(stages[by_peaks])
+        ),
         *(
             Row(f"a frame, {way}", sum(one.values()), unit="s", seconds=one, series="stages")
             for way, one in medians.items()

@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         networks = load_networks(Config.from_values())
         weights, correlation = fit(networks, arguments.scenes)
-        for name, weight in zip(FEATURES, weights, strict=True):
-            print(f"{weight:7.3f}  # {name}")
+        for name, row in zip(FEATURES, weights, strict=True):
+            print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
         offset, scale = fit_chance(networks, arguments.scenes)
         print(f"chance of being right, with the weights in use: ({offset:.2f}, {scale:.2f})")

@@ -66,8 +66,10 @@ def test_a_mask_on_the_map_is_predicted_to_be_better_than_one_beside_it() -> Non
 
 
 def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say() -> None:
-    values = [chance(quality) for quality in (0.0, 0.3, 0.6, 1.0)]
-    assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9
+    for further in (False, True):
+        values = [chance(quality, further) for quality in (0.0, 0.3, 0.6, 1.0)]
+        assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9
+    assert chance(0.5, further=True) < chance(0.5, further=False)
     rng = np.random.default_rng(0)
     quality = rng.random(20_000)
     right = rng.random(20_000) < 1 / (1 + np.exp(2 - 5 * quality))

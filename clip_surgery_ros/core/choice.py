@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,11 +30,13 @@ class Choice:
     :param prompt: index of its prompt.
     :param logits: (l, l).
     :param quality: predicted IoU, 0 to 1.
+    :param further: whether its label has a better one.
     """
 
     prompt: int
     logits: torch.Tensor
     quality: float
+    further: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ def instances(pool: Sequence[Candidate]) -> list[Choice]:
     :returns: in order of label, the best first.
     """
     return [
-        found.choice
+        replace(found.choice, further=place > 0)
         for label in sorted({one.label for one in pool})
-        for found in _objects([one for one in pool if one.label == label])
+        for place, found in enumerate(_objects([one for one in pool if one.label == label]))
     ]
 
 

@@ -328,7 +328,7 @@ class Pipeline:
         where nothing better is known.
         """
         if self._settings.recipe == "instances":
-            return chance(choice.quality)
+            return chance(choice.quality, choice.further)
         return min(max(choice.quality, 0.0), 1.0)
 
     def _chosen(

@@ -32,7 +32,7 @@ third of these scenes, 3 to 10 made the best masks of its other half."""
 NEWTON_STEPS = 25
 """Many more than two parameters need."""
 EVERYDAY = ("mixed", "several", "small")
-"""The sets fitted on; the others are to show how far that carries."""
+"""The sets that weights are fitted on; the others are to show how far that carries."""
 
 
 def fit(networks: LoadedNetworks, scenes: int) -> tuple[NDArray[np.float64], float]:
@@ -44,7 +44,7 @@ def fit(networks: LoadedNetworks, scenes: int) -> tuple[NDArray[np.float64], flo
     config = Config.from_values({"recipe": "instances", "presence_threshold": 0.0})
     rows, targets = [], []
     total = scenes * len(EVERYDAY)
-    for scene in tqdm(_scenes(scenes), total=total, unit="scene"):
+    for scene in tqdm(_scenes(EVERYDAY, scenes), total=total, unit="scene"):
         for features, overlaps in _candidates(networks, config, scene):
             rows.append(features)
             targets.append(overlaps)
@@ -57,21 +57,22 @@ def fit(networks: LoadedNetworks, scenes: int) -> tuple[NDArray[np.float64], flo
     return weights, float(np.corrcoef(x @ solution, y)[0, 1])
 
 
-def fit_chance(networks: LoadedNetworks, scenes: int) -> tuple[float, float]:
+def fit_chance(
+    networks: LoadedNetworks, scenes: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """Logistic regression of "is an object that no better mask has", with the weights in use.
 
-    :param scenes: of each set in :data:`EVERYDAY`.
-    :returns: offset and scale, ``ranking.CHANCE``.
+    :param scenes: of each set that shows what is asked.
+    :returns: offset and scale, ``ranking.CHANCE`` and ``CHANCE_FURTHER``.
     """
     config = Config.from_values({"recipe": "instances", "presence_threshold": 0.0})
-    quality: list[float] = []
-    right: list[bool] = []
-    for scene in tqdm(_scenes(scenes), total=scenes * len(EVERYDAY), unit="scene"):
-        names = list(dict.fromkeys(scene.names))
-        for choice, is_right in _judged_choices(networks, config, scene, names):
-            quality.append(choice.quality)
-            right.append(is_right)
-    return logistic(np.array(quality), np.array(right))
+    names = [name for name in SCENE_SETS if name != "absent"]
+    told: dict[bool, list[tuple[float, bool]]] = {False: [], True: []}
+    for scene in tqdm(_scenes(names, scenes), total=scenes * len(names), unit="scene"):
+        for choice, right in _judged_choices(networks, config, scene):
+            told[choice.further].append((choice.quality, right))
+    best, others = (np.array(told[further]).T for further in (False, True))
+    return logistic(best[0], best[1] > 0), logistic(others[0], others[1] > 0)
 
 
 def logistic(x: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, float]:
@@ -85,8 +86,9 @@ def logistic(x: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, f
 
 
 def _judged_choices(
-    networks: LoadedNetworks, config: Config, scene: Scene, names: Sequence[str]
+    networks: LoadedNetworks, config: Config, scene: Scene
 ) -> Iterator[tuple[Choice, bool]]:
+    names = list(dict.fromkeys(scene.names))
     embedding = networks.sam.encode(scene.image)
     maps = _maps(networks, config, scene, names)
     pool = _asked(networks, embedding, maps, scene)
@@ -99,8 +101,8 @@ def _judged_choices(
             yield from ((choice, index in matched) for index, choice in enumerate(own))
 
 
-def _scenes(count: int) -> Iterator[Scene]:
-    for name in EVERYDAY:
+def _scenes(names: Sequence[str], count: int) -> Iterator[Scene]:
+    for name in names:
         yield from SCENE_SETS[name].scenes("development", count)
 
 

@@ -63,8 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name, row in zip(FEATURES, weights, strict=True):
             print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
-        offset, scale = fit_chance(networks, arguments.scenes)
-        print(f"chance of being right, with the weights in use: ({offset:.2f}, {scale:.2f})")
+        print(
+            "chance of being right, with the weights in use: a label's best mask, and its others"
+        )
+        for offset, scale in fit_chance(networks, arguments.scenes):
+            print(f"({offset:.2f}, {scale:.2f})")
     elif arguments.network == "card":
         _print_card(arguments.scenes)
     elif arguments.network == "clip":

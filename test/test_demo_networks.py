@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
+from safetensors.torch import save_file
 
 from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load_networks
@@ -78,6 +81,20 @@ def test_the_files_are_small_and_say_what_they_know() -> None:
     _, metadata = load_state_dict(demo_weights("clip_demo"))
     told = "head_width input_size presence_scale presence_with_tokens presence_with_windows labels"
     assert set(told.split()) <= set(metadata)
+
+
+def test_presence_has_a_level_for_each_way_of_looking(tmp_path: Path) -> None:
+    clip = ClipBackend.from_file(demo_weights("clip_demo"))
+    whole, wide = clip.presence(windows=False), clip.presence(windows=True)
+    assert whole != wide
+    assert min(whole.peak_weight, wide.peak_weight) > 0
+    assert clip.with_attention("k-k").presence(windows=True) == clip.traits.presence
+
+    tensors, metadata = load_state_dict(demo_weights("clip_demo"))
+    del metadata["presence_with_windows"]
+    save_file(tensors, tmp_path / "older.safetensors", metadata)
+    older = ClipBackend.from_file(tmp_path / "older.safetensors")
+    assert older.presence(windows=True) == older.presence(windows=False) == whole
 
 
 def test_fitting_presence_weighs_both_cosines_by_what_they_tell() -> None:

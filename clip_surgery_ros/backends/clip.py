@@ -486,10 +486,15 @@ def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:
         presence=PresenceLevel(
             float(metadata["presence_scale"]), float(metadata["presence_offset"])
         ),
-        presence_with_tokens=PresenceLevel(**json.loads(metadata["presence_with_tokens"])),
-        presence_with_windows=PresenceLevel(**json.loads(metadata["presence_with_windows"])),
+        presence_with_tokens=_level(metadata.get("presence_with_tokens")),
+        presence_with_windows=_level(metadata.get("presence_with_windows")),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
     )
+
+
+def _level(told: str | None) -> PresenceLevel | None:
+    """A level written as JSON, or None where none was measured."""
+    return PresenceLevel(**json.loads(told)) if told else None
 
 
 def _nearest(size: int, patch: int) -> int:

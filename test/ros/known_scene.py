@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
 
-SCENE = 29
-"""Two objects that do not touch."""
+SCENE = 55
+"""Two objects that do not touch, whose boxes come out to a pixel."""
 SIZE_HW = (240, 320)
 LEAST_IOU = 0.7
 

@@ -180,7 +180,7 @@ def test_float32_is_never_given_up_and_half_precision_only_for_speed(
     def slowest(runs: dict[torch.dtype, object]) -> torch.dtype:
         return list(runs)[-1]
 
-    monkeypatch.setattr(sam_encoder, "_fastest", slowest)
+    monkeypatch.setattr(sam_encoder, "fastest", slowest)
     assert working_dtype(net, torch.float32, CPU) == torch.float32
     assert working_dtype(net, torch.bfloat16, CPU) == torch.float32
     assert working_dtype(net, torch.bfloat16, "cuda:0") == torch.bfloat16  # not tried there

@@ -39,6 +39,7 @@ from clip_surgery_ros.backends.text_towers import (
 )
 from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import checkpoint_file, load_state_dict
+from clip_surgery_ros.core.attention import Attend, fastest_attention, fused
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, Surgeon, VitSurgeon
@@ -115,7 +116,9 @@ class ClipBackend:
         self.traits = traits
         self._model: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self._tokenize = tokenize
-        self._surgeon, self._attention = _surgeon(self._model.visual, attention), attention
+        self._attend = fastest_attention(self.device, self.dtype)
+        self._attention = attention
+        self._surgeon = _surgeon(self._model.visual, attention, self._attend)
         self.input_size = input_size or self._surgeon.native_size
         if self.input_size % self._surgeon.patch:
             raise ConfigError(
@@ -223,7 +226,8 @@ class ClipBackend:
         :raises ConfigError: when there is none of that name.
         """
         other = copy.copy(self)
-        other._surgeon, other._attention = _surgeon(self._model.visual, attention), attention
+        other._attention = attention
+        other._surgeon = _surgeon(self._model.visual, attention, self._attend)
         return other
 
     def presence(self, windows: bool) -> PresenceLevel:
@@ -348,7 +352,7 @@ def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
 
-def _surgeon(visual: Any, attention: str) -> Surgeon:
+def _surgeon(visual: Any, attention: str, attend: Attend = fused) -> Surgeon:
     """The surgeon for this image tower.
 
     :raises ConfigError: naming the tower, when there is none, or an attention that is none.
@@ -356,12 +360,12 @@ def _surgeon(visual: Any, attention: str) -> Surgeon:
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention '{attention}' is none of {', '.join(ATTENTIONS)}")
     if isinstance(visual, ModifiedResNet):
-        return ResNetSurgeon(visual, attention)
+        return ResNetSurgeon(visual, attention, attend)
     plain = isinstance(visual, VisionTransformer) and not (
         visual.attn_pool is not None or visual.pool_type != "tok" or visual.final_ln_after_pool
     )
     if plain and all(isinstance(b, ResidualAttentionBlock) for b in visual.transformer.resblocks):
-        return VitSurgeon(visual, attention)
+        return VitSurgeon(visual, attention, attend)
     raise ConfigError(
         f"CLIP Surgery needs a vision transformer read at its CLS token, or OpenAI's ResNet; this "
         f"model's image tower is a {type(visual).__name__} of another kind. ViT-B-16 is a good "

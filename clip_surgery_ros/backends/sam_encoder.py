@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -34,14 +33,14 @@ from segment_anything.modeling.image_encoder import (
 )
 from torch import Tensor, nn
 
+from clip_surgery_ros.core.timing import fastest
+
 _LOG = logging.getLogger(__name__)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Error allowed at start-up, relative in norm; a wrong kernel is off by 0.1 to 1."""
 _TRIAL_HEADS = 2
 _MLP_TOKENS = 1024
 """Tokens per step of an MLP; their hidden layer takes some megabytes."""
-_ROUNDS = 3
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -477,7 +476,7 @@ def choose_form(
     if not right:
         _LOG.warning("no fast attention is right here; SAM runs segment-anything's own, slower")
         return ExplicitAttention()
-    return _fastest(right)
+    return fastest(right)
 
 
 def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | PackedLinear:
@@ -521,7 +520,7 @@ def faster_dtype(
     if dtype == torch.float32 or device.type != "cpu":
         return dtype
     with torch.inference_mode():
-        return _fastest({candidate: run_in(candidate) for candidate in (dtype, torch.float32)})
+        return fastest({candidate: run_in(candidate) for candidate in (dtype, torch.float32)})
 
 
 def _blocks(
@@ -585,16 +584,3 @@ def _one_hot_places(h: int, w: int, like: Tensor) -> Tensor:
     rows = torch.eye(h, dtype=like.dtype, device=like.device).repeat_interleave(w, dim=0)
     columns = torch.eye(w, dtype=like.dtype, device=like.device).repeat(h, 1)
     return torch.cat([rows, columns], dim=-1)
-
-
-def _fastest(runs: Mapping[T, Callable[[], object]]) -> T:
-    """The key whose best time of a few is shortest; they take turns, so that load meets all."""
-    best = dict.fromkeys(runs, math.inf)
-    for _ in range(_ROUNDS):
-        for key, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()
-            best[key] = min(best[key], time.perf_counter() - start)
-    return min(best, key=best.__getitem__)

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clip_surgery_ros.core.timing import fastest
+
 BUFFER = 2**22
 """Scores held at a time: 8 MB in bfloat16, which caches hold; half or twice as many, no faster."""
 _TRIAL = (1, 12, 1025, 64)
 """ViT-B/16 at 512 pixels."""
-_ROUNDS = 3
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values (B, heads, N, d)."""
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """``softmax(d^-1/2 q k^T) v``.
-
-    :param query: (B, heads, M, d).
-    :param key: (B, heads, N, d), as ``value``.
-    :returns: (B, heads, M, d).
-    """
-    bfloat16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if bfloat16 and products_are_faster():
-        return by_products(query, key, value)
+def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:data:`Attend` by torch's kernel."""
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """:func:`attend` with the scores written out, those of a few heads at a time."""
+def by_products(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER) -> Tensor:
+    """:data:`Attend` with the scores written out, those of a few heads at a time.
+
+    :param elements: scores held at a time, but those of a head at least.
+    """
     queries, keys, values = (
         x.flatten(0, 1) for x in (query * query.shape[-1] ** -0.5, key, value)
     )
     heads, asked, known = len(queries), queries.shape[1], keys.shape[1]
-    step = max(1, min(heads, BUFFER // (asked * known)))
+    step = max(1, min(heads, elements // (asked * known)))
     buffer = queries.new_empty(step, asked, known)
     out = torch.empty_like(queries, memory_format=torch.contiguous_format)
     for first in range(0, heads, step):
@@ -47,21 +45,12 @@ def by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return out.view_as(query)
 
 
-@lru_cache
-def products_are_faster() -> bool:
-    """Whether they are in bfloat16 on this processor, timed once: torch's fused kernel knows AMX,
-    but not the instructions for bfloat16 of processors without it (AVX-512, Zen 4 and later).
+@torch.inference_mode()
+def fastest_attention(device: torch.device, dtype: torch.dtype) -> Attend:
+    """The faster of both, timed for bfloat16 on CPUs: torch's fused kernel knows AMX, but not the
+    instructions for bfloat16 of processors without it (AVX-512, Zen 4 and later).
     """
-    with torch.inference_mode():
-        noise = torch.randn(_TRIAL, generator=torch.Generator().manual_seed(0)).bfloat16()
-        return _seconds(by_products, noise) < _seconds(F.scaled_dot_product_attention, noise)
-
-
-def _seconds(form: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor) -> float:
-    """The shortest of a few runs; the first warms up."""
-    times = []
-    for _ in range(1 + _ROUNDS):
-        start = time.perf_counter()
-        form(x, x, x)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    if device.type != "cpu" or dtype != torch.bfloat16:
+        return fused
+    noise = torch.randn(_TRIAL, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return fastest({form: partial(form, noise, noise, noise) for form in (fused, by_products)})

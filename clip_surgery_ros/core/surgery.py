@@ -8,23 +8,23 @@ only state kept is the position table resized to each grid seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.core.attention import attend
+from clip_surgery_ros.core.attention import Attend, fused
 
 SURGERY_BLOCKS = 6
 """The new path runs beside the last six blocks; shallower encoders take it from the start."""
 NEIGHBOURHOOD = 5.0
 """Standard deviation in tokens of NACLIP's neighbourhood, as published."""
 
-SelfAttention = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
-"""What the new path attends by: the layer's input (B, N, C), its queries, keys and values, each
-(B, heads, N, d), and the grid, to (B, N, C), heads side by side."""
+SelfAttention = Callable[[Attend, Tensor, Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
+"""What the new path attends by: how attention is computed, the layer's input (B, N, C), its
+queries, keys and values, each (B, heads, N, d), and the grid, to (B, N, C), heads side by side."""
 
 
 class Surgeon(Protocol):
@@ -66,11 +66,13 @@ class VitSurgeon:
 
     :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type.
     :param attention: one of :data:`ATTENTIONS`.
+    :param attend: how attention is computed.
     """
 
-    def __init__(self, visual: nn.Module, attention: str = "v-v") -> None:
+    def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
         v: Any = visual
-        self._v, self._attention = v, ATTENTIONS[attention]
+        self._v, self._attend = v, attend
+        self._attention = partial(ATTENTIONS[attention], attend)
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
         self._positions = PositionTable(v.positional_embedding, tuple(v.grid_size))
@@ -83,7 +85,9 @@ class VitSurgeon:
         original = self._embed(pixels)
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
         for block in self._early:
-            original = original + _attend(block, *_project(block, block.ln_1(original)))
+            original = original + _attended(
+                block, self._attend, *_project(block, block.ln_1(original))
+            )
             original = original + _mlp(block, original)
         new = original
         for block in self._late:
@@ -92,7 +96,7 @@ class VitSurgeon:
             new = new + _leave(block, self._attention(z, query, key, value, grid_hw))
             if block is self._late[-1]:  # of the last block only CLS goes on
                 original, query = original[:, :1], query[:, :, :1]
-            original = original + _attend(block, query, key, value)
+            original = original + _attended(block, self._attend, query, key, value)
             original = original + _mlp(block, original)
         return self._finish(torch.cat([original, new[:, 1:]], dim=1))
 
@@ -100,7 +104,7 @@ class VitSurgeon:
         """See :class:`Surgeon`."""
         x = self._embed(pixels)
         for block in (*self._early, *self._late):
-            x = x + _attend(block, *_project(block, block.ln_1(x)))
+            x = x + _attended(block, self._attend, *_project(block, block.ln_1(x)))
             x = x + _mlp(block, x)
         return self._finish(x)
 
@@ -122,13 +126,15 @@ class ResNetSurgeon:
 
     :param visual: ``open_clip.modified_resnet.ModifiedResNet``.
     :param attention: one of :data:`ATTENTIONS`.
+    :param attend: how attention is computed.
     """
 
     patch = 32  # strides of the stem and the stages together
 
-    def __init__(self, visual: nn.Module, attention: str = "v-v") -> None:
+    def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
         v: Any = visual
-        self._v, self._attention = v, ATTENTIONS[attention]
+        self._v, self._attend = v, attend
+        self._attention = partial(ATTENTIONS[attention], attend)
         side = int(v.image_size[0] if isinstance(v.image_size, tuple | list) else v.image_size)
         self.native_size = side
         grid = side // self.patch
@@ -143,7 +149,7 @@ class ResNetSurgeon:
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
         pool, x = self._v.attnpool, self._embed(pixels)
-        return pool.c_proj(_mix(*_pool_heads(pool, x)))
+        return pool.c_proj(_mix(self._attend, *_pool_heads(pool, x)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) at the entry of the pool, the mean token first."""
@@ -175,9 +181,9 @@ def _pool_heads(pool: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attended(block: Any, attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """What a block's attention adds: (B, N, C)."""
-    return _leave(block, _mix(query, key, value))
+    return _leave(block, _mix(attend, query, key, value))
 
 
 def _leave(block: Any, mixed: Tensor) -> Tensor:
@@ -195,27 +201,42 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """:func:`attend`, heads side by side again: (B, N, C)."""
+def _mix(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention, heads side by side again: (B, N, C)."""
     return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 def _value_value(
-    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+    attend: Attend,
+    z: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid_hw: tuple[int, int],
 ) -> Tensor:
     """CLIP Surgery's own."""
-    return _mix(value, value, value)
+    return _mix(attend, value, value, value)
 
 
 def _key_key(
-    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+    attend: Attend,
+    z: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid_hw: tuple[int, int],
 ) -> Tensor:
     """Keys against keys, as GenSAM (Hu et al., arXiv 2312.07374) takes them too."""
-    return _mix(key, key, value)
+    return _mix(attend, key, key, value)
 
 
 def _self_self(
-    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+    attend: Attend,
+    z: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid_hw: tuple[int, int],
 ) -> Tensor:
     """GEM (Bousselham et al., arXiv 2312.00878): the mean over queries, keys and values, each
     against itself, unit rows, once among themselves and then over the values.
@@ -233,7 +254,12 @@ def _self_self(
 
 
 def _near(
-    z: Tensor, query: Tensor, key: Tensor, value: Tensor, grid_hw: tuple[int, int]
+    attend: Attend,
+    z: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    grid_hw: tuple[int, int],
 ) -> Tensor:
     """NACLIP (Hajimiri et al., arXiv 2404.08181): keys against keys, near ones preferred.
 

@@ -205,7 +205,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "instances",
         "from maps to masks: 'instances' (a click per peak, masks judged by the map, one segment "
         "per object) or 'reference' (the published recipe, one mask per label)",
-        "on held-out scenes its masks are better in every set, and objects are told apart",
+        "on held-out scenes its masks are better, of a single object as good, and objects are "
+        "told apart",
         live=True,
         choices=RECIPES,
     ),

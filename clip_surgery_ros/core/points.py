@@ -72,7 +72,7 @@ def instance_points(
 
     A maximum is a cell that none of its eight neighbours exceeds, at least :data:`PEAK_SHARE` up
     the map's range; the middle of a plateau stands for all of it. Clicks on one object give masks
-    that repeat each other, which ``ranking.distinct`` sorts out; one click each, since points on
+    that repeat each other, which ``choice.distinct`` sorts out; one click each, since points on
     two objects give one mask.
 
     :param similarity: (N,) raw.

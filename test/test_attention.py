@@ -6,9 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from clip_surgery_ros.core.attention import by_products, fastest_attention, fused
+from clip_surgery_ros.core.attention import (
+    by_products,
+    fastest_attention,
+    fused,
+    head_by_head,
+)
+from clip_surgery_ros.core.layers import Place, onednn_serves
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+ONEDNN = pytest.mark.skipif(
+    not onednn_serves(Place(CPU, torch.bfloat16)), reason="no oneDNN for bfloat16 here"
+)
 
 
 def heads(batch: int, tokens: int, count: int = 3, width: int = 16) -> Tensor:
@@ -26,15 +35,26 @@ def test_products_are_what_the_fused_kernel_computes(elements: int, asked: int) 
     torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("asked", [1, 17])
+def test_products_of_one_head_after_the_other_are_too(asked: int) -> None:
+    query, key, value = heads(2, asked), heads(2, 17) + 0.1, heads(2, 17) - 0.1
+    found = head_by_head(query, key, value)
+    torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
+
+
+@ONEDNN
 def test_bfloat16_is_as_near_to_float32_by_either_way() -> None:
     query, key, value = heads(1, 65), 2 * heads(1, 65), heads(1, 65)
     exact = fused(query, key, value)
     low = [x.bfloat16() for x in (query, key, value)]
-    for attend in (fused, by_products):
+    for attend in (fused, by_products, head_by_head):
         torch.testing.assert_close(attend(*low).float(), exact, atol=2e-2, rtol=0)
 
 
-def test_only_bfloat16_on_a_cpu_may_go_another_way_than_the_fused() -> None:
-    assert fastest_attention(CPU, torch.float32) is fused
-    assert fastest_attention(torch.device("cuda:0"), torch.bfloat16) is fused
-    assert fastest_attention(CPU, torch.bfloat16) in (fused, by_products)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_the_fastest_is_taken_and_on_a_gpu_the_fused(dtype: torch.dtype) -> None:
+    shape = (2, 50, 16)
+    found = fastest_attention(Place(CPU, dtype), shape)
+    assert found in (fused, by_products, head_by_head)
+    assert fastest_attention(Place(CPU, dtype), shape) is found  # so that results stay the same
+    assert fastest_attention(Place(GPU, dtype), shape) is fused

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.clip import ClipBackend, build_openai
 from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load_networks
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import load_state_dict
@@ -58,7 +57,8 @@ def test_text_to_mask_works(tally: Tally) -> None:
 
 
 def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> None:
-    model: CLIP = networks.clip._model
+    tensors, metadata = load_state_dict(demo_weights("clip_demo"))
+    model = build_openai(tensors, int(metadata["head_width"])).eval()
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         cls, tokens = image_paths(model.visual, pixels)

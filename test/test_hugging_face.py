@@ -133,7 +133,7 @@ def test_a_published_network_runs_from_the_cache_without_any_connection(
         clip = load_networks(Config.from_values({"clip_model": name, "device": "cpu"})).clip
     assert seen == []
     assert clip.input_size == 224
-    assert ("QuickGELU()" in str(clip._model)) == (name == "metaclip/ViT-B-32")
+    assert ("QuickGELU()" in str(clip._text)) == (name == "metaclip/ViT-B-32")
 
 
 @pytest.mark.parametrize("layout", ["snapshot", "repository", "clone", "other name"])

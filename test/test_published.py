@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_networks import small_sam
 
-from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
+from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits, build_openai
 from clip_surgery_ros.backends.sam import SPECS
 from clip_surgery_ros.backends.sam_files import fill
 from clip_surgery_ros.backends.segmenters import SEGMENTERS
@@ -123,12 +123,12 @@ def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
     model: Published, noise: torch.Tensor
 ) -> None:
     expected = network_of(model)
-    clip = ClipBackend.from_state_dict(random_weights(expected, noise))
-    built = clip._model
+    built = build_openai(random_weights(expected, noise))
     # Every layer has open_clip's kind, sizes and activation, every attention its heads.
     assert str(built) == str(expected)
     assert heads(built) == heads(expected)
     assert "QuickGELU()" in str(built)
+    clip = ClipBackend(built, open_clip.SimpleTokenizer())
     assert clip.input_size == model.input_size
 
     image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)

@@ -20,15 +20,13 @@ from clip_surgery_ros.backends.sam_encoder import (
     ExplicitAttention,
     FastImageEncoder,
     FoldedAttention,
-    Linear,
-    PackedLinear,
-    Place,
+    HeadwiseAttention,
     ProductAttention,
     ScoreBuffer,
     candidate_forms,
-    fast_linear,
     working_dtype,
 )
+from clip_surgery_ros.core.layers import Place
 
 CPU = torch.device("cpu")
 FORMS = [
@@ -41,7 +39,10 @@ FORMS = [
     ProductAttention(3 * 20**3, folded=False),
     ProductAttention(2**24, folded=False),
     ProductAttention(3 * 20**3, folded=True),
+    HeadwiseAttention(1),
+    HeadwiseAttention(3 * 20**2 * 20),
 ]
+FAST = candidate_forms(Place(CPU, torch.float32))
 SIDE = 320  # a grid of 20, so that windows of 14 are padded, each in its own way
 
 
@@ -86,12 +87,12 @@ def test_batches_and_aspect_ratios_equal_segment_anything(
     batch: int, size_hw: tuple[int, int]
 ) -> None:
     stock, x = encoder("vit_b"), pixels(batch, size_hw)
-    for form in candidate_forms(CPU):
+    for form in FAST:
         found = FastImageEncoder(stock, forms=[form])(x)
         torch.testing.assert_close(found, stock(x), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("form", candidate_forms(CPU), ids=str)
+@pytest.mark.parametrize("form", FAST, ids=str)
 @pytest.mark.parametrize("model", ["vit_b", "vit_h"])
 def test_bfloat16_is_nearer_to_float32_than_segment_anything_s(
     model: str, form: AttentionForm
@@ -146,30 +147,6 @@ def test_without_a_right_kernel_segment_anything_s_own_arithmetic_runs(
     found = FastImageEncoder(stock, forms=[ForgetsPositions()])(x)
     assert "no fast attention is right here" in caplog.text
     torch.testing.assert_close(found, stock(x), atol=1e-4, rtol=0)
-
-
-PACKS = pytest.mark.skipif(
-    not sam_encoder._packs_bfloat16(), reason="this machine has no bfloat16 for oneDNN"
-)
-
-
-@PACKS
-@pytest.mark.parametrize("gelu", [False, True])
-def test_packed_linear_layers_equal_plain_ones(gelu: bool) -> None:
-    layer = torch.nn.Linear(96, 160).bfloat16()
-    x = torch.randn(3, 7, 96).bfloat16()
-    plain = Linear(layer.weight.detach(), layer.bias.detach(), gelu)
-    torch.testing.assert_close(PackedLinear.of(plain)(x), plain(x), atol=1e-2, rtol=2e-2)
-
-
-@PACKS
-def test_wrong_packed_layers_are_refused(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(PackedLinear, "__call__", lambda self, x: x.new_zeros(len(x), 160))
-    layer = fast_linear(torch.nn.Linear(96, 160), Place(CPU, torch.bfloat16))
-    assert isinstance(layer, Linear)
-    assert "packed linear layers are wrong" in caplog.text
 
 
 def test_float32_is_never_given_up_and_half_precision_only_for_speed(

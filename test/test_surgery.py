@@ -23,8 +23,13 @@ def backend(model: CLIP, **options: object) -> ClipBackend:
 
 
 @pytest.fixture(params=["vit", "resnet"])
-def clip(request: pytest.FixtureRequest) -> ClipBackend:
-    return backend(small_clip(resnet=request.param == "resnet"))
+def model(request: pytest.FixtureRequest) -> CLIP:
+    return small_clip(resnet=request.param == "resnet")
+
+
+@pytest.fixture
+def clip(model: CLIP) -> ClipBackend:
+    return backend(model)
 
 
 def pixels(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
@@ -126,9 +131,9 @@ def test_tokens_equal_the_method_written_out(layers: int) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
-def test_plain_cls_is_the_image_embedding_of_open_clip(clip: ClipBackend) -> None:
+def test_plain_cls_is_the_image_embedding_of_open_clip(model: CLIP, clip: ClipBackend) -> None:
     image = pixels(1, 64, 64)
-    expected = clip._model.encode_image(image)
+    expected = model.encode_image(image)
     torch.testing.assert_close(clip.plain_tokens(image)[:, 0], expected, atol=1e-5, rtol=0)
 
 
@@ -138,13 +143,13 @@ def test_two_images_in_a_batch_are_answered_as_each_alone(clip: ClipBackend) -> 
     torch.testing.assert_close(clip.surgery_tokens(pair), apart, atol=1e-5, rtol=0)
 
 
-def test_changing_the_grid_and_back_changes_nothing(clip: ClipBackend) -> None:
+def test_changing_the_grid_and_back_changes_nothing(model: CLIP, clip: ClipBackend) -> None:
     small, large = pixels(1, 64, 64), pixels(1, 160, 160)
-    before = {name: value.clone() for name, value in clip._model.state_dict().items()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     first = clip.surgery_tokens(small)
     clip.surgery_tokens(large)
     assert torch.equal(clip.surgery_tokens(small), first)
-    after = clip._model.state_dict()
+    after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
@@ -197,9 +202,9 @@ def test_a_text_is_encoded_once(clip: ClipBackend) -> None:
     assert torch.equal(again, first[[1, 0, 0]])
 
 
-def test_short_prompts_are_encoded_as_at_full_length(clip: ClipBackend) -> None:
+def test_short_prompts_are_encoded_as_at_full_length(model: CLIP, clip: ClipBackend) -> None:
     prompts = ["a photo of a mug.", "a hammer"]
-    full = clip._model.encode_text(open_clip.tokenize(prompts))
+    full = model.encode_text(open_clip.tokenize(prompts))
     torch.testing.assert_close(clip._encode_prompts(prompts), full, atol=1e-5, rtol=0)
 
 

@@ -39,10 +39,11 @@ from clip_surgery_ros.backends.text_towers import (
 )
 from clip_surgery_ros.backends.transfer import upload
 from clip_surgery_ros.backends.weights import checkpoint_file, load_state_dict
-from clip_surgery_ros.core.attention import Attend, fastest_attention, fused
+from clip_surgery_ros.core.attention import fastest_attention
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.layers import Place
 from clip_surgery_ros.core.presence import PresenceLevel
-from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, Surgeon, VitSurgeon
+from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, VitSurgeon
 from clip_surgery_ros.core.text import (
     TEMPLATES,
     UNREADABLE,
@@ -114,17 +115,22 @@ class ClipBackend:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         self.traits = traits
-        self._model: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        placed: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
+        # The surgeon has what it needs of the image tower; the rest may be let go of.
+        self._text: Any = _without_image_tower(placed)
         self._tokenize = tokenize
-        self._attend = fastest_attention(self.device, self.dtype)
         self._attention = attention
-        self._surgeon = _surgeon(self._model.visual, attention, self._attend)
-        self.input_size = input_size or self._surgeon.native_size
-        if self.input_size % self._surgeon.patch:
+        surgeon = _surgeon_kind(placed.visual, attention)(placed.visual, attention)
+        self.input_size = input_size or surgeon.native_size
+        if self.input_size % surgeon.patch:
             raise ConfigError(
                 f"CLIP input size {self.input_size} is not a multiple of the patch, "
-                f"{self._surgeon.patch}; take {_nearest(self.input_size, self._surgeon.patch)}"
+                f"{surgeon.patch}; take {_nearest(self.input_size, surgeon.patch)}"
             )
+        tokens = 1 + (self.input_size // surgeon.patch) ** 2
+        place = Place(self.device, self.dtype)
+        self._attend = fastest_attention(place, (surgeon.heads, tokens, surgeon.width))
+        self._surgeon = surgeon.attending(attention, self._attend)
         self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
         self._ensemble = PromptEnsemble(self._encode_prompts, templates)
@@ -150,7 +156,7 @@ class ClipBackend:
         :param quick_gelu: whether the activation is QuickGELU, as in OpenAI's models.
         :raises WeightsError: when tensors are missing or of the wrong shape.
         """
-        model = _build_openai(state_dict, head_width, quick_gelu)
+        model = build_openai(state_dict, head_width, quick_gelu)
         context = int(state_dict["positional_embedding"].shape[0])
         tokenize = open_clip.SimpleTokenizer(context_length=context)
         return cls(
@@ -213,7 +219,9 @@ class ClipBackend:
         known = provenance(path, tensors)
         _check_activation(name, path, known)
         model = _untrained(name)
-        _surgeon(model.visual, options.get("attention", "v-v"))  # before tokenizers are sought
+        _surgeon_kind(
+            model.visual, options.get("attention", "v-v")
+        )  # before tokenizers are sought
         if hasattr(model, "text"):
             tensors = convert_to_custom_text_state_dict(tensors)
         _load(model, tensors, f"weight file {path}, as open_clip's {name}")
@@ -227,7 +235,8 @@ class ClipBackend:
         """
         other = copy.copy(self)
         other._attention = attention
-        other._surgeon = _surgeon(self._model.visual, attention, self._attend)
+        _check_attention(attention)
+        other._surgeon = self._surgeon.attending(attention, self._attend)
         return other
 
     def presence(self, windows: bool) -> PresenceLevel:
@@ -285,7 +294,7 @@ class ClipBackend:
 
     def keep_texts(self, folder: Path) -> None:
         """Keep text features in a file of this folder, and take over what is there already."""
-        network = text_network(self._model, self._tokenize, self._ensemble.templates)
+        network = text_network(self._text, self._tokenize, self._ensemble.templates)
         store = TextStore(folder, network)
         self.remember_texts(store.load())
         self._ensemble.told = store.add
@@ -327,10 +336,10 @@ class ClipBackend:
                 "rest was cut",
                 *(len(full), len(prompts), prompts[full[0]], tokens.shape[1]),
             )
-        tokens = without_padding(self._model, tokens, pad).to(self.device)
-        if not isinstance(self._model, CLIP):
-            return self._model.encode_text(tokens)
-        return _encode_causal(self._model, tokens)
+        tokens = without_padding(self._text, tokens, pad).to(self.device)
+        if not isinstance(self._text, CLIP):
+            return self._text.encode_text(tokens)
+        return _encode_causal(self._text, tokens)
 
 
 def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
@@ -352,20 +361,32 @@ def _encode_causal(model: Any, tokens: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
 
-def _surgeon(visual: Any, attention: str, attend: Attend = fused) -> Surgeon:
-    """The surgeon for this image tower.
+def _without_image_tower(model: nn.Module) -> nn.Module:
+    """The model's text side; it shares the weights, and the model stays as it is."""
+    text = copy.copy(model)
+    text._modules = {name: part for name, part in model._modules.items() if name != "visual"}
+    return text
 
-    :raises ConfigError: naming the tower, when there is none, or an attention that is none.
-    """
+
+def _check_attention(attention: str) -> None:
+    """:raises ConfigError: when surgery knows no attention of that name."""
     if attention not in ATTENTIONS:
         raise ConfigError(f"attention '{attention}' is none of {', '.join(ATTENTIONS)}")
+
+
+def _surgeon_kind(visual: Any, attention: str) -> type[VitSurgeon] | type[ResNetSurgeon]:
+    """What can open this image tower.
+
+    :raises ConfigError: naming the tower, when nothing can, or an attention that is none.
+    """
+    _check_attention(attention)
     if isinstance(visual, ModifiedResNet):
-        return ResNetSurgeon(visual, attention, attend)
+        return ResNetSurgeon
     plain = isinstance(visual, VisionTransformer) and not (
         visual.attn_pool is not None or visual.pool_type != "tok" or visual.final_ln_after_pool
     )
     if plain and all(isinstance(b, ResidualAttentionBlock) for b in visual.transformer.resblocks):
-        return VitSurgeon(visual, attention, attend)
+        return VitSurgeon
     raise ConfigError(
         f"CLIP Surgery needs a vision transformer read at its CLS token, or OpenAI's ResNet; this "
         f"model's image tower is a {type(visual).__name__} of another kind. ViT-B-16 is a good "
@@ -373,10 +394,16 @@ def _surgeon(visual: Any, attention: str, attend: Attend = fused) -> Surgeon:
     )
 
 
-def _build_openai(tensors: Mapping[str, Tensor], head_width: int, quick_gelu: bool) -> CLIP:
+def build_openai(
+    tensors: Mapping[str, Tensor], head_width: int = 64, quick_gelu: bool = True
+) -> CLIP:
     """An open_clip model of the sizes that the tensors have, in float32 throughout.
 
     (open_clip's own reader of this layout rounds to float16 on the way in.)
+
+    :param tensors: in OpenAI's layout.
+    :param head_width: see :meth:`ClipBackend.from_state_dict`, and ``quick_gelu``.
+    :raises WeightsError: when tensors are missing or of the wrong shape.
     """
     sizes = clip_sizes(tensors)
     if sizes is None:

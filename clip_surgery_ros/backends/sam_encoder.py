@@ -5,9 +5,9 @@ windows, a few everywhere, and every score carries decomposed relative positions
 al. 2022): ``score(i, j) = s q_i k_j + q_i Rh[row(i), row(j)] + q_i Rw[column(i), column(j)]``.
 Written out, a global layer moves H x 4096 x 4096 scores through memory several times. Here they
 stay inside torch's fused attention or in a cache (:class:`FoldedAttention`,
-:class:`ChunkedAttention`, :class:`ProductAttention`); which form is fastest depends on device,
-precision and size, so all are timed when the encoder is built, and compared with
-segment-anything's own layer.
+:class:`ChunkedAttention`, :class:`ProductAttention`, :class:`HeadwiseAttention`); which form is
+fastest depends on device, precision and size, so all are timed when the encoder is built, and
+compared with segment-anything's own layer.
 
 Shapes: B images (or windows), n heads, h w the grid that attends, N = h * w, d head width,
 C = n * d.
@@ -15,6 +15,7 @@ C = n * d.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,26 +34,22 @@ from segment_anything.modeling.image_encoder import (
 )
 from torch import Tensor, nn
 
+from clip_surgery_ros.core.layers import (
+    Layer,
+    Mlp,
+    Norm,
+    Place,
+    fast_linear,
+    noise,
+    onednn_product,
+    onednn_serves,
+)
 from clip_surgery_ros.core.timing import fastest
 
 _LOG = logging.getLogger(__name__)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Error allowed at start-up, relative in norm; a wrong kernel is off by 0.1 to 1."""
 _TRIAL_HEADS = 2
-_MLP_TOKENS = 1024
-"""Tokens per step of an MLP; their hidden layer takes some megabytes."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Device and precision in use."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """The tensor there; itself when it is there already."""
-        return tensor.detach().to(self.device, self.dtype)
 
 
 class AttentionForm(Protocol):
@@ -156,7 +153,8 @@ class ProductAttention:
         if self.folded:
             q, k = _folded(q, k, rows, columns, multiple=32)
         else:
-            q = q * q.shape[-1] ** -0.5
+            q, k = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous()
+        v = v.contiguous()
         for part, query, line in buffer.chunks:
             if self.folded:
                 scores = buffer.scores(rows[line])
@@ -168,6 +166,34 @@ class ProductAttention:
             sums.baddbmm_(queries, keys.mT, beta=0 if self.folded else 1)
             attended = torch.bmm(torch.softmax(sums, dim=-1, out=sums), values)
             out[part[0], query, part[1]] = attended.unflatten(0, scores.shape[:2]).transpose(1, 2)
+        return out.flatten(2)
+
+
+@dataclass(frozen=True)
+class HeadwiseAttention:
+    """Scores by oneDNN's products, for one head and a chunk of its queries at a time.
+
+    Faster where oneDNN multiplies float32 faster than torch's kernels do: on AMD's processors.
+
+    :param elements: scores of a chunk, but those of a grid row at least.
+    """
+
+    elements: int
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format)
+        q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
+        batch, heads, h, w = rows.shape[:4]
+        lines = max(1, min(h, self.elements // (w * h * w)))
+        for b, n, r in itertools.product(range(batch), range(heads), range(0, h, lines)):
+            query, line = slice(r * w, (r + lines) * w), slice(r, r + lines)
+            scores = onednn_product(q[b, n, query], k[b, n])  # (lines * w, N)
+            grid = scores.view(-1, w, h, w)
+            grid += rows[b, n, line][..., :, None]
+            grid += columns[b, n, line][..., None, :]
+            torch.softmax(scores, dim=-1, out=scores)
+            out[b, query, n] = onednn_product(scores, v[b, n].mT)
         return out.flatten(2)
 
 
@@ -218,86 +244,6 @@ class ScoreBuffer:
         return self._memory[: math.prod(shape)].view(shape)
 
 
-@dataclass(frozen=True)
-class Norm:
-    """LayerNorm over the last dimension, on weights that are already in place."""
-
-    weight: Tensor
-    bias: Tensor
-    eps: float
-
-    @classmethod
-    def of(cls, norm: Any, place: Place) -> Norm:
-        """From torch's LayerNorm or segment-anything's LayerNorm2d."""
-        return cls(place(norm.weight), place(norm.bias), norm.eps)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C)."""
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear layer on weights that are already in place.
-
-    :param gelu: apply GELU to the product.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    gelu: bool = False
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
-        out = F.linear(x, self.weight, self.bias)
-        return torch.ops.aten.gelu_(out) if self.gelu else out
-
-
-@dataclass(frozen=True)
-class PackedLinear:
-    """:class:`Linear` in oneDNN's own layout of weights, as torch's compiler uses it.
-
-    GELU is computed while the product is still in registers.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    gelu: bool = False
-
-    @classmethod
-    def of(cls, layer: Linear) -> PackedLinear:
-        """Packed for calls with as many tokens as :class:`Mlp` makes; other numbers work too."""
-        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight, _MLP_TOKENS)
-        return cls(packed, layer.bias, layer.gelu)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
-        activation = "gelu" if self.gelu else "none"
-        return torch.ops.mkldnn._linear_pointwise(
-            x, self.weight, self.bias, activation, [], "none"
-        )
-
-
-@dataclass(frozen=True)
-class Mlp:
-    """``x += shrink(gelu(expand(norm(x))))`` in chunks whose hidden layer stays in a cache."""
-
-    norm: Norm
-    expand: Linear | PackedLinear
-    shrink: Linear | PackedLinear
-
-    @classmethod
-    def of(cls, block: Any, place: Place) -> Mlp:
-        """From a block of segment-anything."""
-        expand = fast_linear(block.mlp.lin1, place, gelu=True)
-        return cls(Norm.of(block.norm2, place), expand, fast_linear(block.mlp.lin2, place))
-
-    def add_to(self, x: Tensor) -> None:
-        """(B, h, w, C), changed in place."""
-        for part in x.flatten(0, 2).split(_MLP_TOKENS):
-            part += self.shrink(self.expand(self.norm(part)))
-
-
 class Windows:
     """The windows of a grid: where each token goes, and which places no token fills.
 
@@ -335,8 +281,8 @@ class BlockAttention:
     """
 
     norm: Norm
-    qkv: Linear | PackedLinear
-    out: Linear | PackedLinear
+    qkv: Layer
+    out: Layer
     heads: int
     rows: Tensor
     columns: Tensor
@@ -353,8 +299,8 @@ class BlockAttention:
         h, w = (size, size) if size else grid_hw
         return cls(
             norm=Norm.of(block.norm1, place),
-            qkv=fast_linear(attention.qkv, place),
-            out=fast_linear(attention.proj, place),
+            qkv=_linear(attention.qkv, place),
+            out=_linear(attention.proj, place),
             heads=attention.num_heads,
             rows=place(get_rel_pos(h, h, attention.rel_pos_h)),
             columns=place(get_rel_pos(w, w, attention.rel_pos_w)),
@@ -404,12 +350,12 @@ class FastImageEncoder:
         self.dtype = dtype
         self._patch = net.patch_embed.proj.kernel_size[0]
         weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
-        self._embed = Linear(place(weight.flatten(1)), place(bias))
+        self._embed = fast_linear(weight.flatten(1), bias, place)
         self._positions = place(net.pos_embed)  # (1, h, w, C)
         grid_hw = (self._positions.shape[1], self._positions.shape[2])
-        self._blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place.device))
+        self._blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place))
         project, norm1, convolve, norm2 = net.neck
-        self._project = Linear(place(project.weight.flatten(1)), None)
+        self._project = fast_linear(project.weight.flatten(1), None, place)
         self._convolve = place(convolve.weight).contiguous(memory_format=torch.channels_last)
         self._norm1, self._norm2 = (Norm.of(norm, place) for norm in (norm1, norm2))
 
@@ -433,9 +379,9 @@ class FastImageEncoder:
         return rows.permute(0, 2, 4, 1, 3, 5).flatten(3)  # from (B, 3, h, p, w, p)
 
 
-def candidate_forms(device: torch.device) -> tuple[AttentionForm, ...]:
+def candidate_forms(place: Place) -> tuple[AttentionForm, ...]:
     """Forms worth timing: chunks for CPUs' second and third caches, larger ones for GPUs."""
-    if device.type != "cpu":
+    if place.device.type != "cpu":
         return ChunkedAttention(2**24), ChunkedAttention(2**27), FoldedAttention()
     return (
         ChunkedAttention(2**20),
@@ -443,6 +389,7 @@ def candidate_forms(device: torch.device) -> tuple[AttentionForm, ...]:
         FoldedAttention(),
         ProductAttention(2**22, folded=False),
         ProductAttention(2**22, folded=True),
+        *([HeadwiseAttention(2**21)] if onednn_serves(place) else []),
     )
 
 
@@ -479,19 +426,6 @@ def choose_form(
     return fastest(right)
 
 
-def fast_linear(layer: nn.Linear, place: Place, gelu: bool = False) -> Linear | PackedLinear:
-    """Packed where that is known to help (bfloat16 on CPUs) and computes the same."""
-    plain = Linear(place(layer.weight), place(layer.bias), gelu)
-    if place != Place(torch.device("cpu"), torch.bfloat16) or not _packs_bfloat16():
-        return plain
-    packed = PackedLinear.of(plain)
-    x = place(noise(16, layer.in_features))
-    if torch.allclose(packed(x), plain(x), rtol=2e-2, atol=2e-2):
-        return packed
-    _LOG.warning("packed linear layers are wrong on this machine and are not used")
-    return plain
-
-
 def working_dtype(
     encoder: ImageEncoderViT, dtype: torch.dtype, device: str | torch.device
 ) -> torch.dtype:
@@ -501,7 +435,7 @@ def working_dtype(
     x = noise(1, 1, 512, block.norm2.weight.shape[0])
 
     def run_in(candidate: torch.dtype) -> Callable[[], object]:
-        return partial(Mlp.of(block, Place(cpu, candidate)).add_to, x.to(candidate))
+        return partial(_mlp(block, Place(cpu, candidate)).add_to, x.to(candidate))
 
     return faster_dtype(dtype, cpu, run_in)
 
@@ -535,9 +469,19 @@ def _blocks(
         if block.window_size not in chosen:
             chosen[block.window_size] = choose_form(block, grid_hw, place, forms)
     return [
-        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), Mlp.of(x, place))
+        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), _mlp(x, place))
         for x in blocks
     ]
+
+
+def _linear(layer: nn.Linear, place: Place, activation: str = "none") -> Layer:
+    return fast_linear(layer.weight, layer.bias, place, activation)
+
+
+def _mlp(block: Any, place: Place) -> Mlp:
+    """Of a block of segment-anything."""
+    expand = _linear(block.mlp.lin1, place, "gelu")
+    return Mlp(Norm.of(block.norm2, place), expand, _linear(block.mlp.lin2, place))
 
 
 def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
@@ -557,17 +501,6 @@ def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
         for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
             nn.init.normal_(table, std=0.5)  # so large that a kernel without them is far off
     return trial
-
-
-def _packs_bfloat16() -> bool:
-    """Whether this torch has oneDNN and this processor instructions that it wants for bfloat16."""
-    available: bool = torch.backends.mkldnn.is_available()
-    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def noise(*shape: int) -> Tensor:
-    """Standard normal numbers, always the same; torch's own generator stays where it is."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _stock_attention(block: Any, x: Tensor) -> Tensor:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clip_surgery_ros.core.layers import Place, noise, onednn_product, onednn_serves
 from clip_surgery_ros.core.timing import fastest
 
 BUFFER = 2**22
 """Scores held at a time: 8 MB in bfloat16, which caches hold; half or twice as many, no faster."""
-_TRIAL = (1, 12, 1025, 64)
-"""ViT-B/16 at 512 pixels."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values (B, heads, N, d)."""
@@ -45,12 +44,37 @@ def by_products(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFE
     return out.view_as(query)
 
 
+def head_by_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:data:`Attend` by oneDNN's products, those of one head after the other's."""
+    scaled = query * query.shape[-1] ** -0.5
+    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    heads = (x.contiguous().flatten(0, 1) for x in (scaled, key, value, out))
+    for q, k, v, mixed in zip(*heads, strict=True):
+        scores = onednn_product(q, k)
+        mixed.copy_(onednn_product(torch.softmax(scores, dim=-1, out=scores), v.mT))
+    return out
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, C) to (B, heads, N, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def mix(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention, heads side by side again: (B, N, C)."""
+    return attend(query, key, value).transpose(1, 2).flatten(2)
+
+
+@cache
 @torch.inference_mode()
-def fastest_attention(device: torch.device, dtype: torch.dtype) -> Attend:
-    """The faster of both, timed for bfloat16 on CPUs: torch's fused kernel knows AMX, but not the
-    instructions for bfloat16 of processors without it (AVX-512, Zen 4 and later).
+def fastest_attention(place: Place, shape: tuple[int, int, int]) -> Attend:
+    """The fastest of these, timed: torch's fused kernel is made for MKL's products in float32,
+    which are slow on AMD's processors, and for AMX in bfloat16.
+
+    :param shape: heads, N and d.
     """
-    if device.type != "cpu" or dtype != torch.bfloat16:
+    if not onednn_serves(place):
         return fused
-    noise = torch.randn(_TRIAL, generator=torch.Generator().manual_seed(0)).to(dtype)
-    return fastest({form: partial(form, noise, noise, noise) for form in (fused, by_products)})
+    x = place(noise(1, *shape))
+    forms = (fused, by_products, head_by_head)
+    return fastest({form: partial(form, x, x, x) for form in forms})

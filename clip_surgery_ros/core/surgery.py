@@ -7,15 +7,18 @@ only state kept is the position table resized to each grid seen.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.core.attention import Attend, fused
+from clip_surgery_ros.core.attention import Attend, fused, mix, split_heads
+from clip_surgery_ros.core.layers import Place
+from clip_surgery_ros.core.transformer import TransformerBlock
 
 SURGERY_BLOCKS = 6
 """The new path runs beside the last six blocks; shallower encoders take it from the start."""
@@ -28,16 +31,26 @@ queries, keys and values, each (B, heads, N, d), and the grid, to (B, N, C), hea
 
 
 class Surgeon(Protocol):
-    """An image encoder seen token by token; shapes are those of ``interfaces``."""
+    """An image encoder seen token by token; shapes are those of ``interfaces``.
+
+    ``patch`` and ``native_size`` in pixels; ``heads`` and ``width``, a head's, of its attention.
+    """
 
     patch: int
     native_size: int
+    heads: int
+    width: int
 
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) by the new path; CLS is CLIP's own image embedding."""
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) by the encoder as it was trained."""
+
+    def attending(self, attention: str, attend: Attend) -> Self:
+        """The same encoder with another attention, one of :data:`ATTENTIONS`, computed by
+        ``attend``.
+        """
 
 
 class PositionTable:
@@ -61,67 +74,81 @@ class PositionTable:
         return self._resized[grid_hw]
 
 
-class VitSurgeon:
+class _Attending:
+    """What both kinds of surgeon know of attention.
+
+    :param attention: one of :data:`ATTENTIONS`.
+    :param attend: how attention is computed.
+    """
+
+    def __init__(self, attention: str, attend: Attend) -> None:
+        self._attention, self._attend = ATTENTIONS[attention], attend
+
+    def attending(self, attention: str, attend: Attend) -> Self:
+        """See :class:`Surgeon`."""
+        other = copy.copy(self)
+        _Attending.__init__(other, attention, attend)
+        return other
+
+
+class VitSurgeon(_Attending):
     """Surgery of a vision transformer with a CLS token, as open_clip builds it.
 
-    :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type.
+    :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type. Its
+        blocks are not kept where their weights are laid out anew.
     :param attention: one of :data:`ATTENTIONS`.
     :param attend: how attention is computed.
     """
 
     def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
+        super().__init__(attention, attend)
         v: Any = visual
-        self._v, self._attend = v, attend
-        self._attention = partial(ATTENTIONS[attention], attend)
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
+        place = Place(v.conv1.weight.device, v.conv1.weight.dtype)
+        self._conv, self._cls, self._entry = v.conv1, v.class_embedding, v.ln_pre
+        self._exit, self._projection = v.ln_post, v.proj
         self._positions = PositionTable(v.positional_embedding, tuple(v.grid_size))
-        blocks = list(v.transformer.resblocks)
-        self._early = blocks[:-SURGERY_BLOCKS]
-        self._late = blocks[-SURGERY_BLOCKS:]
+        self._blocks = [TransformerBlock.of(block, place) for block in v.transformer.resblocks]
+        self.heads = self._blocks[0].heads
+        self.width = int(v.class_embedding.shape[0]) // self.heads
 
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
-        original = self._embed(pixels)
+        original, attend = self._embed(pixels), self._attend
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
-        for block in self._early:
-            original = original + _attended(
-                block, self._attend, *_project(block, block.ln_1(original))
-            )
-            original = original + _mlp(block, original)
-        new = original
-        for block in self._late:
-            z = block.ln_1(original)
-            query, key, value = _project(block, z)
-            new = new + _leave(block, self._attention(z, query, key, value, grid_hw))
-            if block is self._late[-1]:  # of the last block only CLS goes on
+        for block in self._blocks[:-SURGERY_BLOCKS]:
+            original = block(attend, original)
+        new, late = original, self._blocks[-SURGERY_BLOCKS:]
+        for block in late:
+            z = block.norm(original)
+            query, key, value = block.project(z)
+            new = new + block.out(self._attention(attend, z, query, key, value, grid_hw))
+            if block is late[-1]:  # of the last block only CLS goes on
                 original, query = original[:, :1], query[:, :, :1]
-            original = original + _attended(block, self._attend, query, key, value)
-            original = original + _mlp(block, original)
+            original = block.after(original, mix(attend, query, key, value))
         return self._finish(torch.cat([original, new[:, 1:]], dim=1))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
         x = self._embed(pixels)
-        for block in (*self._early, *self._late):
-            x = x + _attended(block, self._attend, *_project(block, block.ln_1(x)))
-            x = x + _mlp(block, x)
+        for block in self._blocks:
+            x = block(self._attend, x)
         return self._finish(x)
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) at the entry of the first block."""
-        v = self._v
-        patches = v.conv1(pixels)  # (B, C, h, w)
+        patches = self._conv(pixels)  # (B, C, h, w)
         positions = self._positions((patches.shape[2], patches.shape[3]))
         patches = patches.flatten(2).transpose(1, 2)
-        cls = v.class_embedding.expand(len(patches), 1, -1)
-        return v.ln_pre(torch.cat([cls, patches], dim=1) + positions)
+        cls = self._cls.expand(len(patches), 1, -1)
+        return self._entry(torch.cat([cls, patches], dim=1) + positions)
 
     def _finish(self, x: Tensor) -> Tensor:
-        return self._v.ln_post(x) @ self._v.proj
+        return self._exit(x) @ self._projection
 
 
-class ResNetSurgeon:
+class ResNetSurgeon(_Attending):
     """Surgery of OpenAI's ModifiedResNet: its attention pool, for every token.
 
     :param visual: ``open_clip.modified_resnet.ModifiedResNet``.
@@ -132,9 +159,11 @@ class ResNetSurgeon:
     patch = 32  # strides of the stem and the stages together
 
     def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
+        super().__init__(attention, attend)
         v: Any = visual
-        self._v, self._attend = v, attend
-        self._attention = partial(ATTENTIONS[attention], attend)
+        self._v = v
+        self.heads = v.attnpool.num_heads
+        self.width = v.attnpool.q_proj.out_features // self.heads
         side = int(v.image_size[0] if isinstance(v.image_size, tuple | list) else v.image_size)
         self.native_size = side
         grid = side // self.patch
@@ -144,12 +173,12 @@ class ResNetSurgeon:
         """See :class:`Surgeon`; here CLS, the mean token, goes the new way too."""
         pool, x = self._v.attnpool, self._embed(pixels)
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
-        return pool.c_proj(self._attention(x, *_pool_heads(pool, x), grid_hw))
+        return pool.c_proj(self._attention(self._attend, x, *_pool_heads(pool, x), grid_hw))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
         pool, x = self._v.attnpool, self._embed(pixels)
-        return pool.c_proj(_mix(self._attend, *_pool_heads(pool, x)))
+        return pool.c_proj(mix(self._attend, *_pool_heads(pool, x)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) at the entry of the pool, the mean token first."""
@@ -160,50 +189,13 @@ class ResNetSurgeon:
         return torch.cat([x.mean(dim=1, keepdim=True), x], dim=1) + positions
 
 
-def _project(block: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of a block's normalised input, each (B, heads, N, d)."""
-    attention = block.attn
-    qkv = F.linear(z, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = qkv.chunk(3, dim=-1)
-    return (
-        _heads(query, attention.num_heads),
-        _heads(key, attention.num_heads),
-        _heads(value, attention.num_heads),
-    )
-
-
 def _pool_heads(pool: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of an attention pool's input, each (B, heads, N, d)."""
     return (
-        _heads(pool.q_proj(x), pool.num_heads),
-        _heads(pool.k_proj(x), pool.num_heads),
-        _heads(pool.v_proj(x), pool.num_heads),
+        split_heads(pool.q_proj(x), pool.num_heads),
+        split_heads(pool.k_proj(x), pool.num_heads),
+        split_heads(pool.v_proj(x), pool.num_heads),
     )
-
-
-def _attended(block: Any, attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """What a block's attention adds: (B, N, C)."""
-    return _leave(block, _mix(attend, query, key, value))
-
-
-def _leave(block: Any, mixed: Tensor) -> Tensor:
-    """What a block adds of its (B, N, C) mixed values."""
-    return block.ls_1(block.attn.out_proj(mixed))
-
-
-def _mlp(block: Any, x: Tensor) -> Tensor:
-    """What a block's MLP adds: (B, N, C)."""
-    return block.ls_2(block.mlp(block.ln_2(x)))
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, C) to (B, heads, N, d)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def _mix(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention, heads side by side again: (B, N, C)."""
-    return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 def _value_value(
@@ -215,7 +207,7 @@ def _value_value(
     grid_hw: tuple[int, int],
 ) -> Tensor:
     """CLIP Surgery's own."""
-    return _mix(attend, value, value, value)
+    return mix(attend, value, value, value)
 
 
 def _key_key(
@@ -227,7 +219,7 @@ def _key_key(
     grid_hw: tuple[int, int],
 ) -> Tensor:
     """Keys against keys, as GenSAM (Hu et al., arXiv 2312.07374) takes them too."""
-    return _mix(attend, key, key, value)
+    return mix(attend, key, key, value)
 
 
 def _self_self(

@@ -1,0 +1,185 @@
+"""Layers of transformers for inference, on weights that are in place.
+
+On CPUs torch multiplies float32 by MKL, which on an AMD EPYC reaches half of oneDNN's speed.
+Layers by oneDNN also apply their activation while the product is still in registers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip_surgery_ros.core.timing import fastest
+
+_LOG = logging.getLogger(__name__)
+_TOKENS = 1024
+"""Tokens per step of an MLP; their hidden layer takes some megabytes."""
+_TRIAL_TOKENS, _TRIAL_WIDTH = 512, 768
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""Of oneDNN's layers, relative and absolute, for inputs and weights of the usual size."""
+_IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": torch.ops.aten.gelu_,
+    "swish": partial(F.silu, inplace=True),
+}
+"""Activations by oneDNN's names."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Device and precision in use."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor there; itself when it is there already."""
+        return tensor.detach().to(self.device, self.dtype)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm over the last dimension."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, norm: Any, place: Place) -> Norm:
+        """From torch's LayerNorm or one with attributes of the same names."""
+        return cls(place(norm.weight), place(norm.bias), norm.eps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C)."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer.
+
+    :param activation: applied to the product: ``none``, ``gelu`` or ``swish``, ``x sigmoid(x)``.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str = "none"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        return _IN_PLACE[self.activation](F.linear(x, self.weight, self.bias))
+
+
+@dataclass(frozen=True)
+class OneDnnLinear:
+    """:class:`Linear` by oneDNN, as torch's compiler calls it.
+
+    :param weight: in oneDNN's own layout or torch's.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str = "none"
+
+    @classmethod
+    def of(cls, layer: Linear) -> OneDnnLinear:
+        """In bfloat16 the weights are laid out anew, which is 4 % faster; not in float32, where it
+        would be no faster and need the memory of a second copy.
+        """
+        weight = layer.weight.contiguous()
+        if weight.dtype == torch.bfloat16:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TOKENS)
+        return cls(weight, layer.bias, layer.activation)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        return _by_onednn(x, self.weight, self.bias, self.activation)
+
+
+Layer = Linear | OneDnnLinear
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """``x += shrink(expand(norm(x)))`` in chunks whose hidden layer stays in a cache.
+
+    :param expand: with the activation.
+    :param between: the activation, where layers know none of its kind.
+    """
+
+    norm: Norm
+    expand: Layer
+    shrink: Layer
+    between: Callable[[Tensor], Tensor] = _IN_PLACE["none"]
+
+    def add_to(self, x: Tensor) -> None:
+        """(..., C), contiguous, changed in place."""
+        tokens = x.view(-1, x.shape[-1])
+        for part in tokens.tensor_split(max(1, round(len(tokens) / _TOKENS))):
+            part += self.shrink(self.between(self.expand(self.norm(part))))
+
+
+def fast_linear(
+    weight: Tensor, bias: Tensor | None, place: Place, activation: str = "none"
+) -> Layer:
+    """A layer there: by oneDNN where that is faster and computes the same.
+
+    :param weight: (out, in), as torch's ``Linear`` has it, and its bias (out,).
+    :param activation: see :class:`Linear`.
+    """
+    plain = Linear(place(weight), None if bias is None else place(bias), activation)
+    if not _onednn_pays(place):
+        return plain
+    by_onednn = OneDnnLinear.of(plain)
+    x, within = place(noise(16, weight.shape[1])), _TOLERANCE[place.dtype]
+    if torch.allclose(by_onednn(x), plain(x), rtol=within, atol=within):
+        return by_onednn
+    _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
+    return plain
+
+
+def noise(*shape: int) -> Tensor:
+    """Standard normal numbers, always the same; torch's own generator stays where it is."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def onednn_product(x: Tensor, other: Tensor) -> Tensor:
+    """(N, C) times the transpose of (M, C): (N, M).
+
+    Each must lie in memory without gaps, row by row or column by column: for others oneDNN has
+    no fast kernel.
+    """
+    return _by_onednn(x, other, None, "none")
+
+
+def onednn_serves(place: Place) -> bool:
+    """Whether this torch has oneDNN, and the processor instructions that it wants for the type."""
+    if place.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if place.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return place.dtype == torch.float32
+
+
+@cache
+@torch.inference_mode()
+def _onednn_pays(place: Place) -> bool:
+    """Whether layers are faster by oneDNN there, by timing the first of an MLP of ViT-B's."""
+    if not onednn_serves(place):
+        return False
+    plain = Linear(place(noise(4 * _TRIAL_WIDTH, _TRIAL_WIDTH)), None, "gelu")
+    by_onednn, x = OneDnnLinear.of(plain), place(noise(_TRIAL_TOKENS, _TRIAL_WIDTH))
+    return fastest({True: partial(by_onednn, x), False: partial(plain, x)})
+
+
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+    return out

@@ -92,6 +92,17 @@ def test_batches_and_aspect_ratios_equal_segment_anything(
         torch.testing.assert_close(found, stock(x), atol=1e-4, rtol=0)
 
 
+def test_one_image_after_the_other_whatever_their_padding() -> None:
+    """Rows of windows that show nothing are remembered: here 12, 16 and 1 of 20 show something."""
+    stock = encoder("vit_b")
+    fast = FastImageEncoder(stock)
+    for seed, size_hw in enumerate([(180, 320), (180, 320), (250, 320), (3, 320), (320, 160)]):
+        x = pixels(1, size_hw) + 0.1 * seed * (pixels(1, size_hw) != 0)
+        torch.testing.assert_close(fast(x), stock(x), atol=1e-4, rtol=0)
+    nothing = torch.zeros(1, 3, SIDE, SIDE)
+    torch.testing.assert_close(fast(nothing), stock(nothing), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("form", FAST, ids=str)
 @pytest.mark.parametrize("model", ["vit_b", "vit_h"])
 def test_bfloat16_is_nearer_to_float32_than_segment_anything_s(

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clip_surgery_ros.core.layers import Layer, Place, fast_linear
+
 
 @dataclass(frozen=True)
 class ImageSide:
@@ -155,12 +157,13 @@ class ImageProjections:
     ) -> None:
         tables = [layer(positions) for layer in placed]
         tables += [layer.bias.expand(*positions.shape[:2], -1) for layer in plain]
-        self._weight = torch.cat([layer.weight for layer in (*placed, *plain)])
+        weight = torch.cat([layer.weight for layer in (*placed, *plain)])
+        self._product = fast_linear(weight, None, Place(weight.device, weight.dtype))
         self._table, self._parts = torch.cat(tables, dim=-1), len(tables)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """(K, N, C) to (K, N, D) for each layer."""
-        return F.linear(image, self._weight).add_(self._table).chunk(self._parts, dim=-1)
+        return self._product(image).add_(self._table).chunk(self._parts, dim=-1)
 
 
 class Upscaling:
@@ -187,11 +190,11 @@ class Upscaling:
         :param fine: what to add at either size, as :class:`ImageSide` has it.
         :returns: (K, M, 4 h, 4 w).
         """
-        x = F.linear(image, *self._first).unflatten(-1, (4, -1))  # (K, N, 2 * 2, C / 4)
+        x = self._first(image).unflatten(-1, (4, -1))  # (K, N, 2 * 2, C / 4)
         if fine:
             x += fine[0]
         x = F.layer_norm(x, x.shape[-1:], self._norm.weight, self._norm.bias, self._norm.eps)
-        x = F.linear(torch.ops.aten.gelu_(x), *self._second)  # (K, N, 2 * 2, 2 * 2 * C / 8)
+        x = self._second(torch.ops.aten.gelu_(x))  # (K, N, 2 * 2, 2 * 2 * C / 8)
         if fine:
             x += fine[1]
         x = torch.ops.aten.gelu_(x).view(len(x), -1, kernels.shape[-1])
@@ -309,9 +312,10 @@ def _by_token(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return x.flatten(1, 2).flatten(2, 3).flatten(3)  # from (1, h, w, 2, 2, [2, 2,] c)
 
 
-def _as_linear(layer: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a product that equals a transposed convolution of stride and kernel 2.
+def _as_linear(layer: Any) -> Layer:
+    """A product that equals a transposed convolution of stride and kernel 2.
 
     Its (in, out, 2, 2) weight becomes (2 * 2 * out, in).
     """
-    return layer.weight.permute(2, 3, 1, 0).flatten(0, 2), layer.bias.repeat(4)
+    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    return fast_linear(weight, layer.bias.repeat(4), Place(weight.device, weight.dtype))

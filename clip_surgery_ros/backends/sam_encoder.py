@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ from segment_anything.modeling.image_encoder import (
 from torch import Tensor, nn
 
 from clip_surgery_ros.core.layers import (
+    TOKENS,
     Layer,
     Mlp,
     Norm,
@@ -274,9 +275,10 @@ class Windows:
 class BlockAttention:
     """The attention of one block, without its residual.
 
+    :param heads: of the attention; ``qkv`` gives queries, keys and values one after the other.
     :param rows: (h, h, d) position table ``Rh`` by query row and key row.
     :param columns: (w, w, d), ``Rw``.
-    :param windows: None attends everywhere.
+    :param windows: by the grid rows that are attended at a time; none attends everywhere.
     :param filler: (3 C,), q, k and v of places in windows that no token fills.
     """
 
@@ -286,7 +288,7 @@ class BlockAttention:
     heads: int
     rows: Tensor
     columns: Tensor
-    windows: Windows | None
+    windows: Mapping[int, Windows]
     filler: Tensor
     form: AttentionForm
 
@@ -297,6 +299,9 @@ class BlockAttention:
         """From a block of segment-anything."""
         attention, size = block.attn, block.window_size
         h, w = (size, size) if size else grid_hw
+        # Rows of windows have nothing to do with each other. One at a time stays in a CPU's cache.
+        step = min(grid_hw[0], size if place.device.type == "cpu" else grid_hw[0])
+        strips = {step, grid_hw[0] % step or step} if size else ()
         return cls(
             norm=Norm.of(block.norm1, place),
             qkv=_linear(attention.qkv, place),
@@ -304,25 +309,43 @@ class BlockAttention:
             heads=attention.num_heads,
             rows=place(get_rel_pos(h, h, attention.rel_pos_h)),
             columns=place(get_rel_pos(w, w, attention.rel_pos_w)),
-            windows=Windows(grid_hw, size, place.device) if size else None,
+            windows={n: Windows((n, grid_hw[1]), size, place.device) for n in strips},
             filler=place(attention.qkv.bias),
             form=form,
         )
 
+    def strips(self, x: Tensor) -> Sequence[Tensor]:
+        """Views of (B, h, w, C) that can be attended one by one, with all rows or few."""
+        return x.split(max(self.windows), dim=1) if self.windows else (x,)
+
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, h, w, C) to (B, h, w, C)."""
-        qkv = self.qkv(self.norm(x)).flatten(1, 2)  # (B, N, 3 C)
-        if self.windows:
+        """(B, rows, w, C), one of the strips, to the same shape."""
+        windows = self.windows[x.shape[1]] if self.windows else None
+        if windows:
+            qkv = self.qkv(self.norm(x)).flatten(1, 2)  # (B, N, 3 C)
             # Projecting first saves the padding's share; of zeros, the projection is its bias.
-            qkv = self.windows.split(qkv, self.filler)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, n, N, d)
+            qkv = windows.split(qkv, self.filler)
+            heads = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        else:
+            heads = self._by_head(x.flatten(1, 2))
+        q, k, v = heads  # each (B, n, N, d)
         grid = q.unflatten(2, (len(self.rows), len(self.columns)))
         rows = torch.einsum("bnhwd,hkd->bnhwk", grid, self.rows)
         columns = torch.einsum("bnhwd,wkd->bnhwk", grid, self.columns)
         attended = self.form(q, k, v, rows, columns)  # (B, N, C)
-        if self.windows:
-            attended = self.windows.join(attended, len(x))
+        if windows:
+            attended = windows.join(attended, len(x))
         return self.out(attended).view_as(x)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, N, C) to (3, B, n, N, d) queries, keys and values, some tokens at a time."""
+        batch, tokens, width = x.shape
+        heads = x.new_empty(3, batch, self.heads, tokens, width // self.heads)
+        parts = zip(x.split(TOKENS, dim=1), heads.split(TOKENS, dim=3), strict=True)
+        for part, some in parts:
+            qkv = self.qkv(self.norm(part)).unflatten(-1, (3, self.heads, -1))
+            some.copy_(qkv.permute(2, 0, 3, 1, 4))
+        return heads
 
 
 class FastImageEncoder:
@@ -353,7 +376,10 @@ class FastImageEncoder:
         self._embed = fast_linear(weight.flatten(1), bias, place)
         self._positions = place(net.pos_embed)  # (1, h, w, C)
         grid_hw = (self._positions.shape[1], self._positions.shape[2])
-        self._blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place))
+        blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place))
+        self._leading = tuple(itertools.takewhile(lambda block: block[0].windows, blocks))
+        self._later = blocks[len(self._leading) :]
+        self._blank: dict[int, Tensor] = {}
         project, norm1, convolve, norm2 = net.neck
         self._project = fast_linear(project.weight.flatten(1), None, place)
         self._convolve = place(convolve.weight).contiguous(memory_format=torch.channels_last)
@@ -366,17 +392,51 @@ class FastImageEncoder:
         :returns: (B, c, h, w), channels last in memory.
         """
         x = self._embed(self._patches(pixels.to(self.dtype))) + self._positions
-        for attention, mlp in self._blocks:
-            x += attention(x)
-            mlp.add_to(x)
+        used = self._used_rows(pixels)
+        _run(self._leading, x[:, :used])
+        if used < x.shape[1]:
+            x[:, used:] = self._blank_rows(used)
+        _run(self._later, x)
         x = self._norm1(self._project(x)).permute(0, 3, 1, 2)  # (B, c, h, w)
         x = F.conv2d(x, self._convolve, padding=1)
         return self._norm2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def _used_rows(self, pixels: Tensor) -> int:
+        """Rows of the grid in those strips of windows that show anything of an image.
+
+        Until the first block that attends everywhere, the others are the same for all images.
+        """
+        if not self._leading or pixels.device.type != "cpu":  # a GPU would have to wait for this
+            return self._positions.shape[1]
+        filled = pixels.any(dim=3).any(dim=1).any(dim=0).nonzero()
+        last = int(filled[-1]) // self._patch if len(filled) else 0
+        step = max(self._leading[0][0].windows)
+        return min((last // step + 1) * step, self._positions.shape[1])
+
+    def _blank_rows(self, first: int) -> Tensor:
+        """(1, h - first, w, C) of the leading blocks where pixels are zero; kept."""
+        if first not in self._blank:
+            bias = self._embed.bias
+            x = self._positions[:, first:] + (0 if bias is None else bias)
+            _run(self._leading, x)
+            self._blank[first] = x
+        return self._blank[first]
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, h, w, 3 * p * p): its convolution's stride is its kernel's size."""
         rows = pixels.unflatten(2, (-1, self._patch)).unflatten(4, (-1, self._patch))
         return rows.permute(0, 2, 4, 1, 3, 5).flatten(3)  # from (B, 3, h, p, w, p)
+
+
+Blocks = Sequence[tuple[BlockAttention, Mlp]]
+
+
+def _run(blocks: Blocks, x: Tensor) -> None:
+    """Blocks on (B, rows, w, C), changed in place; strips of windows may be left out."""
+    for (attention, mlp), image in itertools.product(blocks, x.split(1)):
+        for strip in attention.strips(image):
+            strip += attention(strip)
+            mlp.add_to(strip)
 
 
 def candidate_forms(place: Place) -> tuple[AttentionForm, ...]:
@@ -409,8 +469,7 @@ def choose_form(
     x = noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(place.device)
     expected, right = _stock_attention(trial, x), {}
     for form in forms:
-        attention = BlockAttention.of(trial, grid_hw, place, form)
-        run = partial(attention, place(x))
+        run = partial(_attended, BlockAttention.of(trial, grid_hw, place, form), place(x))
         error = float((run().float() - expected).norm() / expected.norm())
         if error <= _TOLERANCE[place.dtype]:  # which NaN is not
             right[form] = run
@@ -501,6 +560,11 @@ def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
         for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
             nn.init.normal_(table, std=0.5)  # so large that a kernel without them is far off
     return trial
+
+
+def _attended(attention: BlockAttention, x: Tensor) -> Tensor:
+    """(B, h, w, C) to the same shape, strip by strip."""
+    return torch.cat([attention(strip) for strip in attention.strips(x)], dim=1)
 
 
 def _stock_attention(block: Any, x: Tensor) -> Tensor:

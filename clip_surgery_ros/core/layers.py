@@ -19,8 +19,8 @@ from torch import Tensor
 from clip_surgery_ros.core.timing import fastest
 
 _LOG = logging.getLogger(__name__)
-_TOKENS = 1024
-"""Tokens per step of an MLP; their hidden layer takes some megabytes."""
+TOKENS = 1024
+"""Tokens per step; what a layer makes of them takes some megabytes."""
 _TRIAL_TOKENS, _TRIAL_WIDTH = 512, 768
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of oneDNN's layers, relative and absolute, for inputs and weights of the usual size."""
@@ -96,7 +96,7 @@ class OneDnnLinear:
         """
         weight = layer.weight.contiguous()
         if weight.dtype == torch.bfloat16:
-            weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TOKENS)
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, TOKENS)
         return cls(weight, layer.bias, layer.activation)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Mlp:
     def add_to(self, x: Tensor) -> None:
         """(..., C), contiguous, changed in place."""
         tokens = x.view(-1, x.shape[-1])
-        for part in tokens.tensor_split(max(1, round(len(tokens) / _TOKENS))):
+        for part in tokens.tensor_split(max(1, round(len(tokens) / TOKENS))):
             part += self.shrink(self.between(self.expand(self.norm(part))))
 
 

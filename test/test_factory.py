@@ -9,6 +9,7 @@ import torch
 
 from clip_surgery_ros.backends.clip import PRECISIONS
 from clip_surgery_ros.backends.factory import (
+    cpu_precision,
     demo_weights,
     gpu_precision,
     load_networks,
@@ -17,6 +18,7 @@ from clip_surgery_ros.backends.factory import (
 )
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
+from clip_surgery_ros.core.layers import Place, onednn_serves
 
 
 def test_auto_takes_the_gpu_where_there_is_one() -> None:
@@ -49,10 +51,12 @@ def test_a_gpu_computes_in_the_half_precision_it_has(
     assert gpu_precision(capability) == expected
 
 
-def test_a_cpu_computes_in_bfloat16_only_with_amx() -> None:
-    flags = Path("/proc/cpuinfo").read_text().split()
-    expected = "bfloat16" if "amx_bf16" in flags else "float32"
-    assert resolve_precision("auto", "cpu") == expected
+def test_a_cpu_computes_in_bfloat16_where_it_is_much_faster() -> None:
+    assert [cpu_precision(gain) for gain in (0.4, 1.0, 1.6, 4.0)] == [
+        *("float32", "float32", "bfloat16", "bfloat16")
+    ]
+    if not onednn_serves(Place(torch.device("cpu"), torch.bfloat16)):
+        assert resolve_precision("auto", "cpu") == "float32"
 
 
 def test_a_precision_asked_for_by_name_is_taken() -> None:
@@ -61,7 +65,7 @@ def test_a_precision_asked_for_by_name_is_taken() -> None:
 
 def test_networks_know_the_precision_that_auto_became() -> None:
     networks = load_networks(Config.from_values({"precision": "auto", "device": "cpu"}))
-    assert networks.precision == resolve_precision("auto", "cpu")
+    assert networks.precision in ("bfloat16", "float32")
     assert networks.clip.dtype == PRECISIONS[networks.precision]
     assert networks.config.precision == "auto"
 

@@ -19,6 +19,7 @@ from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, fr
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.config import RECIPES, Config
 from clip_surgery_ros.core.geometry import paste
+from clip_surgery_ros.core.layers import Place, onednn_product, onednn_serves
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.points import PEAKS
 from clip_surgery_ros.core.query import query_of
@@ -151,7 +152,8 @@ def sam_encoder(setting: Setting) -> list[Row]:
 
 
 def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
-    """Seconds of the work's products and convolutions, were all of them one matrix product.
+    """Seconds of the work's products and convolutions, were all of them one matrix product, by
+    torch or by oneDNN, whichever is faster.
 
     A bound: softmax, norms and all traffic of memory would cost nothing.
     """
@@ -161,8 +163,12 @@ def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
         work()
     device, dtype = setting.device, PRECISIONS[setting.precision]
     one, other = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=dtype) for _ in range(2))
-    timings = side_by_side({"product": lambda: one @ other}, 2 * setting.rounds)
-    return counter.get_total_flops() * min(timings.seconds["product"]) / (2 * PRODUCT**3)
+    products: dict[str, Callable[[], object]] = {"torch": lambda: one @ other}
+    if onednn_serves(Place(torch.device(device), dtype)):
+        products["oneDNN"] = lambda: onednn_product(one, other)
+    timings = side_by_side(products, 2 * setting.rounds)
+    best_s = min(second for seconds in timings.seconds.values() for second in seconds)
+    return counter.get_total_flops() * best_s / (2 * PRODUCT**3)
 
 
 def frame_parts(setting: Setting) -> list[Row]:

@@ -125,7 +125,8 @@ PARAMETERS: tuple[Parameter, ...] = (
         "precision",
         "float32",
         "arithmetic of the networks: float32, bfloat16, float16, or 'auto': half precision where "
-        "the hardware has it (GPUs, CPUs with AMX), else float32",
+        "the hardware is made for it (GPUs; CPUs where a layer takes two thirds of the time or "
+        "less), else float32",
         "exact, and the same on every machine, as thresholds want; 'auto' suits real networks",
         choices=("auto", "float32", "bfloat16", "float16"),
     ),

@@ -22,8 +22,8 @@ _LOG = logging.getLogger(__name__)
 TOKENS = 1024
 """Tokens per step; what a layer makes of them takes some megabytes."""
 _TRIAL_TOKENS, _TRIAL_WIDTH = 512, 768
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""Of oneDNN's layers, relative and absolute, for inputs and weights of the usual size."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""Of oneDNN's products, relative and absolute, for numbers of the usual size."""
 _IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "gelu": torch.ops.aten.gelu_,
@@ -139,8 +139,8 @@ def fast_linear(
     if not _onednn_pays(place):
         return plain
     by_onednn = OneDnnLinear.of(plain)
-    x, within = place(noise(16, weight.shape[1])), _TOLERANCE[place.dtype]
-    if torch.allclose(by_onednn(x), plain(x), rtol=within, atol=within):
+    x = place(noise(16, weight.shape[1]))
+    if close(by_onednn(x), plain(x)):
         return by_onednn
     _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
     return plain
@@ -158,6 +158,12 @@ def bfloat16_gain() -> float:
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
+def close(found: Tensor, expected: Tensor) -> bool:
+    """Whether a result is as near to torch's own as rounding lets it."""
+    within = TOLERANCE[expected.dtype]
+    return torch.allclose(found, expected, rtol=within, atol=within)
+
+
 def noise(*shape: int) -> Tensor:
     """Standard normal numbers, always the same; torch's own generator stays where it is."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -172,13 +178,24 @@ def onednn_product(x: Tensor, other: Tensor) -> Tensor:
     return _by_onednn(x, other, None, "none")
 
 
+@cache
+@torch.inference_mode()
 def onednn_serves(place: Place) -> bool:
-    """Whether this torch has oneDNN, and the processor instructions that it wants for the type."""
-    if place.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    """Whether this torch has oneDNN's products for the type, the processor the instructions that
+    they want, and they are right.
+    """
+    if place.device.type != "cpu" or place.dtype not in TOLERANCE:
         return False
-    if place.dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return place.dtype == torch.float32
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = place(noise(16, 64))
+    try:
+        if place.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        return close(onednn_product(x, x), x @ x.mT)
+    except (AttributeError, RuntimeError) as error:  # of torch's builds for other processors
+        _LOG.info("oneDNN's products are not used: %s", error)
+        return False
 
 
 @cache

@@ -53,6 +53,18 @@ def test_the_same_pixels_are_not_encoded_again_and_give_the_same(
     check_same(first, again)
 
 
+def test_the_same_question_is_answered_at_once_and_another_is_not_mistaken_for_it(
+    networks: LoadedNetworks,
+) -> None:
+    one = pipeline(networks)
+    first = one.run(SCENE.image, QUERY)
+    again = one.run(SCENE.image, QUERY)
+    assert again.stage_seconds == {} and again.segments is first.segments
+    later = parse_query("; ".join(SCENE.names), sequence=QUERY.sequence + 1)
+    assert one.run(SCENE.image, later).query.sequence == QUERY.sequence + 1
+    assert one.run(SCENE.image, later, Wanted(segments=False)).segments == ()
+
+
 def test_another_query_on_the_same_image_is_as_if_it_were_asked_first(
     networks: LoadedNetworks,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the networks made of the images seen last: asking of one again costs no encoder."""
+"""What was made of the images seen last: another query costs no encoder, the same one nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.core.interfaces import ImageEmbedding
+from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 
 CAPACITY = 4
 """Images kept, the least recently used goes first: the newest of a few cameras. Each holds some
@@ -28,6 +29,7 @@ class View:
     :param grid_hw: token grid.
     :param tokens: (1, 1 + N, C) unit rows, by surgery; ``plain`` the same without.
     :param embedding: the segmenter's.
+    :param answered: what was asked of it last, and the answer.
     """
 
     image_rgb: NDArray[np.uint8]
@@ -35,6 +37,7 @@ class View:
     tokens: Tensor | None = None
     plain: Tensor | None = None
     embedding: ImageEmbedding | None = None
+    answered: tuple[Query, Wanted, FrameResult] | None = None
     _blocks: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def equals(self, image_rgb: NDArray[np.uint8]) -> bool:

@@ -120,7 +120,8 @@ class ClipBackend:
         self._text: Any = _without_image_tower(placed)
         self._tokenize = tokenize
         self._attention = attention
-        surgeon = _surgeon_kind(placed.visual, attention)(placed.visual, attention)
+        _check_attention(attention)
+        surgeon = _surgeon_kind(placed.visual)(placed.visual)
         self.input_size = input_size or surgeon.native_size
         if self.input_size % surgeon.patch:
             raise ConfigError(
@@ -219,9 +220,9 @@ class ClipBackend:
         known = provenance(path, tensors)
         _check_activation(name, path, known)
         model = _untrained(name)
-        _surgeon_kind(
-            model.visual, options.get("attention", "v-v")
-        )  # before tokenizers are sought
+        # Before tokenizers are sought.
+        _surgeon_kind(model.visual)
+        _check_attention(options.get("attention", "v-v"))
         if hasattr(model, "text"):
             tensors = convert_to_custom_text_state_dict(tensors)
         _load(model, tensors, f"weight file {path}, as open_clip's {name}")
@@ -233,9 +234,9 @@ class ClipBackend:
 
         :raises ConfigError: when there is none of that name.
         """
+        _check_attention(attention)
         other = copy.copy(self)
         other._attention = attention
-        _check_attention(attention)
         other._surgeon = self._surgeon.attending(attention, self._attend)
         return other
 
@@ -374,12 +375,11 @@ def _check_attention(attention: str) -> None:
         raise ConfigError(f"attention '{attention}' is none of {', '.join(ATTENTIONS)}")
 
 
-def _surgeon_kind(visual: Any, attention: str) -> type[VitSurgeon] | type[ResNetSurgeon]:
+def _surgeon_kind(visual: Any) -> type[VitSurgeon] | type[ResNetSurgeon]:
     """What can open this image tower.
 
-    :raises ConfigError: naming the tower, when nothing can, or an attention that is none.
+    :raises ConfigError: naming the tower, when nothing can.
     """
-    _check_attention(attention)
     if isinstance(visual, ModifiedResNet):
         return ResNetSurgeon
     plain = isinstance(visual, VisionTransformer) and not (

@@ -104,11 +104,16 @@ def _folded(
 ) -> tuple[Tensor, Tensor]:
     """(B, n, N, D) queries and keys of :class:`FoldedAttention`."""
     (h, w), d = rows.shape[2:4], q.shape[-1]
-    padding = -(d + h + w) % multiple
-    terms = torch.cat([rows, columns], dim=-1).flatten(2, 3)  # (B, n, N, h + w)
-    places = _one_hot_places(h, w, k).expand(*k.shape[:2], -1, -1)
-    queries = F.pad(torch.cat([q * d**-0.5, terms], dim=-1), (0, padding))
-    return queries, F.pad(torch.cat([k, places], dim=-1), (0, padding))
+    used = d + h + w
+    # Filled part by part: every further copy of them costs as much as the product.
+    queries, keys = (q.new_empty(*q.shape[:3], used + -used % multiple) for _ in range(2))
+    torch.mul(q, d**-0.5, out=queries[..., :d])
+    queries[..., d : d + h] = rows.flatten(2, 3)
+    queries[..., d + h : used] = columns.flatten(2, 3)
+    keys[..., :d] = k
+    keys[..., d:used] = _one_hot_places(h, w, k)
+    queries[..., used:], keys[..., used:] = 0, 0
+    return queries, keys
 
 
 @dataclass(frozen=True)
@@ -416,8 +421,8 @@ class FastImageEncoder:
     def _blank_rows(self, first: int) -> Tensor:
         """(1, h - first, w, C) of the leading blocks where pixels are zero; kept."""
         if first not in self._blank:
-            bias = self._embed.bias
-            x = self._positions[:, first:] + (0 if bias is None else bias)
+            nothing = self._positions.new_zeros(1, 3 * self._patch**2)
+            x = self._embed(nothing) + self._positions[:, first:]
             _run(self._leading, x)
             self._blank[first] = x
         return self._blank[first]

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from clip_surgery_ros.backends.sam_encoder import faster_dtype, noise
+from clip_surgery_ros.backends.sam_encoder import faster_dtype
+from clip_surgery_ros.core.layers import Place, fast_linear, noise
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,9 +28,32 @@ def placed_copy(
     tokens = noise(1, 512, width)
 
     def run_in(candidate: torch.dtype) -> Callable[[], object]:
-        return partial(copy.deepcopy(mlp).to(candidate), tokens.to(candidate))
+        placed = _with_fast_layers(copy.deepcopy(mlp).to(candidate))
+        return partial(placed, tokens.to(candidate))
 
     fastest = faster_dtype(dtype, device, run_in)
     if fastest != dtype:
         _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
-    return copy.deepcopy(encoder).to(device, fastest).eval().requires_grad_(False)
+    placed = copy.deepcopy(encoder).to(device, fastest).eval().requires_grad_(False)
+    return _with_fast_layers(placed)
+
+
+class _FastLinear(nn.Module):
+    """torch's ``Linear`` by :func:`fast_linear`."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        place = Place(layer.weight.device, layer.weight.dtype)
+        self._layer = fast_linear(layer.weight, layer.bias, place)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._layer(x)
+
+
+def _with_fast_layers(network: nn.Module) -> nn.Module:
+    """The network, its linear layers replaced."""
+    for module in list(network.modules()):
+        for name, layer in list(module.named_children()):
+            if type(layer) is nn.Linear:  # subclasses may be read otherwise
+                setattr(module, name, _FastLinear(layer))
+    return network

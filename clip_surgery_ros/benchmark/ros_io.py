@@ -345,8 +345,9 @@ def main() -> None:
     if arguments == [RELAY]:
         node = Relay(query_of(asked()))
     else:
-        networks = Constant() if arguments == [CONSTANT] else TrueSize(*arguments)
-        node = ClipSurgeryNode(lambda _: networks)
+        # Loaded by the node, on a thread that ends, as real ones are.
+        load = Constant if arguments == [CONSTANT] else partial(TrueSize, *arguments)
+        node = ClipSurgeryNode(lambda _: load())
         node.autostart()
     try:
         rclpy.spin(node)

@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 TOKENS = 1024
 """Tokens per step; what a layer makes of them takes some megabytes."""
 _TRIAL_TOKENS, _TRIAL_WIDTH = 512, 768
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of oneDNN's products, relative and absolute, for numbers of the usual size."""
 _IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -101,7 +101,7 @@ class OneDnnLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return _by_onednn(x, self.weight, self.bias, self.activation)
+        return _by_onednn(x.contiguous(), self.weight, self.bias, self.activation)
 
 
 Layer = Linear | OneDnnLinear
@@ -160,7 +160,7 @@ def bfloat16_gain() -> float:
 
 def close(found: Tensor, expected: Tensor) -> bool:
     """Whether a result is as near to torch's own as rounding lets it."""
-    within = TOLERANCE[expected.dtype]
+    within = _TOLERANCE[expected.dtype]
     return torch.allclose(found, expected, rtol=within, atol=within)
 
 
@@ -184,7 +184,7 @@ def onednn_serves(place: Place) -> bool:
     """Whether this torch has oneDNN's products for the type, the processor the instructions that
     they want, and they are right.
     """
-    if place.device.type != "cpu" or place.dtype not in TOLERANCE:
+    if place.device.type != "cpu" or place.dtype not in _TOLERANCE:
         return False
     if not torch.backends.mkldnn.is_available():
         return False

@@ -25,10 +25,10 @@ def best_candidate(candidates: MaskCandidates) -> tuple[torch.Tensor, float]:
 
 def without_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """The (H, W) mask without its 8-connected parts smaller than ``min_area`` pixels."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    keep = stats[:, cv2.CC_STAT_AREA] >= min_area
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    keep = np.bincount(parts.ravel(), minlength=count) >= min_area  # OpenCV's own takes thrice
     keep[0] = False  # the background
-    return mask if count == 2 and keep[1] else keep[parts]
+    return mask if keep[1:].all() else keep[parts]
 
 
 def resized(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -302,7 +302,8 @@ class Pipeline:
             masks = self._segmenter.full_size(embedding, logits)
         found: list[Segment] = []
         with clock.stage("masks"):
-            maps = {label: resized(scene.similarity[label], scene.size_hw) for label, _ in prompts}
+            shown = {prompts[choice.prompt][0] for choice in choices}
+            maps = {label: resized(scene.similarity[label], scene.size_hw) for label in shown}
             for choice, mask in zip(choices, masks, strict=True):
                 label, points = prompts[choice.prompt]
                 mask = without_specks(mask, self._settings.min_area)

@@ -8,9 +8,10 @@ only state kept is the position table resized to each grid seen.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +31,11 @@ SelfAttention = Callable[[Attend, Tensor, Tensor, Tensor, Tensor, tuple[int, int
 queries, keys and values, each (B, heads, N, d), and the grid, to (B, N, C), heads side by side."""
 
 
-class Surgeon(Protocol):
+class Surgeon(ABC):
     """An image encoder seen token by token; shapes are those of ``interfaces``.
 
     ``patch`` and ``native_size`` in pixels; ``heads`` and ``width``, a head's, of its attention.
+    It attends as CLIP Surgery does, by torch's fused kernel, until :meth:`attending` changes that.
     """
 
     patch: int
@@ -41,16 +43,26 @@ class Surgeon(Protocol):
     heads: int
     width: int
 
+    def __init__(self) -> None:
+        self._attention, self._attend = ATTENTIONS["v-v"], fused
+
+    def attending(self, attention: str, attend: Attend) -> Self:
+        """The same encoder with another attention.
+
+        :param attention: on the new path, one of :data:`ATTENTIONS`.
+        :param attend: how attention is computed on both paths.
+        """
+        other = copy.copy(self)
+        other._attention, other._attend = ATTENTIONS[attention], attend
+        return other
+
+    @abstractmethod
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) by the new path; CLS is CLIP's own image embedding."""
 
+    @abstractmethod
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) by the encoder as it was trained."""
-
-    def attending(self, attention: str, attend: Attend) -> Self:
-        """The same encoder with another attention, one of :data:`ATTENTIONS`, computed by
-        ``attend``.
-        """
 
 
 class PositionTable:
@@ -74,34 +86,15 @@ class PositionTable:
         return self._resized[grid_hw]
 
 
-class _Attending:
-    """What both kinds of surgeon know of attention.
-
-    :param attention: one of :data:`ATTENTIONS`.
-    :param attend: how attention is computed.
-    """
-
-    def __init__(self, attention: str, attend: Attend) -> None:
-        self._attention, self._attend = ATTENTIONS[attention], attend
-
-    def attending(self, attention: str, attend: Attend) -> Self:
-        """See :class:`Surgeon`."""
-        other = copy.copy(self)
-        _Attending.__init__(other, attention, attend)
-        return other
-
-
-class VitSurgeon(_Attending):
+class VitSurgeon(Surgeon):
     """Surgery of a vision transformer with a CLS token, as open_clip builds it.
 
-    :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type. Its
-        blocks are not kept where their weights are laid out anew.
-    :param attention: one of :data:`ATTENTIONS`.
-    :param attend: how attention is computed.
+    :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type. Of its
+        blocks only the weights are kept, and not those that are scaled or laid out anew.
     """
 
-    def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
-        super().__init__(attention, attend)
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
         v: Any = visual
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
@@ -148,18 +141,16 @@ class VitSurgeon(_Attending):
         return self._exit(x) @ self._projection
 
 
-class ResNetSurgeon(_Attending):
+class ResNetSurgeon(Surgeon):
     """Surgery of OpenAI's ModifiedResNet: its attention pool, for every token.
 
     :param visual: ``open_clip.modified_resnet.ModifiedResNet``.
-    :param attention: one of :data:`ATTENTIONS`.
-    :param attend: how attention is computed.
     """
 
     patch = 32  # strides of the stem and the stages together
 
-    def __init__(self, visual: nn.Module, attention: str = "v-v", attend: Attend = fused) -> None:
-        super().__init__(attention, attend)
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
         v: Any = visual
         self._v = v
         self.heads = v.attnpool.num_heads

@@ -44,7 +44,8 @@ class Surgeon(ABC):
     width: int
 
     def __init__(self) -> None:
-        self._attention, self._attend = ATTENTIONS["v-v"], fused
+        self._attention: SelfAttention = ATTENTIONS["v-v"]
+        self._attend: Attend = fused
 
     def attending(self, attention: str, attend: Attend) -> Self:
         """The same encoder with another attention.

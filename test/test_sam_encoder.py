@@ -26,7 +26,7 @@ from clip_surgery_ros.backends.sam_encoder import (
     candidate_forms,
     working_dtype,
 )
-from clip_surgery_ros.core.layers import Place
+from clip_surgery_ros.core.layers import NARROW, Place
 
 CPU = torch.device("cpu")
 FORMS = [
@@ -90,6 +90,12 @@ def test_batches_and_aspect_ratios_equal_segment_anything(
     for form in FAST:
         found = FastImageEncoder(stock, forms=[form])(x)
         torch.testing.assert_close(found, stock(x), atol=1e-4, rtol=0)
+
+
+def test_an_encoder_wide_enough_for_onednn_equals_segment_anything() -> None:
+    stock, x = encoder("vit_b", heads=4), pixels(2, (180, 320))
+    assert stock.pos_embed.shape[-1] >= NARROW
+    torch.testing.assert_close(FastImageEncoder(stock)(x), stock(x), atol=1e-4, rtol=0)
 
 
 def test_one_image_after_the_other_whatever_their_padding() -> None:

@@ -129,7 +129,7 @@ class ClipBackend:
                 f"{surgeon.patch}; take {_nearest(self.input_size, surgeon.patch)}"
             )
         tokens = 1 + (self.input_size // surgeon.patch) ** 2
-        place = Place(self.device, self.dtype)
+        place = Place.of_network(self.device, self.dtype, surgeon.heads * surgeon.width)
         self._attend = fastest_attention(place, (surgeon.heads, tokens, surgeon.width))
         self._surgeon = surgeon.attending(attention, self._attend)
         self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)

@@ -158,7 +158,7 @@ class ImageProjections:
         tables = [layer(positions) for layer in placed]
         tables += [layer.bias.expand(*positions.shape[:2], -1) for layer in plain]
         weight = torch.cat([layer.weight for layer in (*placed, *plain)])
-        self._product = fast_linear(weight, None, Place(weight.device, weight.dtype))
+        self._product = fast_linear(weight, None, _place(weight, positions.shape[-1]))
         self._table, self._parts = torch.cat(tables, dim=-1), len(tables)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -174,7 +174,8 @@ class Upscaling:
 
     def __init__(self, layers: Any) -> None:
         first, self._norm, _, second, _ = layers
-        self._first, self._second = _as_linear(first), _as_linear(second)
+        place = _place(first.weight, first.in_channels)
+        self._first, self._second = _as_linear(first, place), _as_linear(second, place)
 
     def __call__(
         self,
@@ -312,10 +313,15 @@ def _by_token(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return x.flatten(1, 2).flatten(2, 3).flatten(3)  # from (1, h, w, 2, 2, [2, 2,] c)
 
 
-def _as_linear(layer: Any) -> Layer:
+def _place(weight: Tensor, width: int) -> Place:
+    """Of a weight of a decoder of so many channels."""
+    return Place.of_network(weight.device, weight.dtype, width)
+
+
+def _as_linear(layer: Any, place: Place) -> Layer:
     """A product that equals a transposed convolution of stride and kernel 2.
 
     Its (in, out, 2, 2) weight becomes (2 * 2 * out, in).
     """
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return fast_linear(weight, layer.bias.repeat(4), Place(weight.device, weight.dtype))
+    return fast_linear(weight, layer.bias.repeat(4), place)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT
@@ -373,8 +374,8 @@ class FastImageEncoder:
         dtype: torch.dtype = torch.float32,
         forms: Sequence[AttentionForm] | None = None,
     ) -> None:
-        place = Place(torch.device(device), dtype)
         net: Any = encoder
+        place = Place.of_network(torch.device(device), dtype, net.pos_embed.shape[-1])
         self.dtype = dtype
         self._patch = net.patch_embed.proj.kernel_size[0]
         weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
@@ -413,7 +414,7 @@ class FastImageEncoder:
         """
         if not self._leading or pixels.device.type != "cpu":  # a GPU would have to wait for this
             return self._positions.shape[1]
-        filled = pixels.any(dim=3).any(dim=1).any(dim=0).nonzero()
+        filled = np.flatnonzero(pixels.any(dim=3).any(dim=1).any(dim=0).numpy())
         last = int(filled[-1]) // self._patch if len(filled) else 0
         step = max(self._leading[0][0].windows)
         return min((last // step + 1) * step, self._positions.shape[1])
@@ -496,10 +497,12 @@ def working_dtype(
     """The precision for this encoder, by :func:`faster_dtype`."""
     cpu = torch.device(device)
     block: Any = encoder.blocks[0]
-    x = noise(1, 1, 512, block.norm2.weight.shape[0])
+    width = block.norm2.weight.shape[0]
+    x = noise(1, 1, 512, width)
 
     def run_in(candidate: torch.dtype) -> Callable[[], object]:
-        return partial(_mlp(block, Place(cpu, candidate)).add_to, x.to(candidate))
+        place = Place.of_network(cpu, candidate, width)
+        return partial(_mlp(block, place).add_to, x.to(candidate))
 
     return faster_dtype(dtype, cpu, run_in)
 

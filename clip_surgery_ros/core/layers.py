@@ -19,9 +19,13 @@ from torch import Tensor
 from clip_surgery_ros.core.timing import best_seconds, fastest
 
 _LOG = logging.getLogger(__name__)
+NARROW = 256
+"""Networks of fewer channels, as the demo's, stay with torch's products: they would win some
+milliseconds, and oneDNN keeps half a megabyte for good for each size of layer and input."""
 TOKENS = 1024
 """Tokens per step; what a layer makes of them takes some megabytes."""
-_TRIAL_TOKENS, _TRIAL_WIDTH = 512, 768
+_TRIAL = (256, 768, 1536)
+"""Tokens, and a layer's width before and after: large enough to time, and soon done."""
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of oneDNN's products, relative and absolute, for numbers of the usual size."""
 _IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -34,10 +38,19 @@ _IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """Device and precision in use."""
+    """Device and precision in use.
+
+    :param onednn: whether oneDNN may be called for products, where that is faster.
+    """
 
     device: torch.device
     dtype: torch.dtype
+    onednn: bool = True
+
+    @classmethod
+    def of_network(cls, device: torch.device, dtype: torch.dtype, width: int) -> Place:
+        """For a network of this many channels."""
+        return cls(device, dtype, onednn=width >= NARROW)
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """The tensor there; itself when it is there already."""
@@ -123,37 +136,30 @@ class Mlp:
     def add_to(self, x: Tensor) -> None:
         """(..., C), contiguous, changed in place."""
         tokens = x.view(-1, x.shape[-1])
-        for part in tokens.tensor_split(max(1, round(len(tokens) / TOKENS))):
+        for part in tokens.tensor_split(max(1, len(tokens) // TOKENS)):
             part += self.shrink(self.between(self.expand(self.norm(part))))
 
 
 def fast_linear(
     weight: Tensor, bias: Tensor | None, place: Place, activation: str = "none"
 ) -> Layer:
-    """A layer there: by oneDNN where that is faster and computes the same.
+    """A layer there, by oneDNN where it may be, is right and is faster.
 
     :param weight: (out, in), as torch's ``Linear`` has it, and its bias (out,).
     :param activation: see :class:`Linear`.
     """
     plain = Linear(place(weight), None if bias is None else place(bias), activation)
-    if not _onednn_pays(place):
-        return plain
-    by_onednn = OneDnnLinear.of(plain)
-    x = place(noise(16, weight.shape[1]))
-    if close(by_onednn(x), plain(x)):
-        return by_onednn
-    _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
-    return plain
+    return OneDnnLinear.of(plain) if _onednn_pays(place) else plain
 
 
 @torch.inference_mode()
 def bfloat16_gain() -> float:
-    """How many times as fast as in float32 a CPU computes a layer of ViT-B's in bfloat16."""
-    runs = {}
+    """How many times as fast as in float32 a CPU computes a layer in bfloat16."""
+    (tokens, before, after), runs = _TRIAL, {}
     for dtype in (torch.float32, torch.bfloat16):
         place = Place(torch.device("cpu"), dtype)
-        layer = fast_linear(noise(4 * _TRIAL_WIDTH, _TRIAL_WIDTH), None, place, "gelu")
-        runs[dtype] = partial(layer, place(noise(_TRIAL_TOKENS, _TRIAL_WIDTH)))
+        layer = fast_linear(noise(after, before), None, place, "gelu")
+        runs[dtype] = partial(layer, place(noise(tokens, before)))
     seconds = best_seconds(runs)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
@@ -184,7 +190,7 @@ def onednn_serves(place: Place) -> bool:
     """Whether this torch has oneDNN's products for the type, the processor the instructions that
     they want, and they are right.
     """
-    if place.device.type != "cpu" or place.dtype not in _TOLERANCE:
+    if not place.onednn or place.device.type != "cpu" or place.dtype not in _TOLERANCE:
         return False
     if not torch.backends.mkldnn.is_available():
         return False
@@ -201,12 +207,23 @@ def onednn_serves(place: Place) -> bool:
 @cache
 @torch.inference_mode()
 def _onednn_pays(place: Place) -> bool:
-    """Whether layers are faster by oneDNN there, by timing the first of an MLP of ViT-B's."""
+    """Whether layers are right and faster by oneDNN there: tried once, since oneDNN keeps memory
+    for every size of layer and input that it saw.
+    """
     if not onednn_serves(place):
         return False
-    plain = Linear(place(noise(4 * _TRIAL_WIDTH, _TRIAL_WIDTH)), None, "gelu")
-    by_onednn, x = OneDnnLinear.of(plain), place(noise(_TRIAL_TOKENS, _TRIAL_WIDTH))
-    return fastest({True: partial(by_onednn, x), False: partial(plain, x)})
+    tokens, before, after = _TRIAL
+    x = place(noise(tokens, before))
+    weight = place(noise(after, before) * before**-0.5)  # so that numbers keep their size
+    runs = {}
+    for activation in _IN_PLACE:
+        plain = Linear(weight, weight[:, 0].contiguous(), activation)
+        by_onednn = OneDnnLinear.of(plain)
+        if not close(by_onednn(x), plain(x)):
+            _LOG.warning("oneDNN's layers (%s) are wrong on this machine: not used", activation)
+            return False
+        runs = {True: partial(by_onednn, x), False: partial(plain, x)}
+    return fastest(runs)
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -1,8 +1,8 @@
 """Architecture surgery: CLIP image encoders whose every token can be compared with texts.
 
 Li et al., "A Closer Look at the Explainability of CLIP" (arXiv 2304.05653), section 3.3. A
-surgeon reads an encoder's weights and computes beside it: the encoder is not changed, and the
-only state kept is the position table resized to each grid seen.
+surgeon takes an encoder's weights, some of them scaled or laid out anew, and computes beside it:
+the encoder is not changed, and of what it saw only the position tables of each grid are kept.
 """
 
 from __future__ import annotations
@@ -99,13 +99,14 @@ class VitSurgeon(Surgeon):
         v: Any = visual
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
-        place = Place(v.conv1.weight.device, v.conv1.weight.dtype)
+        width = int(v.class_embedding.shape[0])
+        place = Place.of_network(v.conv1.weight.device, v.conv1.weight.dtype, width)
         self._conv, self._cls, self._entry = v.conv1, v.class_embedding, v.ln_pre
         self._exit, self._projection = v.ln_post, v.proj
         self._positions = PositionTable(v.positional_embedding, tuple(v.grid_size))
         self._blocks = [TransformerBlock.of(block, place) for block in v.transformer.resblocks]
         self.heads = self._blocks[0].heads
-        self.width = int(v.class_embedding.shape[0]) // self.heads
+        self.width = width // self.heads
 
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""

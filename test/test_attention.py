@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from onednn import needs_onednn
 from torch import Tensor
 
 from clip_surgery_ros.core.attention import (
+    Attend,
     by_products,
     fastest_attention,
     fused,
     head_by_head,
 )
-from clip_surgery_ros.core.layers import Place, onednn_serves
+from clip_surgery_ros.core.layers import Place
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
-ONEDNN = pytest.mark.skipif(
-    not onednn_serves(Place(CPU, torch.bfloat16)), reason="no oneDNN for bfloat16 here"
-)
 
 
 def heads(batch: int, tokens: int, count: int = 3, width: int = 16) -> Tensor:
@@ -35,6 +34,7 @@ def test_products_are_what_the_fused_kernel_computes(elements: int, asked: int) 
     torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
 
 
+@needs_onednn(torch.float32)
 @pytest.mark.parametrize("asked", [1, 17])
 def test_products_of_one_head_after_the_other_are_too(asked: int) -> None:
     query, key, value = heads(2, asked), heads(2, 17) + 0.1, heads(2, 17) - 0.1
@@ -42,13 +42,14 @@ def test_products_of_one_head_after_the_other_are_too(asked: int) -> None:
     torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
 
 
-@ONEDNN
-def test_bfloat16_is_as_near_to_float32_by_either_way() -> None:
+@pytest.mark.parametrize(
+    "attend", [fused, by_products, pytest.param(head_by_head, marks=needs_onednn(torch.bfloat16))]
+)
+def test_bfloat16_is_as_near_to_float32_either_way(attend: Attend) -> None:
     query, key, value = heads(1, 65), 2 * heads(1, 65), heads(1, 65)
     exact = fused(query, key, value)
     low = [x.bfloat16() for x in (query, key, value)]
-    for attend in (fused, by_products, head_by_head):
-        torch.testing.assert_close(attend(*low).float(), exact, atol=2e-2, rtol=0)
+    torch.testing.assert_close(attend(*low).float(), exact, atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -39,7 +39,9 @@ def placed_copy(
 
 
 class _FastLinear(nn.Module):
-    """torch's ``Linear`` by :func:`fast_linear`."""
+    """torch's ``Linear`` by :func:`fast_linear`; of any width, since such encoders widen stage by
+    stage.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()

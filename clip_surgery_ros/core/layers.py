@@ -149,7 +149,7 @@ def fast_linear(
     :param activation: see :class:`Linear`.
     """
     plain = Linear(place(weight), None if bias is None else place(bias), activation)
-    return OneDnnLinear.of(plain) if _onednn_pays(place) else plain
+    return OneDnnLinear.of(plain) if onednn_pays(place) else plain
 
 
 @torch.inference_mode()
@@ -206,24 +206,23 @@ def onednn_serves(place: Place) -> bool:
 
 @cache
 @torch.inference_mode()
-def _onednn_pays(place: Place) -> bool:
+def onednn_pays(place: Place, by_onednn: Callable[[Linear], Layer] = OneDnnLinear.of) -> bool:
     """Whether layers are right and faster by oneDNN there: tried once, since oneDNN keeps memory
     for every size of layer and input that it saw.
+
+    :param by_onednn: makes the layer to try.
     """
     if not onednn_serves(place):
         return False
     tokens, before, after = _TRIAL
     x = place(noise(tokens, before))
     weight = place(noise(after, before) * before**-0.5)  # so that numbers keep their size
-    runs = {}
-    for activation in _IN_PLACE:
-        plain = Linear(weight, weight[:, 0].contiguous(), activation)
-        by_onednn = OneDnnLinear.of(plain)
-        if not close(by_onednn(x), plain(x)):
-            _LOG.warning("oneDNN's layers (%s) are wrong on this machine: not used", activation)
-            return False
-        runs = {True: partial(by_onednn, x), False: partial(plain, x)}
-    return fastest(runs)
+    plain = [Linear(weight, weight[:, 0].contiguous(), activation) for activation in _IN_PLACE]
+    tried = [by_onednn(layer) for layer in plain]
+    if not all(close(one(x), other(x)) for one, other in zip(tried, plain, strict=True)):
+        _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
+        return False
+    return fastest({True: partial(tried[-1], x), False: partial(plain[-1], x)})
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
@@ -26,9 +27,25 @@ SURGERY_BLOCKS = 6
 NEIGHBOURHOOD = 5.0
 """Standard deviation in tokens of NACLIP's neighbourhood, as published."""
 
-SelfAttention = Callable[[Attend, Tensor, Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
-"""What the new path attends by: how attention is computed, the layer's input (B, N, C), its
-queries, keys and values, each (B, heads, N, d), and the grid, to (B, N, C), heads side by side."""
+
+@dataclass(frozen=True)
+class LayerInput:
+    """What a layer's attention starts from.
+
+    :param z: (B, N, C), the layer's normalised input.
+    :param query, key, value: its projections, each (B, heads, N, d).
+    :param grid_hw: of the tokens but CLS.
+    """
+
+    z: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    grid_hw: tuple[int, int]
+
+
+SelfAttention = Callable[[Attend, LayerInput], Tensor]
+"""What the new path attends by, computed as ``Attend`` does: (B, N, C), heads side by side."""
 
 
 class Surgeon(ABC):
@@ -118,7 +135,8 @@ class VitSurgeon(Surgeon):
         for block in late:
             z = block.norm(original)
             query, key, value = block.project(z)
-            new = new + block.out(self._attention(attend, z, query, key, value, grid_hw))
+            layer = LayerInput(z, query, key, value, grid_hw)
+            new = new + block.out(self._attention(attend, layer))
             if block is late[-1]:  # of the last block only CLS goes on
                 original, query = original[:, :1], query[:, :, :1]
             original = block.after(original, mix(attend, query, key, value))
@@ -166,7 +184,8 @@ class ResNetSurgeon(Surgeon):
         """See :class:`Surgeon`; here CLS, the mean token, goes the new way too."""
         pool, x = self._v.attnpool, self._embed(pixels)
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
-        return pool.c_proj(self._attention(self._attend, x, *_pool_heads(pool, x), grid_hw))
+        layer = LayerInput(x, *_pool_heads(pool, x), grid_hw)
+        return pool.c_proj(self._attention(self._attend, layer))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
         """See :class:`Surgeon`."""
@@ -191,46 +210,26 @@ def _pool_heads(pool: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _value_value(
-    attend: Attend,
-    z: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    grid_hw: tuple[int, int],
-) -> Tensor:
+def _value_value(attend: Attend, layer: LayerInput) -> Tensor:
     """CLIP Surgery's own."""
-    return mix(attend, value, value, value)
+    return mix(attend, layer.value, layer.value, layer.value)
 
 
-def _key_key(
-    attend: Attend,
-    z: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    grid_hw: tuple[int, int],
-) -> Tensor:
+def _key_key(attend: Attend, layer: LayerInput) -> Tensor:
     """Keys against keys, as GenSAM (Hu et al., arXiv 2312.07374) takes them too."""
-    return mix(attend, key, key, value)
+    return mix(attend, layer.key, layer.key, layer.value)
 
 
-def _self_self(
-    attend: Attend,
-    z: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    grid_hw: tuple[int, int],
-) -> Tensor:
+def _self_self(attend: Attend, layer: LayerInput) -> Tensor:
     """GEM (Bousselham et al., arXiv 2312.00878): the mean over queries, keys and values, each
     against itself, unit rows, once among themselves and then over the values.
 
     Its temperature follows the input's mean norm: ``mean |z_i| d^-1/2`` multiplies the cosines.
     """
-    sharpness = z.norm(dim=-1).mean(dim=1)[:, None, None, None] * query.shape[-1] ** -0.5
+    norm = layer.z.norm(dim=-1).mean(dim=1)[:, None, None, None]
+    value, sharpness = layer.value, norm * layer.value.shape[-1] ** -0.5
     mixed = torch.zeros_like(value)
-    for own in (query, key, value):
+    for own in (layer.query, layer.key, value):
         unit = F.normalize(own, dim=-1)
         grouped = F.scaled_dot_product_attention(unit * sharpness, unit, unit, scale=1.0)
         unit = F.normalize(grouped, dim=-1)
@@ -238,20 +237,14 @@ def _self_self(
     return mixed.transpose(1, 2).flatten(2)
 
 
-def _near(
-    attend: Attend,
-    z: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    grid_hw: tuple[int, int],
-) -> Tensor:
+def _near(attend: Attend, layer: LayerInput) -> Tensor:
     """NACLIP (Hajimiri et al., arXiv 2404.08181): keys against keys, near ones preferred.
 
     ``exp(-|p_i - p_j|^2 / 2 sigma^2)`` of their places is added to the scores of patches.
     """
-    bias = _nearness(grid_hw, key.dtype, key.device)
-    mixed = F.scaled_dot_product_attention(key, key, value, attn_mask=bias)
+    key = layer.key
+    bias = _nearness(layer.grid_hw, key.dtype, key.device)
+    mixed = F.scaled_dot_product_attention(key, key, layer.value, attn_mask=bias)
     return mixed.transpose(1, 2).flatten(2)
 
 

@@ -1,0 +1,14 @@
+"""For tests that need oneDNN's own products."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clip_surgery_ros.core.layers import Place, onednn_serves
+
+
+def needs_onednn(dtype: torch.dtype) -> pytest.MarkDecorator:
+    """Skips where torch or the processor lacks them for the type, so that nothing would run."""
+    served = onednn_serves(Place(torch.device("cpu"), dtype))
+    return pytest.mark.skipif(not served, reason=f"no oneDNN for {dtype} here")

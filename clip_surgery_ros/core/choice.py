@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.interfaces import MaskCandidates
-from clip_surgery_ros.core.ranking import features_of, overlap, predicted_iou, rastered
+from clip_surgery_ros.core.ranking import (
+    candidate_features,
+    fields_of,
+    overlap,
+    predicted_iou,
+    rastered,
+)
 
 LEAST_QUALITY = 0.45
 """Of a label's second and further objects. On development scenes 0.5 found 3 % fewer of several
@@ -66,13 +72,15 @@ def judged(
 
     :param offered: of one prompt each.
     :param labels: index into ``maps`` of each prompt's label.
-    :param maps: (T, h, w) similarity of every label asked for.
+    :param maps: (T, h, w) similarity of every label that is in the picture.
     :param inner_hw: rows and columns of the logits that show the image.
     """
     pool: list[Candidate] = []
-    for prompt, (candidates, label) in enumerate(zip(offered, labels, strict=True)):
-        masks = rastered(candidates, inner_hw)
-        features = features_of(masks, candidates.scores, maps, label)
+    rasters = [rastered(candidates, inner_hw) for candidates in offered]
+    fields = fields_of(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
+    for prompt, (candidates, masks) in enumerate(zip(offered, rasters, strict=True)):
+        label = labels[prompt]
+        features = candidate_features(masks, candidates.scores, fields[label])
         quality = predicted_iou(features)
         best = int(quality.argmax())
         pool += [

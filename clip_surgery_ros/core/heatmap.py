@@ -15,6 +15,9 @@ from clip_surgery_ros.core.errors import ConfigError
 
 _FLAT = 1e-7
 """A map whose values span less than this is constant: float32's resolution of a cosine."""
+_ALIKE = 1e-3
+"""What sets a text apart is shorter than this only by rounding: names of one thing in other words
+are some 0.1 apart."""
 
 
 def feature_surgery(tokens: Tensor, text: Tensor, redundant: Tensor | None = None) -> Tensor:
@@ -33,15 +36,34 @@ def feature_surgery(tokens: Tensor, text: Tensor, redundant: Tensor | None = Non
     """
     if redundant is not None:
         return tokens @ (text - redundant.reshape(1, -1)).T
+    return tokens @ _apart(tokens[:, 0], text).mT
+
+
+def surgery_cosines(tokens: Tensor, text: Tensor) -> Tensor:
+    """:func:`feature_surgery` of a label set as cosines: ``F That_t^T / |That_t|``.
+
+    The weights ``w`` of the label-set form scale each label's map by its own factor, which depends
+    on the picture and on what else is asked, and is not bounded. As cosines, maps keep their shape
+    (min-max, points and peaks are the same), can be compared with each other and with a threshold,
+    and lie in -1 to 1.
+
+    Parameters and errors are those of :func:`feature_surgery`.
+
+    :returns: (B, 1 + N, T) in [-1, 1]; 0 for a text that nothing sets apart from the others.
+    """
+    return tokens @ F.normalize(_apart(tokens[:, 0], text), dim=-1, eps=_ALIKE).mT
+
+
+def _apart(cls: Tensor, text: Tensor) -> Tensor:
+    """(B, C) and (T, C) unit rows to (B, T, C) ``That``: what sets each text apart."""
     if len(text) < 2:
         raise ConfigError(
             f"the label-set form needs at least 2 texts, got {len(text)}: give the empty "
             "string's feature as redundant, or let distractors join"
         )
-    weights = (2 * tokens[:, 0] @ text.T).softmax(dim=-1) * len(text)  # (B, T)
+    weights = (2 * cls @ text.T).softmax(dim=-1) * len(text)  # (B, T)
     weighted = weights.unsqueeze(-1) * text  # (B, T, C)
-    apart = weighted - weighted.mean(dim=1, keepdim=True)
-    return tokens @ apart.transpose(1, 2)
+    return weighted - weighted.mean(dim=1, keepdim=True)
 
 
 def zero_shot_probabilities(cls: Tensor, text: Tensor) -> Tensor:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from clip_surgery_ros.core.choice import Choice, instances, judged
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
-from clip_surgery_ros.core.heatmap import feature_surgery, floored, zero_shot_probabilities
+from clip_surgery_ros.core.heatmap import floored, surgery_cosines, zero_shot_probabilities
 from clip_surgery_ros.core.interfaces import (
     ImageEmbedding,
     ImageTextEncoder,
@@ -25,9 +24,9 @@ from clip_surgery_ros.core.interfaces import (
     PromptableSegmenter,
 )
 from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
+from clip_surgery_ros.core.names import joined_maps, names_of, per_label, per_part
 from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
-from clip_surgery_ros.core.query import synonyms
 from clip_surgery_ros.core.ranking import chance
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.thresholds import parse_thresholds
@@ -172,7 +171,7 @@ class Pipeline:
         if wanted.plain_similarity:
             with clock.stage("plain clip"):
                 raw = (self._plain(view) @ texts.T)[0, 1:].T.unflatten(-1, view.grid_hw)
-                scene.plain = _per_label(raw.cpu().numpy(), query, np.mean)
+                _, scene.plain = self._joined(raw.cpu().numpy(), scene.name_presence, query)
         return scene
 
     def _plain(self, view: View) -> Tensor:
@@ -186,41 +185,44 @@ class Pipeline:
         return look(self._clip, encode, view.image_rgb, self._settings.windows)
 
     def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
-        """Features of all labels' parts, and of the distractors that are none of them."""
-        parts = [synonyms(part) for label in query.labels for part in label.parts]
-        names = [name for part in parts for name in part]
+        """Features of the names asked for, and of the distractors that are none of them."""
+        names = names_of(query)
         asked = {name.casefold() for name in names}
         others = [n for n in self._settings.distractor_names if n.casefold() not in asked]
-        if len(parts) + len(others) < 2:
+        if sum(len(label.parts) for label in query.labels) + len(others) < 2:
             others = ["", *others]  # a label alone differs from the empty string
         features = self._clip.text_features([*names, *others])
-        own, rest = features[: len(names)], features[len(names) :]
-        if len(names) > len(parts):
-            groups = own.split([len(part) for part in parts])
-            own = F.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
-        return own, rest
+        return features[: len(names)], features[len(names) :]
 
     def _scene(
         self, view: View, tokens: Tensor, texts: Tensor, distractors: Tensor, query: Query
     ) -> _Scene:
-        settings = self._settings
         everything = torch.cat([texts, distractors])
-        parts = feature_surgery(tokens, everything)[0, 1:, : len(texts)].T
-        # Presence is relative: with the distractors left out, the empty string stands for them.
-        others = distractors if len(distractors) else self._clip.text_features([""])
-        presence = presence_score(tokens[0], texts, others, settings.presence_level)
+        cosines = surgery_cosines(tokens, everything)[0, 1:, : len(texts)].T
+        # All distractors, whether asked for or not: what is asked must not move the level. With
+        # the distractors left out, the empty string stands for them.
+        others = self._clip.text_features(self._settings.distractor_names or ("",))
+        presence = presence_score(tokens[0], texts, others, self._settings.presence_level)
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
         # All in one piece: on a GPU this is where the host waits.
-        told = torch.cat([parts, presence[:, None], chance[:, None]], dim=1).cpu().numpy()
+        told = torch.cat([cosines, presence[:, None], chance[:, None]], dim=1).cpu().numpy()
         maps = told[:, :-2].reshape(-1, *view.grid_hw)
+        parts, similarity = self._joined(maps, told[:, -2], query)
         return _Scene(
             size_hw=(view.image_rgb.shape[0], view.image_rgb.shape[1]),
-            parts=maps,
-            similarity=_per_label(maps, query, np.mean),
-            presence=_per_label(told[:, -2], query, np.max),
-            probabilities=_per_label(told[:, -1], query, np.sum),
+            name_presence=told[:, -2],
+            parts=parts,
+            similarity=similarity,
+            presence=per_label(per_part(told[:, -2], query, np.max), query, np.max),
+            probabilities=per_label(per_part(told[:, -1], query, np.sum), query, np.sum),
             thresholds=np.array([self._threshold(one) for one in query.labels], np.float32),
         )
+
+    def _joined(
+        self, maps: NDArray[np.float32], presence: NDArray[np.float32], query: Query
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(names, h, w) maps to those of parts and of labels."""
+        return joined_maps(maps, presence, query, self._settings.presence_threshold)
 
     def _threshold(self, label: Label) -> float:
         """The raw-similarity threshold in use: the query's, the label's or that of all labels."""
@@ -251,26 +253,28 @@ class Pipeline:
         self, scene: _Scene, query: Query, skip: dict[int, str]
     ) -> list[tuple[int, PointPrompts]]:
         """Label index and prompt of every mask to decode."""
-        prompts, first = [], 0
-        for index, label in enumerate(query.labels):
-            maps = floored(
-                scene.parts[first : first + len(label.parts)],
-                np.repeat(scene.thresholds[index], len(label.parts)),
-            )
-            first += len(label.parts)
-            if index not in skip:
-                prompts += [(index, one) for one in self._points(maps, label, scene.size_hw)]
-        return prompts
+        sizes = [len(label.parts) for label in query.labels]
+        parts = floored(scene.parts, np.repeat(scene.thresholds, sizes))
+        labels = floored(scene.similarity, scene.thresholds)
+        return [
+            (index, one)
+            for index, own in enumerate(np.split(parts, np.cumsum(sizes)[:-1]))
+            if index not in skip
+            for one in self._points(labels[index], own, scene.size_hw)
+        ]
 
     def _points(
-        self, maps: NDArray[np.float32], label: Label, size_hw: tuple[int, int]
+        self,
+        whole: NDArray[np.float32],
+        parts: NDArray[np.float32],
+        size_hw: tuple[int, int],
     ) -> Iterator[PointPrompts]:
-        """Prompt sets of one label from its parts' (P, h, w) maps."""
-        threshold, grid_hw = self._settings.point_threshold, maps.shape[1:]
-        flat = maps.reshape(len(maps), -1)
+        """Prompt sets of one label from its (h, w) map and its parts' (P, h, w)."""
+        threshold, grid_hw = self._settings.point_threshold, parts.shape[1:]
+        flat = parts.reshape(len(parts), -1)
         if self._settings.recipe == "instances":
-            sets = instance_points(flat.mean(axis=0), grid_hw, size_hw)
-        elif len(label.parts) > 1:
+            sets = instance_points(whole.reshape(-1), grid_hw, size_hw)
+        elif len(parts) > 1:
             sets = [combined_points(list(flat), grid_hw, size_hw, threshold)]
         else:
             sets = [reference_points(flat[0], grid_hw, size_hw, threshold)]
@@ -346,7 +350,9 @@ class Pipeline:
     ) -> list[Choice]:
         """The candidates that become segments."""
         if self._settings.recipe == "instances":
-            return instances(judged(offered, labels, scene.similarity, embedding.inner_hw))
+            there = sorted(set(labels))
+            maps, places = scene.similarity[there], [there.index(label) for label in labels]
+            return instances(judged(offered, places, maps, embedding.inner_hw))
         return [
             Choice(prompt, *best_candidate(candidates))
             for prompt, candidates in enumerate(offered)
@@ -355,23 +361,16 @@ class Pipeline:
 
 @dataclass
 class _Scene:
-    """What CLIP says of a frame: per part of a label, and per label."""
+    """What CLIP says of a frame: per name, per part of a label, and per label."""
 
     size_hw: tuple[int, int]
+    name_presence: NDArray[np.float32]
     parts: NDArray[np.float32]
     similarity: NDArray[np.float32]
     presence: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     thresholds: NDArray[np.float32]
     plain: NDArray[np.float32] | None = None
-
-
-def _per_label(
-    values: NDArray[np.float32], query: Query, reduce: Callable[..., NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """(parts, ...) to (T, ...), reduced over the parts of each label."""
-    ends = np.cumsum([len(label.parts) for label in query.labels])
-    return np.stack([reduce(group, axis=0) for group in np.split(values, ends[:-1])])
 
 
 @contextmanager

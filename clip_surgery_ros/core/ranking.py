@@ -12,6 +12,7 @@ Everything happens on the coarse raster of SAM's low-resolution logits.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ FEATURES: tuple[str, ...] = (
     "outside",  # and everywhere else
     "coverage",  # share of the map's mass that lies inside
     "agreement",  # largest overlap with another candidate of the same prompt
-    "wins",  # share of the mask where no other label's map is higher
+    "wins",  # share of the mask where no map of another label that is there is higher
     "border",  # share of the picture's border that the mask touches
     "one",
 )
@@ -75,65 +76,67 @@ def rastered(candidates: MaskCandidates, inner_hw: tuple[int, int]) -> NDArray[n
     return np.asarray((shown > 0).cpu().numpy())
 
 
-def features_of(
-    masks: NDArray[np.bool_],
-    scores: NDArray[np.float32],
-    maps: NDArray[np.float32],
-    label: int,
-) -> NDArray[np.float32]:
-    """(M, F) :func:`candidate_features` of the candidates of one prompt.
+@dataclass(frozen=True)
+class Field:
+    """A label's map on the raster.
 
-    :param masks: (M, R, C) :func:`rastered`.
-    :param scores: (M,), the segmenter's own.
-    :param maps: (T, h, w) similarity of every label asked for.
-    :param label: index into ``maps`` of the prompt's label.
+    :param own: (R, C) scaled to 0 to 1.
+    :param wins: (R, C) bool, where no rival's map is higher.
     """
-    own, rival = _own_and_rival(maps, label, (masks.shape[1], masks.shape[2]))
-    return candidate_features(masks, scores, own, rival)
+
+    own: NDArray[np.float32]
+    wins: NDArray[np.bool_]
 
 
-def _own_and_rival(
-    maps: NDArray[np.float32], label: int, raster_hw: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The label's map on the raster, and the highest of the others'; zeros where none is."""
-    scaled = [on_raster(one, raster_hw) for one in maps]
-    rivals = [one for index, one in enumerate(scaled) if index != label]
-    return scaled[label], np.max(rivals, axis=0) if rivals else np.zeros_like(scaled[label])
+def fields_of(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[Field]:
+    """One for each label that is in the picture; the others are its rivals.
+
+    Who wins is told by the maps as they are: stretched to 0 to 1, the map of something that is
+    hardly there would be as high as that of what is.
+
+    :param maps: (T, h, w) similarity, cosines.
+    """
+    raw = np.stack([_on_raster(one, raster_hw) for one in maps])
+    highest = raw.max(axis=0)
+    return [
+        Field(_on_raster(_stretched(one), raster_hw), here >= highest)
+        for one, here in zip(maps, raw, strict=True)
+    ]
 
 
-def on_raster(values: NDArray[np.float32], raster_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """A (h, w) map scaled to 0 to 1, bilinear at (R, C); a constant one is 0."""
+def _on_raster(values: NDArray[np.float32], raster_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """A (h, w) map, bilinear at (R, C)."""
+    return np.asarray(cv2.resize(values, raster_hw[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scaled to 0 to 1; constant values become 0."""
     low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return np.asarray(cv2.resize(scaled, raster_hw[::-1], interpolation=cv2.INTER_LINEAR))
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def candidate_features(
-    masks: NDArray[np.bool_],
-    scores: NDArray[np.float32],
-    own: NDArray[np.float32],
-    rival: NDArray[np.float32],
+    masks: NDArray[np.bool_], scores: NDArray[np.float32], label: Field
 ) -> NDArray[np.float32]:
     """What is known of the candidates of one prompt.
 
-    :param masks: (M, R, C).
+    :param masks: (M, R, C) :func:`rastered`.
     :param scores: (M,), the segmenter's own.
-    :param own: (R, C) map of the label asked for, 0 to 1.
-    :param rival: (R, C) highest of the other labels' maps, 0 to 1.
+    :param label: of the label that the prompt asks for.
     :returns: (M, F), columns :data:`FEATURES`; zeros for an empty mask.
     """
     features = np.zeros((len(masks), len(FEATURES)), np.float32)
-    mass = np.maximum(own - MASS_FROM, 0)
+    mass = np.maximum(label.own - MASS_FROM, 0)
     for index, mask in enumerate(masks):
         if mask.any():
             features[index] = (
                 scores[index],
-                own[mask].mean(),
-                _mean(own, _ring(mask)),
-                _mean(own, ~mask),
+                label.own[mask].mean(),
+                _mean(label.own, _ring(mask)),
+                _mean(label.own, ~mask),
                 mass[mask].sum() / max(float(mass.sum()), 1e-6),
                 max((overlap(mask, other) for other in _others(masks, index)), default=0.0),
-                (own[mask] > rival[mask]).mean(),
+                label.wins[mask].mean(),
                 _border_share(mask),
                 1.0,
             )

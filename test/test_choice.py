@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.choice import distinct, instances, judged
+from clip_surgery_ros.core.choice import Candidate, Choice, distinct, instances, judged
 from clip_surgery_ros.core.interfaces import MaskCandidates
+from clip_surgery_ros.core.ranking import FEATURES
 
 
 def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:
@@ -58,7 +60,7 @@ def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at(
     assert [choice.further for choice in chosen] == [False, True, False]
 
 
-def test_a_mask_of_two_objects_gives_way_to_candidates_that_show_each() -> None:
+def test_a_mask_of_two_objects_gives_way_to_what_clicks_on_each_like_best() -> None:
     one, two = box(2, 2, 8, 7), box(2, 7, 8, 12)
     both, nothing = one | two, np.zeros((16, 16), np.bool_)
     maps = blob(both)[None]
@@ -67,8 +69,42 @@ def test_a_mask_of_two_objects_gives_way_to_candidates_that_show_each() -> None:
         chosen = instances(judged(offered, [0] * len(offered), maps, (16, 16)))
         return [(choice.logits > 0).numpy() for choice in chosen]
 
-    apart = found(candidates(both, one, nothing), candidates(both, two, nothing))
+    apart = found(candidates(both), candidates(one, nothing), candidates(two, nothing))
     assert len(apart) == 2 and (np.any(apart, axis=0) == both).all()
     # Where nothing shows the other half, the whole stays.
-    (whole,) = found(candidates(both, one, nothing), candidates(both, one, nothing))
+    (whole,) = found(candidates(both), candidates(one, nothing), candidates(one, nothing))
     assert (whole == both).all()
+
+
+def test_parts_that_a_click_offers_beside_a_whole_that_it_likes_better_are_no_objects() -> None:
+    """SAM's three masks are nested as a rule: a part, more of it, the whole."""
+    whole = box(2, 2, 14, 14)
+    halves = box(2, 2, 14, 8), box(2, 8, 14, 14)
+    quarters = box(2, 2, 8, 8), box(8, 8, 14, 14)
+    offered = [
+        candidates(quarter, half, whole) for quarter, half in zip(quarters, halves, strict=True)
+    ]
+    (chosen,) = instances(judged(offered, [0, 0], blob(whole)[None], (16, 16)))
+    assert ((chosen.logits > 0).numpy() == whole).all()
+
+
+def one_of_a_pool(mask: NDArray[np.bool_], quality: float, prompt: int, best: bool) -> Candidate:
+    features = np.zeros(len(FEATURES), np.float32)
+    return Candidate(Choice(prompt, torch.zeros(1), quality), 0, mask, features, best)
+
+
+@pytest.mark.parametrize("half", [0.46, 0.55, 0.79])
+def test_a_part_is_an_object_only_as_the_best_answer_of_its_own_click(half: float) -> None:
+    whole, left, right = box(4, 4, 12, 12), box(4, 4, 12, 8), box(4, 8, 12, 12)
+    nested = [
+        one_of_a_pool(mask, quality, prompt, mask is whole)
+        for prompt, part in enumerate((left, right))
+        for mask, quality in ((whole, 0.8), (part, half))
+    ]
+    assert [choice.quality for choice in instances(nested)] == [0.8]
+    told_apart = [
+        one_of_a_pool(whole, 0.8, 0, True),
+        one_of_a_pool(left, half, 1, True),
+        one_of_a_pool(right, half, 2, True),
+    ]
+    assert [choice.quality for choice in instances(told_apart)] == [half, half]

@@ -15,11 +15,13 @@ from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load
 from clip_surgery_ros.backends.text_features import load_text_features
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.demo.card import Tally, evaluate
 from clip_surgery_ros.demo.export import fit_presence
+from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.demo.train_clip import image_paths
+from clip_surgery_ros.evaluation.examples import some_absent
 from clip_surgery_ros.evaluation.figures import auroc
 
 SCENES = 80
@@ -128,3 +130,38 @@ def test_a_query_of_known_names_encodes_no_text() -> None:
     assert networks.text_counts.encoded == 0
     networks.pipeline(Config.from_values()).run(image, parse_query("a thing"))
     assert networks.text_counts.encoded == 1
+
+
+@pytest.mark.parametrize("kind", ["mixed", "several"])
+def test_what_is_found_of_a_label_does_not_hang_on_absent_ones_asked_beside_it(
+    networks: LoadedNetworks, kind: str
+) -> None:
+    """A robot's standing list has many names, of which few are in the picture."""
+    pipeline = networks.pipeline(Config.from_values())
+    for scene in SCENE_SETS[kind].scenes("development", 3):
+        present = list(dict.fromkeys(scene.names))
+        absent = some_absent(NAMES, present, scene.seed, 50)
+        alone, among = (
+            [one for one in result.segments if one.name in present]
+            for result in (
+                pipeline.run(scene.image, query_of(names))
+                for names in (present, [*present, *absent])
+            )
+        )
+        assert [one.name for one in alone] == [one.name for one in among]
+        for one, other in zip(alone, among, strict=True):
+            assert other.score == pytest.approx(one.score, abs=0.1)
+            assert other.box == one.box and (other.mask == one.mask).all()
+
+
+def test_a_wrong_name_beside_a_right_one_changes_nothing(networks: LoadedNetworks) -> None:
+    pipeline = networks.pipeline(Config.from_values())
+    for scene in SCENE_SETS["mixed"].scenes("development", 4):
+        name = scene.names[0]
+        (wrong,) = some_absent(NAMES, scene.names, scene.seed, 1)
+        alone, more = (
+            pipeline.run(scene.image, query_of([label])).segments
+            for label in (name, f"{wrong}|{name}")
+        )
+        assert [one.score for one in more] == pytest.approx([one.score for one in alone], abs=0.02)
+        assert all((a.mask == b.mask).all() for a, b in zip(alone, more, strict=True))

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.core.heatmap import feature_surgery, floored, min_max, normalized_map
+from clip_surgery_ros.core.heatmap import (
+    feature_surgery,
+    floored,
+    min_max,
+    normalized_map,
+    surgery_cosines,
+)
 
 
 def unit(*shape: int, seed: int) -> Tensor:
@@ -39,9 +45,28 @@ def test_the_matrix_product_equals_the_literal_loop() -> None:
     )
 
 
+def test_cosines_are_the_published_maps_each_brought_to_a_length_of_one() -> None:
+    tokens, text = unit(2, 50, 8, seed=1), unit(4, 8, seed=2)
+    published = literal_feature_surgery(tokens, text)
+    cosines = surgery_cosines(tokens, text)
+    factors = published / cosines
+    assert (factors > 0).all()
+    torch.testing.assert_close(factors, factors[:, :1].expand_as(factors), atol=1e-3, rtol=1e-3)
+    # Tokens of one channel each tell the direction that the others are compared with.
+    directions = surgery_cosines(torch.cat([tokens[:1, :1], torch.eye(8)[None]], dim=1), text)
+    lengths = directions[0, 1:].square().sum(dim=0)
+    torch.testing.assert_close(lengths, torch.ones(4), atol=1e-5, rtol=0)
+
+
+def test_texts_that_mean_the_same_have_maps_of_nothing() -> None:
+    tokens, same = unit(1, 5, 8, seed=1), unit(1, 8, seed=2).repeat(3, 1)
+    assert surgery_cosines(tokens, same).abs().max() < 1e-3
+
+
 def test_one_text_without_the_empty_string_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least 2 texts"):
-        feature_surgery(unit(1, 5, 8, seed=1), unit(1, 8, seed=2))
+    for surgery in (feature_surgery, surgery_cosines):
+        with pytest.raises(ConfigError, match="at least 2 texts"):
+            surgery(unit(1, 5, 8, seed=1), unit(1, 8, seed=2))
 
 
 def test_the_single_form_is_the_difference_to_the_common_feature() -> None:

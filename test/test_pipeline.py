@@ -255,9 +255,7 @@ def test_the_querys_threshold_goes_before_the_labels_and_that_before_the_common_
     assert alike.thresholds == pytest.approx([0.2])
 
 
-def test_synonyms_are_one_thing_found_by_the_mean_of_their_texts(
-    image: NDArray[np.uint8],
-) -> None:
+def test_synonyms_are_one_thing_shown_wherever_one_of_them_is(image: NDArray[np.uint8]) -> None:
     query = query_of(["red|green", "blue"])
     result = pipeline(ColourClip(), FloodSegmenter()).run(image, query)
     cells = ColourClip().surgery_tokens(ColourClip().preprocess(image))[0, 1:].numpy() > 0
@@ -268,3 +266,65 @@ def test_synonyms_are_one_thing_found_by_the_mean_of_their_texts(
     assert both[green] == pytest.approx(float(both[red][0]), abs=1e-5)
     assert both[red | green].min() > both[~(red | green)].max()
     assert result.presence[0] > 0.5
+
+
+@pytest.mark.parametrize("recipe", ["instances", "reference"])
+@pytest.mark.parametrize("text", ["red|blue", "blue|red"])
+def test_a_name_more_that_is_not_there_changes_nothing_of_what_is_found(
+    image: NDArray[np.uint8], recipe: str, text: str
+) -> None:
+    """The other colour is asked by itself too, so that both queries compare the same names."""
+    alone, more = (
+        pipeline(ColourClip(), FloodSegmenter(), recipe=recipe).run(
+            image, query_of([label, "blue"])
+        )
+        for label in ("red", text)
+    )
+    assert more.presence[0] == alone.presence[0]
+    assert more.segments[0].score == pytest.approx(alone.segments[0].score, abs=0.02)
+    assert (more.segments[0].mask == alone.segments[0].mask).all()
+
+
+def test_a_part_of_a_label_that_is_not_there_does_not_thin_the_map_of_one_that_is(
+    image: NDArray[np.uint8],
+) -> None:
+    both = pipeline(ColourClip(), FloodSegmenter(), recipe="instances").run(
+        image, query_of(["red+blue", "red", "blue"])
+    )
+    assert both.similarity[0] == pytest.approx(both.similarity[1], abs=1e-6)
+    assert [s.name for s in both.segments] == ["red+blue", "red"]
+
+
+def test_a_label_that_is_not_there_is_no_rival_of_one_that_is(image: NDArray[np.uint8]) -> None:
+    """Stretched to 0 to 1, the map of what is not there would be as high as any."""
+
+    def scores(names: list[str]) -> list[float]:
+        result = pipeline(ColourClip(), FloodSegmenter(), recipe="instances").run(
+            image, query_of(names)
+        )
+        return [segment.score for segment in result.segments]
+
+    assert scores(["red", "green", "blue"]) == pytest.approx(scores(["red", "green"]), abs=0.01)
+
+
+def test_what_is_asked_does_not_move_the_level_that_distractors_give(
+    image: NDArray[np.uint8],
+) -> None:
+    """Without a measured level, and with every distractor asked for beside the label."""
+    distractors = ("grey", "blue", "a", "bb", "ccc")
+    settings = {"distractor_names": distractors, "presence_level": PresenceLevel(40.0)}
+    presences = [
+        pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query_of(names)).presence
+        for names in (["red"], ["red", *distractors])
+    ]
+    assert presences[0][0] == pytest.approx(presences[1][0], abs=1e-6)
+
+
+def test_maps_are_cosines_whatever_is_asked(image: NDArray[np.uint8]) -> None:
+    """The weights of the label-set form would make these maps reach beyond 1."""
+    for absent in ([], ["blue"], ["x" * length for length in range(1, 60)]):
+        result = pipeline(ColourClip(), FloodSegmenter()).run(
+            image, query_of(["red", "green", *absent])
+        )
+        assert np.abs(result.similarity).max() <= 1 + 1e-6
+        assert {segment.name for segment in result.segments} >= {"red", "green"}

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core.ranking import (
     FEATURES,
     WEIGHTS,
+    Field,
     candidate_features,
     chance,
-    on_raster,
+    fields_of,
     predicted_iou,
 )
 from clip_surgery_ros.demo.fit_ranking import logistic
@@ -29,11 +30,10 @@ def blob(mask: NDArray[np.bool_], height: float = 1.0) -> NDArray[np.float32]:
 
 def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
     left, right = box(4, 0, 8, 4), box(4, 8, 8, 16)
-    own = blob(left | right)
-    rival = blob(box(4, 0, 6, 4), 2.0)
     masks = np.stack([left, left | right, np.zeros_like(left)])
+    label = Field(blob(left | right), ~box(4, 0, 6, 4))
 
-    rows = candidate_features(masks, np.array([0.7, 0.8, 0.9], np.float32), own, rival)
+    rows = candidate_features(masks, np.array([0.7, 0.8, 0.9], np.float32), label)
 
     first = dict(zip(FEATURES, rows[0].tolist(), strict=True))
     assert first["score"] == pytest.approx(0.7)
@@ -48,17 +48,28 @@ def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
 
 
 def test_a_map_on_the_raster_goes_from_0_to_1_and_a_constant_one_is_0() -> None:
-    scaled = on_raster(np.array([[2.0, 3.0], [4.0, 6.0]], np.float32), (8, 8))
-    assert scaled.shape == (8, 8) and scaled.min() == 0 and scaled.max() == 1
-    assert (on_raster(np.full((2, 2), 0.3, np.float32), (8, 8)) == 0).all()
+    rising, constant = np.array([[2.0, 3.0], [4.0, 6.0]], np.float32), np.full((2, 2), 0.3)
+    scaled, flat = fields_of(np.stack([rising, constant.astype(np.float32)]), (8, 8))
+    assert scaled.own.shape == (8, 8) and scaled.own.min() == 0 and scaled.own.max() == 1
+    assert (flat.own == 0).all()
+
+
+def test_where_a_label_wins_is_told_by_maps_as_they_are_not_stretched() -> None:
+    """The second map has its range too, but is nowhere as high as the first."""
+    strong = np.array([[0.3, 0.5], [0.7, 0.9]], np.float32)
+    weak = np.array([[0.2, 0.1], [0.0, -0.1]], np.float32)
+    first, second = fields_of(np.stack([strong, weak]), (8, 8))
+    assert first.wins.all() and not second.wins.any()
+    (alone,) = fields_of(weak[None], (8, 8))
+    assert alone.wins.all()
 
 
 def test_a_mask_on_the_map_is_predicted_to_be_better_than_one_beside_it() -> None:
     right, wide, beside = box(4, 4, 10, 10), box(2, 2, 14, 14), box(11, 11, 15, 15)
     scores = np.array([0.8, 0.8, 0.8], np.float32)
-    masks, nothing = np.stack([right, wide, beside]), np.zeros((16, 16), np.float32)
+    masks, label = np.stack([right, wide, beside]), Field(blob(right), box(0, 0, 16, 16))
 
-    quality = predicted_iou(candidate_features(masks, scores, blob(right), nothing))
+    quality = predicted_iou(candidate_features(masks, scores, label))
 
     assert quality[0] > quality[1] > quality[2]
     assert WEIGHTS.shape == (len(FEATURES), len(FEATURES))

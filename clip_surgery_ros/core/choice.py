@@ -110,8 +110,8 @@ def instances(pool: Sequence[Candidate]) -> list[Choice]:
 
 def _objects(pool: Sequence[Candidate]) -> list[Candidate]:
     """The objects among all candidates of a label, the best first."""
-    found = _distinct([one for one in pool if one.best])
-    return _distinct([part for whole in found for part in _apart(whole, pool)])
+    clicks = [one for one in pool if one.best]
+    return _distinct([part for whole in _distinct(clicks) for part in _apart(whole, clicks)])
 
 
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -119,14 +119,17 @@ def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [candidates[index] for index in kept]
 
 
-def _apart(whole: Candidate, pool: Sequence[Candidate]) -> list[Candidate]:
+def _apart(whole: Candidate, clicks: Sequence[Candidate]) -> list[Candidate]:
     """The objects that a mask takes for one; itself when it is of one object.
 
     A click between objects that look alike gives a mask of them all, which fits the map as well
-    as theirs do; but then other candidates show each by itself.
+    as theirs do; but then clicks on each have their own best. That a click offers a part beside the
+    whole says nothing: SAM offers parts of everything.
+
+    :param clicks: the best candidates of the label's clicks.
     """
     parts: list[Candidate] = []
-    for one in sorted(pool, key=lambda one: -one.choice.quality):
+    for one in sorted(clicks, key=lambda one: -one.choice.quality):
         good = one.choice.quality >= LEAST_QUALITY and _is_part(one.mask, whole.mask)
         if good and all(_shared(one.mask, part.mask) <= APART for part in parts):
             parts.append(one)

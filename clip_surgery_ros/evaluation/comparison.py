@@ -1,8 +1,9 @@
-"""Recipes on the same examples."""
+"""Recipes, or numbers of absent labels asked, on the same examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
@@ -15,30 +16,42 @@ from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
 
 Outcomes = Mapping[str, Sequence[Outcome]]
-"""By recipe, in the order of the examples."""
+"""By name of the variant, in the order of the examples."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to ask and to answer.
+
+    :param absent_asked: how many of an example's absent labels are asked; None for all.
+    """
+
+    config: Config
+    absent_asked: int | None = None
 
 
 def compared(
     networks: LoadedNetworks,
-    configs: Mapping[str, Config],
+    variants: Mapping[str, Variant],
     examples: Iterable[Example],
     title: str,
     total: int | None = None,
 ) -> Outcomes:
-    """What each recipe makes of each example, with a progress bar.
+    """What each variant makes of each example, with a progress bar.
 
     Examples are asked for all their labels at once, those that are there and those that are not.
 
-    :param configs: by name of the recipe; of the same networks.
+    :param variants: by name; of the same networks.
     """
     segmenter = EncodedOnce(networks.sam)
     pipelines = {
-        name: Pipeline(networks.clip, segmenter, settings_of(one, networks.clip))
-        for name, one in configs.items()
+        config: Pipeline(networks.clip, segmenter, settings_of(config, networks.clip))
+        for config in {one.config for one in variants.values()}
     }
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in configs}
-    for truth in tqdm(examples, desc=title, total=total, unit="picture"):
-        query = query_of(truth.asked)
-        for name, pipeline in pipelines.items():
-            outcomes[name].append(outcome_of(truth, pipeline.run(truth.image, query)))
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in variants}
+    for example in tqdm(examples, desc=title, total=total, unit="picture"):
+        for name, variant in variants.items():
+            truth = replace(example, absent=example.absent[: variant.absent_asked])
+            result = pipelines[variant.config].run(truth.image, query_of(truth.asked))
+            outcomes[name].append(outcome_of(truth, result))
     return outcomes

@@ -68,24 +68,28 @@ def example(
 def some_absent(
     names: Sequence[str], present: Sequence[str], seed: int, count: int = ABSENT_ASKED
 ) -> tuple[str, ...]:
-    """``count`` names that are not there, or all of them; the same for a seed."""
+    """``count`` names that are not there, or all of them; the same for a seed, and the first of those
+    that a larger count gives.
+    """
     others = [name for name in names if name not in present]
-    rng = np.random.Generator(np.random.PCG64(seed))
-    chosen = rng.choice(len(others), min(count, len(others)), replace=False)
-    return tuple(others[int(index)] for index in chosen)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(others))
+    return tuple(others[int(index)] for index in order[:count])
 
 
-def generated(name: str, split: str, count: int) -> Iterator[Example]:
+def generated(
+    name: str, split: str, count: int, absent_asked: int = ABSENT_ASKED
+) -> Iterator[Example]:
     """The first ``count`` examples of a scene set.
 
+    :param absent_asked: names asked of each that are not in it; of ``twins`` these are the twins.
     :raises KeyError: when there is no set of this name.
     """
     scenes: SceneSet = SCENE_SETS[name]
-    return (_of_scene(scene, name) for scene in scenes.scenes(split, count))
+    return (_of_scene(scene, name, absent_asked) for scene in scenes.scenes(split, count))
 
 
-def _of_scene(scene: Scene, set_name: str) -> Example:
-    absent = some_absent(NAMES, scene.names, scene.seed)
+def _of_scene(scene: Scene, set_name: str, absent_asked: int) -> Example:
+    absent = some_absent(NAMES, scene.names, scene.seed, absent_asked)
     if set_name == "twins":
         twins = dict.fromkeys(TWINS[name] for name in scene.names)
         absent = tuple(name for name in twins if name not in scene.names)

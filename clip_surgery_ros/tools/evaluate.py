@@ -5,23 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.config import RECIPES
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
-from clip_surgery_ros.evaluation.comparison import compared
-from clip_surgery_ros.evaluation.examples import generated
-from clip_surgery_ros.evaluation.report import markdown, report_of, write
-from clip_surgery_ros.tools.options import add_network_options, config_of
+from clip_surgery_ros.tools.options import add_network_options, config_of, path
+from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
+    SETS,
     Examples,
     add_count_option,
     add_truth_options,
     folder_with_truth,
+    scenes,
 )
-
-NAME = "evaluate"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--sets",
         nargs="+",
-        choices=tuple(SCENE_SETS),
-        default=list(SCENE_SETS),
+        choices=SETS,
+        default=list(SETS),
         metavar="SET",
-        help=f"generated scenes: {', '.join(SCENE_SETS)} (default: all)",
+        help=f"generated scenes: {', '.join(SETS)} (default: all)",
     )
     source.add_argument(
         "--split",
@@ -43,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_truth_options(source)
     add_count_option(parser)
-    parser.add_argument("--output", type=Path, help="folder for the table, JSON and pictures")
+    parser.add_argument("--output", type=path, help="folder for the table, JSON and pictures")
     add_network_options(parser)
 
 
@@ -51,6 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print every recipe's figures beside the reference's."""
     config = config_of(arguments)
     sources = _sources(arguments)
+    if arguments.output:
+        check_output_folder(arguments.output)
+
+    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.evaluation.comparison import compared
+    from clip_surgery_ros.evaluation.report import markdown, report_of, write
+
     networks = load_networks(config)
     configs = {recipe: replace(config, recipe=recipe) for recipe in RECIPES}
     results = {
@@ -60,8 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = report_of(results)
     print(markdown(report))
     if arguments.output:
-        for path in write(report, arguments.output):
-            print(f"wrote {path}")
+        with output_folder(arguments.output) as unfinished:
+            written = write(report, unfinished)
+        for one in written:
+            print(f"wrote {arguments.output / one.name}")
     return 0
 
 
@@ -70,9 +74,4 @@ def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     named = folder_with_truth(arguments)
     if named:
         return dict([named])
-    return {
-        name: lambda name=name: generated(  # type: ignore[misc]
-            name, arguments.split, arguments.count
-        )
-        for name in arguments.sets
-    }
+    return {name: scenes(name, arguments.split, arguments.count) for name in arguments.sets}

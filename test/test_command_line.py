@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
-from clip_surgery_ros.tools.cli import SUBCOMMANDS
+from clip_surgery_ros.tools.cli import SUBCOMMANDS, without_ros_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,11 +94,24 @@ def test_what_goes_wrong_is_one_sentence(
 def test_help_names_every_subcommand(tmp_path: Path) -> None:
     done = clip_surgery("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for module in SUBCOMMANDS:
-        assert module.NAME in done.stdout
+    for name in SUBCOMMANDS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["list"], ["list"]),
+        (["list", "--ros-args", "-r", "__ns:=/robot"], ["list"]),
+        (["--ros-args", "-r", "__ns:=/robot", "--", "list"], ["list"]),
+        (["--ros-args", "--", "list"], ["list"]),
+    ],
+)
+def test_arguments_of_ros_are_left_out(given: list[str], kept: list[str]) -> None:
+    assert without_ros_arguments(given) == kept
 
 
 def test_every_subcommand_is_installed_for_ros2_run() -> None:
     installed = (ROOT / "CMakeLists.txt").read_text()
     line = next(row for row in installed.splitlines() if row.startswith("foreach(name "))
-    assert line == f"foreach(name {' '.join(module.NAME for module in SUBCOMMANDS)})"
+    assert line == f"foreach(name {' '.join(SUBCOMMANDS)})"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import multiprocessing
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,8 @@ class Site:
 
     :param breaks_after: bytes sent of the next answer before the connection ends.
     :param held_from: bytes from this one on wait for ``let_go``.
+    :param endless: the content comes again and again, without a word of how long it is.
+    :param goes_on_at: the byte that a part is said to begin at, whatever was asked for.
     """
 
     address: str = ""
@@ -43,6 +48,9 @@ class Site:
     held_from: int | None = None
     let_go: threading.Event = field(default_factory=threading.Event)
     resumes: bool = True
+    tells_length: bool = True
+    endless: bool = False
+    goes_on_at: int | None = None
     asked: list[str] = field(default_factory=list)
 
 
@@ -57,6 +65,11 @@ def site() -> Iterator[Site]:
             if self.path == "/gone":
                 self.send_error(404)
                 return
+            if self.path.startswith("/moved/"):  # to what follows
+                self.send_response(302)
+                self.send_header("Location", self.path.removeprefix("/moved/"))
+                self.end_headers()
+                return
             goes_on = wanted and state.resumes and self.headers.get("If-Range") == state.tag
             start = int(wanted.removeprefix("bytes=").rstrip("-")) if goes_on else 0
             if goes_on and start >= len(state.content):
@@ -64,12 +77,21 @@ def site() -> Iterator[Site]:
                 return
             body = state.content[start:]
             self.send_response(206 if goes_on else 200)
-            self.send_header("Content-Length", str(len(body)))
+            if state.tells_length and not state.endless:
+                self.send_header("Content-Length", str(len(body)))
+            if goes_on:
+                at = start if state.goes_on_at is None else state.goes_on_at
+                self.send_header("Content-Range", f"bytes {at}-{start + len(body) - 1}/*")
             self.send_header("Content-Type", state.kind)
             self.send_header("ETag", state.tag)
             self.end_headers()
             if state.breaks_after is not None:
                 body, state.breaks_after = body[: state.breaks_after], None
+            while state.endless:
+                try:
+                    self.wfile.write(body)
+                except OSError:  # the reader has gone
+                    return
             for first in range(0, len(body), 1 << 20):
                 if state.held_from is not None and start + first >= state.held_from:
                     state.let_go.wait(60)
@@ -188,6 +210,139 @@ def test_a_silent_server_is_not_waited_for_for_ever(
     monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
     site.held_from = 0
     with pytest.raises(WeightsError, match="timed out"):
+        fetch(small)
+
+
+def left_in(folder: Path) -> list[str]:
+    """Files but for locks."""
+    return [one.name for one in folder.iterdir() if not one.name.startswith(".")]
+
+
+def test_a_body_without_a_length_or_an_end_is_read_up_to_what_the_weights_can_take(
+    site: Site, small: Published
+) -> None:
+    site.endless = True
+    with pytest.raises(WeightsError, match=f"at most {small.most_bytes}; it was thrown away"):
+        fetch(small)
+    assert left_in(place(small).parent) == []
+
+
+def test_a_length_beyond_what_the_weights_can_take_is_not_waited_for(
+    site: Site, small: Published
+) -> None:
+    site.content = bytes(small.most_bytes + 1)
+    site.held_from = 0
+    with pytest.raises(WeightsError, match=f"is {small.most_bytes + 1} bytes, but its weights"):
+        fetch(small)
+    assert left_in(place(small).parent) == []
+
+
+def test_no_published_file_is_longer_than_allowed() -> None:
+    megabytes = {  # as listings of the published files show them
+        "vit_b": 375,
+        "vit_l": 1250,
+        "vit_h": 2565,
+        "vit_t": 40.7,
+        "sam2.1_hiera_tiny": 156,
+        "sam2.1_hiera_large": 898,
+        "openai/ViT-B-32": 354,  # half precision
+        "openai/ViT-L-14": 933,
+    }
+    for name, length in megabytes.items():
+        assert length <= catalogue.published(name).most_bytes / 1e6 <= 3 * length
+
+
+def test_a_body_without_a_length_that_is_whole_is_taken(site: Site, small: Published) -> None:
+    site.tells_length = False
+    assert fetch(small).read_bytes() == CONTENT
+
+
+def test_a_body_without_a_length_that_broke_off_is_not_taken_for_whole(
+    site: Site, small: Published
+) -> None:
+    site.tells_length = False
+    site.breaks_after = 1_000_000
+    with pytest.raises(WeightsError, match="is truncated"):
+        fetch(replace(small, sha256=""))
+    assert left_in(place(small).parent) == []
+
+
+def test_a_part_that_begins_elsewhere_is_not_joined_on(site: Site, small: Published) -> None:
+    site.breaks_after = 1_500_000
+    with pytest.raises(WeightsError):
+        fetch(small)
+    site.goes_on_at = 1_000_000
+    with pytest.raises(WeightsError, match="instead of at byte 1500000"):
+        fetch(small)
+    site.goes_on_at = None
+    assert fetch(small).read_bytes() == CONTENT
+
+
+def test_a_redirect_is_followed_and_a_download_goes_on_over_it(
+    site: Site, small: Published
+) -> None:
+    root = site.address.rpartition("/")[0]
+    moved = f"{root}/moved/{site.address}"
+    site.breaks_after = 1_500_000
+    with pytest.raises(WeightsError, match="goes on where it stopped"):
+        fetch(small, mirror=moved)
+    assert fetch(small, mirror=moved).read_bytes() == CONTENT
+    assert site.asked[-1] == "bytes=1500000-"
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("{root}/gone", "answers 404"),
+        ("file:///etc/passwd", "not allowed"),
+        ("/moved/loop", "infinite loop"),
+        ("http://127.0.0.1:9/x.pt", "cannot be fetched"),
+    ],
+)
+def test_a_redirect_to_nowhere_is_told(
+    site: Site, small: Published, target: str, told: str
+) -> None:
+    root = site.address.rpartition("/")[0]
+    if target == "/moved/loop":
+        target = f"/moved/{target}"  # relative: it leads to itself
+    with pytest.raises(WeightsError, match=told):
+        fetch(small, mirror=f"{root}/moved/{target.format(root=root)}")
+    assert not place(small).exists()
+
+
+def test_a_redirect_does_not_leave_encryption() -> None:
+    handler = fetching._SafeRedirects()
+    asked = urllib.request.Request("https://example.invalid/a.pt")
+    with pytest.raises(WeightsError, match=r"leads to http://.*, which is not https"):
+        handler.redirect_request(
+            asked, None, 302, "Found", HTTPMessage(), "http://example.invalid/a.pt"
+        )
+    followed = handler.redirect_request(
+        asked, None, 302, "Found", HTTPMessage(), "https://example.invalid/b.pt"
+    )
+    assert followed is not None and followed.full_url == "https://example.invalid/b.pt"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"error": "rate limit"}', gzip.compress(CONTENT), b"\x89PNG\r\n\x1a\n" + bytes(900), b""],
+    ids=["JSON", "gzip", "PNG", "nothing"],
+)
+def test_what_is_no_weight_file_is_not_put_in_place(
+    site: Site, small: Published, content: bytes
+) -> None:
+    site.content = content
+    with pytest.raises(WeightsError, match=r"is text|neither safetensors nor|is empty"):
+        fetch(replace(small, sha256=""))
+    assert left_in(place(small).parent) == []
+
+
+def test_a_folder_of_weights_that_cannot_be_is_told(
+    small: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match="name another by CLIP_SURGERY_ROS_HOME"):
         fetch(small)
 
 

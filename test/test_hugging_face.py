@@ -22,7 +22,7 @@ from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.backends.fetching import fetch, in_place, place, problem
 from clip_surgery_ros.backends.provenance import CONFIG_FILE, provenance
-from clip_surgery_ros.backends.weights import checkpoint_file
+from clip_surgery_ros.backends.weight_files import checkpoint_file
 from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import WeightsError

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.backends.factory import demo_weights
-from clip_surgery_ros.backends.weights import sha256
+from clip_surgery_ros.backends.weight_files import sha256
 from clip_surgery_ros.demo.scenes import SceneGenerator
 
 CYCLES = 10

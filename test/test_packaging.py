@@ -18,7 +18,7 @@ SOURCES = (
     "CMakeLists.txt", "LICENSE", "package.xml", "pyproject.toml", "setup.py",
     "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
 )  # fmt: skip
-EXECUTABLES = {"clip_surgery_node", "demo_camera", *(module.NAME for module in SUBCOMMANDS)}
+EXECUTABLES = {"clip_surgery_node", "demo_camera", *SUBCOMMANDS}
 
 pytestmark = pytest.mark.slow
 

@@ -15,6 +15,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_networks import small_clip
 from torch import nn
 
@@ -223,3 +224,54 @@ def test_building_them_warns_of_nothing() -> None:
         warnings.simplefilter("error")
         for name in NAMES:
             SEGMENTERS[name].build()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"adapter.weight": torch.zeros(3)}, r"is of SAM vit_t but .* unknown adapter\.weight;"),
+        (
+            {"mask_decoder.iou_token.weight": None},
+            r"but .* lacks mask_decoder\.iou_token\.weight;",
+        ),
+        (
+            {"mask_decoder.iou_token.weight": torch.zeros(3)},
+            r"another size of mask_decoder\.iou_token\.weight \(\[3\] instead of \[1, 256\]\);",
+        ),
+    ],
+    ids=["more", "less", "other"],
+)
+def test_a_file_of_which_one_tensor_is_not_as_it_should_be_names_it(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], told: str
+) -> None:
+    tensors = SEGMENTERS["vit_t"].build().state_dict() | change
+    torch.save({k: v for k, v in tensors.items() if v is not None}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=told):
+        load_segmenter("vit_t", tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model.", "model.sam."])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_segmenter_is_found_below_what_a_trainer_put_before_its_names_and_in_a_folder(
+    tmp_path: Path, before: str, suffix: str
+) -> None:
+    named = {f"{before}{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
+    if suffix == ".safetensors":
+        save_file(named, tmp_path / "w.safetensors")
+    else:
+        torch.save({"epoch": 3, "model_state_dict": named}, tmp_path / "w.pth")
+    load_segmenter("vit_t", tmp_path)
+
+
+def test_a_segmenter_below_any_other_name_is_found_and_the_name_told(tmp_path: Path) -> None:
+    named = {f"student.{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
+    torch.save(named, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"the SAM 'vit_t', with 'student\.' before its names"):
+        load_segmenter("vit_t", tmp_path / "w.pth")
+
+
+def test_weights_in_the_layout_of_transformers_are_named(tmp_path: Path) -> None:
+    named = {"shared_image_embedding.positional_embedding": 1, "mask_decoder.iou_token.weight": 1}
+    torch.save({name: torch.zeros(size) for name, size in named.items()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="a SAM in Transformers' layout, not in Meta's"):
+        load_segmenter("vit_t", tmp_path / "w.pth")

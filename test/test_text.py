@@ -14,13 +14,8 @@ from torch import Tensor
 
 from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.core.text import (
-    CAPACITY,
-    TEMPLATES,
-    PromptEnsemble,
-    beyond_latin,
-    parse_templates,
-)
+from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
+from clip_surgery_ros.core.text import CAPACITY, PromptEnsemble, beyond_latin
 
 
 def test_templates_go_by_name_or_are_one_s_own_and_each_counts_once() -> None:

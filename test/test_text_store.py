@@ -30,7 +30,8 @@ from clip_surgery_ros.backends.text_features import (
     text_network,
 )
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.text import CAPACITY, TEMPLATES, TextCounts
+from clip_surgery_ros.core.templates import TEMPLATES
+from clip_surgery_ros.core.text import CAPACITY, TextCounts
 
 NETWORK = "0123456789abcdef" * 4
 TOKENIZE = open_clip.SimpleTokenizer()

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from test_golden import load_weights_module
 
 from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.weights import load_state_dict, sha256
+from clip_surgery_ros.backends.weight_files import sha256
+from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
@@ -37,6 +38,93 @@ def test_safetensors_load_with_their_metadata(tmp_path: Path) -> None:
     tensors, metadata = load_state_dict(tmp_path / "w.safetensors")
     assert same(tensors, TENSORS)
     assert metadata == {"head_width": "32"}
+
+
+BEFORE = (
+    *("module.", "_orig_mod.", "model.", "net.", "network.", "sam.", "clip.", "state_dict."),
+    *("module._orig_mod.", "model.module.", "model.sam._orig_mod.", "model_state_dict.model."),
+)
+"""What trainers and wrappers put before a network's own names."""
+ENTRIES = (
+    *((), ("state_dict",), ("model",), ("model_state_dict",)),
+    *(("state_dict", "model"), ("model", "model_state_dict")),
+)
+"""Where training checkpoints keep weights."""
+
+
+def save_as(path: Path, tensors: dict[str, torch.Tensor], entries: tuple[str, ...] = ()) -> Path:
+    """In the format of the ending, below entries; in safetensors they are part of the names."""
+    if path.suffix == ".safetensors":
+        save_file({".".join([*entries, name]): one for name, one in tensors.items()}, path)
+        return path
+    content: object = tensors
+    for entry in reversed(entries):
+        content = {entry: content, "epoch": 3, "optimizer": {"lr": 0.1}}
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("entries", ENTRIES, ids="/".join)
+@pytest.mark.parametrize("before", BEFORE)
+def test_what_trainers_and_wrappers_put_before_names_is_left_out_in_every_format(
+    tmp_path: Path, suffix: str, entries: tuple[str, ...], before: str
+) -> None:
+    named = {f"{before}{name}": tensor for name, tensor in TENSORS.items()}
+    tensors, _ = load_state_dict(save_as(tmp_path / f"w{suffix}", named, entries))
+    assert same(tensors, TENSORS)
+
+
+def test_what_wraps_a_part_of_a_network_is_left_out_too(tmp_path: Path) -> None:
+    named = {
+        "image_encoder._orig_mod.blocks.0.weight": torch.ones(1),
+        "_fsdp_wrapped_module.mask_decoder._checkpoint_wrapped_module.bias": torch.ones(2),
+    }
+    tensors, _ = load_state_dict(save_as(tmp_path / "w.pt", named))
+    assert set(tensors) == {"image_encoder.blocks.0.weight", "mask_decoder.bias"}
+
+
+def test_names_that_only_begin_alike_stay(tmp_path: Path) -> None:
+    named = {name: torch.ones(1) for name in ("sam_mask_decoder.a", "model_ema.b", "modules.c")}
+    tensors, _ = load_state_dict(save_as(tmp_path / "w.pt", named))
+    assert same(tensors, named)
+
+
+def test_two_networks_in_one_file_are_refused(tmp_path: Path) -> None:
+    both = {"model.a.weight": torch.ones(1), "module.a.weight": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"holds a\.weight twice"):
+        load_state_dict(save_as(tmp_path / "w.pt", both))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, suffix: str, dtype: torch.dtype
+) -> None:
+    spoilt = {"a.weight": torch.ones(4, dtype=dtype), "b": torch.tensor([1, torch.nan]).to(dtype)}
+    with pytest.raises(WeightsError, match="has NaN in b: its training diverged"):
+        load_state_dict(save_as(tmp_path / f"w{suffix}", spoilt))
+
+
+def test_a_mask_of_minus_infinity_and_large_halves_are_numbers(tmp_path: Path) -> None:
+    fine = {"attn_mask": torch.full((2, 2), -torch.inf), "a": torch.full((9,), 6e4).half()}
+    assert same(load_state_dict(save_as(tmp_path / "w.pt", fine))[0], fine)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    endless: dict[str, object] = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="no tensors, such as model"):
+        load_state_dict(tmp_path / "w.pt")
+
+
+def test_what_a_checkpoint_holds_beside_tensors_is_named_and_so_is_the_cure(
+    tmp_path: Path,
+) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"\(torch\.nn\..*Linear\).*model\.state_dict\(\)"):
+        load_state_dict(tmp_path / "w.pt")
 
 
 class Evil:
@@ -125,6 +213,48 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     del state["visual.ln_post.bias"]
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=r"lacks visual\.ln_post\.bias"):
+        ClipBackend.from_file(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"adapter.weight": torch.zeros(3)}, r"has an unknown adapter\.weight;"),
+        ({"visual.ln_post.bias": torch.zeros(3)}, r"ln_post\.bias \(\[3\] instead of \[128\]\)"),
+        ({"visual.ln_post.bias": None}, r"lacks visual\.ln_post\.bias;"),
+        (
+            {"visual.ln_post.bias": None, **{f"more.{n}": torch.zeros(1) for n in range(5)}},
+            r"lacks visual\.ln_post\.bias and has an unknown more\.0, .* \(and 2 more\)",
+        ),
+    ],
+    ids=["more", "other", "less", "both"],
+)
+def test_a_clip_of_which_a_tensor_is_not_as_it_should_be_names_it(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], told: str
+) -> None:
+    state = load_weights_module().state_dict("vit_small", 1) | change
+    torch.save({k: v for k, v in state.items() if v is not None}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=told):
+        ClipBackend.from_file(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("before", ["module.", "model.clip.", "_orig_mod."])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_clip_is_found_below_what_a_trainer_put_before_its_names(
+    tmp_path: Path, before: str, suffix: str
+) -> None:
+    state = load_weights_module().state_dict("vit_small", 1)
+    named = {f"{before}{name}": tensor for name, tensor in state.items()}
+    save_as(tmp_path / f"clip{suffix}", named)
+    pixels = torch.randn(1, 3, 64, 96)
+    expected = ClipBackend.from_state_dict(state).surgery_tokens(pixels)
+    assert torch.equal(ClipBackend.from_file(tmp_path).surgery_tokens(pixels), expected)
+
+
+def test_a_clip_below_any_other_name_is_found_and_the_name_told(tmp_path: Path) -> None:
+    state = load_weights_module().state_dict("vit_small", 1)
+    torch.save({f"student.net.{k}": v for k, v in state.items()}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"CLIP with .*'student\.net\.' before its names"):
         ClipBackend.from_file(tmp_path / "w.pt")
 
 

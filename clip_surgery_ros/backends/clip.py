@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from clip_surgery_ros.backends.layouts import (
     OPENAI_EXTRAS,
     clip_sizes,
+    fit,
     looks_like,
     open_clip_names,
 )
@@ -38,14 +39,16 @@ from clip_surgery_ros.backends.text_towers import (
     without_padding,
 )
 from clip_surgery_ros.backends.transfer import upload
-from clip_surgery_ros.backends.weights import checkpoint_file, load_state_dict
+from clip_surgery_ros.backends.weight_files import checkpoint_file
+from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.attention import fastest_attention
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.layers import Place
+from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, VitSurgeon
+from clip_surgery_ros.core.templates import TEMPLATES
 from clip_surgery_ros.core.text import (
-    TEMPLATES,
     UNREADABLE,
     PromptEnsemble,
     TextCounts,
@@ -214,6 +217,7 @@ class ClipBackend:
             raise ConfigError(
                 f"open_clip knows no model '{name}'; `python -c 'import open_clip; "
                 "print(open_clip.list_models())'` lists the names"
+                f"{did_you_mean(name, open_clip.list_models())}"
             )
         path = checkpoint_file(checkpoint)
         tensors, _ = load_state_dict(path)
@@ -490,21 +494,11 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     scale = given.get("logit_scale")
     if scale is not None and scale.numel() == 1 and "logit_scale" in own:  # may be a list of one
         given["logit_scale"] = scale.reshape(own["logit_scale"].shape)
-    wrong = [k for k, v in given.items() if k in own and v.shape != own[k].shape]
-    # open_clip registers counters of batch norm that OpenAI's layout may leave out.
-    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in given if k not in own and not k.endswith("position_ids")]
-    for names, problem in (
-        (missing, "lacks"),
-        (wrong, "has another size of"),
-        (unknown, "has an unknown"),
-    ):
-        if names:
-            raise WeightsError(
-                f"{what}: the checkpoint {problem} {names[0]} (and {len(names) - 1} more); it "
-                f"looks like {looks_like(tensors)}"
-            )
-    model.load_state_dict({k: v for k, v in given.items() if k in own}, strict=False)
+    difference = fit(model, given)
+    if difference:
+        raise WeightsError(
+            f"{what}: the checkpoint {difference}; it looks like {looks_like(tensors)}"
+        )
 
 
 def _traits(metadata: Mapping[str, str], known: Provenance) -> ClipTraits:

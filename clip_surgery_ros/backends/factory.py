@@ -16,14 +16,15 @@ from clip_surgery_ros.backends.fetching import home, in_place
 from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.backends.segmenters import load_segmenter
 from clip_surgery_ros.backends.text_features import load_text_features
-from clip_surgery_ros.backends.weights import check_sha256, checkpoint_file
+from clip_surgery_ros.backends.weight_files import check_sha256, checkpoint_file
 from clip_surgery_ros.core.catalogue import published
 from clip_surgery_ros.core.config import DEMO, Config
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.layers import bfloat16_gain
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
-from clip_surgery_ros.core.text import TEMPLATES, TextCounts, parse_templates
+from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
+from clip_surgery_ros.core.text import TextCounts
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def load_networks(config: Config) -> LoadedNetworks:
     if config.clip_sha256:
         check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
-        check_sha256(config.sam_checkpoint, config.sam_sha256)
+        check_sha256(checkpoint_file(config.sam_checkpoint), config.sam_sha256)
     meant = replace(config, precision=precision)
     return LoadedNetworks(_clip(meant, device), _sam(meant, device), device, precision, config)
 

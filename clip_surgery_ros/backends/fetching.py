@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import urllib.error
 import urllib.request
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from filelock import FileLock
 from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
 
-from clip_surgery_ros.backends.weights import OPEN_CLIP_FILES, check_file, sha256
+from clip_surgery_ros.backends.weight_files import OPEN_CLIP_FILES, check_file, check_whole, sha256
 from clip_surgery_ros.core.catalogue import Published
 from clip_surgery_ros.core.errors import WeightsError
 
@@ -75,17 +76,25 @@ def fetch(model: Published, mirror: str = "") -> Path:
     :raises WeightsError: saying what went wrong and what to do.
     """
     path = place(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        here = found(model)
-        if here is not None:
-            return here
-        part = path.with_name(f"{path.name}.part")
-        _download(mirror or model.address, part, model.name)
-        digest = _verified(part, model)
-        _digest_file(path).write_text(f"{digest}  {path.name}\n")
-        part.replace(path)
-        _tag_file(part).unlink(missing_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            return found(model) or _brought(model, mirror or model.address, path)
+    except OSError as error:
+        raise WeightsError(
+            f"the folder of weights {path.parent} cannot be used: {error.strerror or error}; make "
+            f"it writable, or name another by {HOME}"
+        ) from error
+
+
+def _brought(model: Published, address: str, path: Path) -> Path:
+    """Download, verify, and only then give the file its name."""
+    part = path.with_name(f"{path.name}.part")
+    _download(address, part, model)
+    digest = _verified(part, model)
+    _digest_file(path).write_text(f"{digest}  {path.name}\n")
+    part.replace(path)
+    _tag_file(part).unlink(missing_ok=True)
     return path
 
 
@@ -133,17 +142,21 @@ def _tag_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.etag")
 
 
-def _download(address: str, part: Path, name: str) -> None:
+def _download(address: str, part: Path, model: Published) -> None:
     """Bring ``part`` to full length."""
     have, tag = (part.stat().st_size if part.is_file() else 0), _tag_of(part)
+    if have > model.most_bytes:  # of a server that sent too much, or of another file
+        part.unlink()
+        have = 0
     headers = {"User-Agent": AGENT}
     if have and tag:  # else nobody knows whether the rest would be of the same file
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    request = urllib.request.Request(address, headers=headers)
     try:
+        request = urllib.request.Request(address, headers=headers)
         # An opener of its own: urlopen's keeps the proxies of the process's first request.
-        with urllib.request.build_opener().open(request, timeout=TIMEOUT_S) as response:
-            _receive(response, part, have, name)
+        opener = urllib.request.build_opener(_SafeRedirects)
+        with opener.open(request, timeout=TIMEOUT_S) as response:
+            _receive(response, part, have, model)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # what is here is as long as the file: the checksum decides
             return
@@ -158,26 +171,74 @@ _ADVICE = (
 )
 
 
-def _receive(response: Any, part: Path, have: int, name: str) -> None:
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but not from an encrypted connection to one that anybody may change."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """See the base class.
+
+        :raises WeightsError: when the new address is not encrypted and the old one is.
+        """
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise WeightsError(f"{req.full_url} leads to {newurl}, which is not https; {_ADVICE}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _receive(response: Any, part: Path, have: int, model: Published) -> None:
     """Append to what is here, or begin anew where the server does not go on."""
     if "text/html" in response.headers.get("Content-Type", ""):
         raise WeightsError(f"{response.url} is a web page, not weights; {_ADVICE}")
     goes_on = response.status == 206
     start = have if goes_on else 0
+    told = response.headers.get("Content-Range", f"bytes {have}-") if goes_on else ""
+    if goes_on and not told.startswith(f"bytes {have}-"):
+        raise OSError(f"the server goes on with '{told}' instead of at byte {have}")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
+    _check_room(part, model, total, start)
     if not goes_on:
         _tag_file(part).write_text(response.headers.get("ETag", ""))
     with (
         open(part, "ab" if goes_on else "wb") as file,
-        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name) as progress,
+        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=model.name) as progress,
     ):
+        end = start
         while piece := response.read(PIECE):
+            end += len(piece)
+            if end > model.most_bytes:
+                raise _too_large(part, model, f"is more than {end} bytes")
             file.write(piece)
             progress.update(len(piece))
-        end = file.tell()
     if total is not None and end < total:
         raise OSError(f"the connection ended after {end} of {total} bytes")
+
+
+def _check_room(part: Path, model: Published, total: int | None, start: int) -> None:
+    """Refuse a file that is too large for what it shall be, or for the disk.
+
+    :param total: bytes of the whole file, None where the server does not tell.
+    """
+    if total is None:
+        return
+    if total > model.most_bytes:
+        raise _too_large(part, model, f"is {total} bytes")
+    free = shutil.disk_usage(part.parent).free
+    if total - start > free:
+        raise WeightsError(
+            f"{model.name} needs {(total - start) / 1e6:.0f} MB more, but {part.parent} has "
+            f"{free / 1e6:.0f} MB free; make room, or name another folder by {HOME}"
+        )
+
+
+def _too_large(part: Path, model: Published, told: str) -> WeightsError:
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)
+    return WeightsError(
+        f"what was fetched for {model.name} {told}, but its weights take at most "
+        f"{model.most_bytes}; it was thrown away. Fetch it from elsewhere"
+    )
 
 
 def _tag_of(part: Path) -> str:
@@ -199,6 +260,7 @@ def _verified(part: Path, model: Published) -> str:
                 f"tells {model.sha256}; it was thrown away. Fetch it again, or from elsewhere"
             )
         check_file(part, model.file_name)
+        check_whole(part)
     except WeightsError:
         part.unlink()
         _tag_file(part).unlink(missing_ok=True)

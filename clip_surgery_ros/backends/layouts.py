@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import open_clip
-from torch import Tensor
+from torch import Tensor, nn
 
 from clip_surgery_ros.core.surgery import ResNetSurgeon
 
@@ -28,6 +28,8 @@ SAM_SIGNS: Sequence[tuple[str, str, int]] = (
 """A tensor by whose name and last dimension a published SAM is known; the first that fits."""
 # Other networks by names of tensors that only they have, the more special ones first.
 _OTHERS = (
+    ("shared_image_embedding.", "a SAM in Transformers' layout, not in Meta's"),
+    ("vision_encoder.", "a SAM in Transformers' layout, not in Meta's"),
     ("memory_encoder.", "SAM 2"),
     ("sam_mask_decoder.", "SAM 2"),
     ("mask_decoder.", "a Segment Anything model"),
@@ -40,11 +42,46 @@ _OTHERS = (
     ("text_model.", "a text tower in Transformers' layout"),
     ("bert.", "a language model"),
     ("lm_head.", "a language model"),
+    ("embed_tokens.", "a language model"),
     ("model.embed_tokens.", "a language model"),
     ("embeddings.word_embeddings.", "a language model"),
     ("blocks.0.attn.", "a vision transformer in timm's layout, without a text tower"),
     ("layer1.0.conv1.", "a ResNet without a text tower"),
 )
+
+
+_NAMED = 3
+"""Tensors that a message names of each way not to fit."""
+
+
+def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Put tensors into a network by their names.
+
+    Counters of batch norm may be missing and positions' numbers be there: some publishers leave
+    the ones out and some keep the others, and neither changes what a network answers.
+
+    :returns: how the tensors differ from the network's own, naming some; empty when they fit.
+    """
+    own = network.state_dict()
+    wrong = [k for k, v in tensors.items() if k in own and v.shape != own[k].shape]
+    sized = {k: v for k, v in tensors.items() if k not in wrong}
+    left = network.load_state_dict(sized, strict=False)
+    missing = [k for k in left.missing_keys if k not in wrong]
+    differences = (
+        ("lacks", [k for k in missing if not k.endswith("num_batches_tracked")]),
+        ("has another size of", [_sizes(k, tensors, own) for k in wrong]),
+        ("has an unknown", [k for k in left.unexpected_keys if not k.endswith("position_ids")]),
+    )
+    return " and ".join(f"{verb} {_named(names)}" for verb, names in differences if names)
+
+
+def _sizes(name: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    return f"{name} ({list(given[name].shape)} instead of {list(own[name].shape)})"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" (and {more} more)" if more > 0 else "")
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str:
@@ -62,8 +99,24 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str:
         return "the image tower of a CLIP, without a text tower of its layout"
     if any(name.removeprefix("text.").startswith("token_embedding.") for name in tensors):
         return "the text tower of a CLIP, without an image tower"
+    within = _within(tensors)
+    if within is not None:
+        prefix, network = within
+        return f"{looks_like(network)}, with '{prefix}' before its names; save it without that"
     name, tensor = next(iter(tensors.items()))
     return f"no network known here, with {name} of shape {tuple(tensor.shape)}"
+
+
+def _within(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
+    """What stands before the names of a network known here, and its tensors by their own names."""
+    signs = ["visual.conv1.weight", *(name for _, name, _ in SAM_SIGNS)]
+    for sign in signs:
+        for name in tensors:
+            prefix = name.removesuffix(sign)
+            if prefix not in ("", name):
+                inside = {k: v for k, v in tensors.items() if k.startswith(prefix)}
+                return prefix, {k.removeprefix(prefix): v for k, v in inside.items()}
+    return None
 
 
 def sam_model(tensors: Mapping[str, Tensor]) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from clip_surgery_ros.backends.layouts import looks_like, sam_model
+from clip_surgery_ros.backends.layouts import fit, looks_like, sam_model
 from clip_surgery_ros.core.errors import WeightsError
 
 
@@ -16,20 +16,23 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, mo
 
     :param path: of the file, for the message.
     :param model: name of the network, for the message.
-    :raises WeightsError: when they are of another network.
+    :raises WeightsError: when they are of another network, or are not all of this one and nothing
+        else.
     """
-    try:
-        network.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except RuntimeError as error:
-        raise WeightsError(
-            f"weight file {path} does not fit SAM {model}; it looks like {_advice(tensors)} "
-            f"({str(error).splitlines()[-1].strip()[:120]})"
-        ) from error
+    difference = fit(network, tensors)
+    if difference:
+        raise WeightsError(f"weight file {path} {_complaint(tensors, model, difference)}")
     network.eval()  # only now: TinyViT draws its position biases from its weights here
 
 
-def _advice(tensors: Mapping[str, Tensor]) -> str:
-    model = sam_model(tensors)
-    if model is None:
-        return looks_like(tensors)
-    return f"{model}: set sam_model to that, or name the right file"
+def _complaint(tensors: Mapping[str, Tensor], model: str, difference: str) -> str:
+    found = sam_model(tensors)
+    if found == model:
+        return (
+            f"is of SAM {model} but for this: it {difference}; save all tensors of the network "
+            "and no other"
+        )
+    looks = looks_like(tensors)
+    if found is not None:
+        looks = f"{found}: set sam_model to that, or name the right file"
+    return f"does not fit SAM {model}; it looks like {looks} (it {difference})"

@@ -14,6 +14,7 @@ from clip_surgery_ros.backends.mobile_sam import TinyEncoder, build_mobile_sam
 from clip_surgery_ros.backends.sam import SPECS, SamBackend, build_sam
 from clip_surgery_ros.backends.sam2 import CONFIGS, Sam2Backend, build_sam2
 from clip_surgery_ros.backends.sam_files import fill
+from clip_surgery_ros.backends.weight_files import checkpoint_file
 from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 
@@ -48,10 +49,12 @@ def load_segmenter(
     """Load the checkpoint of a published network.
 
     :param name: one of :data:`SEGMENTERS`.
+    :param path: of the file, or of a folder with one.
     :param dtype: of the image encoder.
     :raises ConfigError: where the package that the network needs is not installed.
     :raises WeightsError: when the file is damaged or of another network.
     """
+    path = checkpoint_file(path)
     tensors, _ = load_state_dict(path)
     network = SEGMENTERS[name].build()
     fill(network, tensors, path, name)

@@ -2,127 +2,89 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
-import string
+import re
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from clip_surgery_ros.backends.optional import quietly
+from clip_surgery_ros.backends.weight_files import check_file, check_whole, is_safetensors
 from clip_surgery_ros.core.errors import WeightsError
 
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip calls its weights in a repository of Hugging Face, the better one first."""
-# What torch's restricted unpickler was seen to raise on files with bytes changed or cut off.
-_DAMAGE = (
+CONTAINERS = ("state_dict", "model_state_dict", "model")
+"""What training checkpoints call the entry with the weights; one may lie in another."""
+_DEPTH = 4
+"""Entries within entries that are looked into: a pickle may hold itself."""
+# What trainers and wrappers put before a network's own names. No network known here has a part
+# of such a name at its top.
+_BEFORE = re.compile(
+    r"^(?:(?:module|_orig_mod|model|net|network|sam|clip|state_dict|model_state_dict)\.)+"
+)
+# What torch.compile, FSDP and activation checkpointing put before the parts that they wrap.
+_BETWEEN = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+DAMAGE = (
     *(RuntimeError, EOFError, OSError, pickle.UnpicklingError, struct.error),
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError),
 )
+"""What torch's restricted unpickler was seen to raise on files with bytes changed or cut off."""
 
 
 def load_state_dict(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a checkpoint on the CPU.
 
-    A training checkpoint's ``state_dict`` or ``model`` is taken out of it, and a leading
-    ``module.`` dropped.
+    The weights are taken out of a training checkpoint's entry (:data:`CONTAINERS`), and names are
+    given without what trainers and wrappers put before them, such as ``module.``, ``_orig_mod.``,
+    ``model.`` or ``sam.``, whatever the file's format.
 
     :returns: tensors by name, and the file's own metadata (safetensors; else empty).
     :raises WeightsError: naming the file and what it looks like.
     """
     path = Path(path).expanduser()
     check_file(path)
-    if _is_safetensors(path):
-        return _read_safetensors(path)
-    return _read_torch(path), {}
+    if is_safetensors(path):
+        tensors, metadata = _read_safetensors(path)
+    else:
+        tensors, metadata = _read_torch(path), {}
+    _check_numbers(tensors, path)
+    return _under_their_own_names(tensors, path), metadata
 
 
-def checkpoint_file(path: str | Path) -> Path:
-    """The weight file that a path means: itself, or the one in a folder.
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are no numbers, with which every label would be absent in silence.
 
-    The folder is a clone or snapshot of a Hugging Face repository, or the repository's folder in
-    Hugging Face's cache.
-
-    :raises WeightsError: when the folder has none or leaves the choice open.
+    :raises WeightsError: naming one.
     """
-    path = Path(path).expanduser()
-    if not path.is_dir():
-        return path
-    reference = path / "refs" / "main"
-    if reference.is_file():
-        path = path / "snapshots" / reference.read_text().strip()
-    for name in OPEN_CLIP_FILES:
-        if (path / name).is_file():
-            return path / name
-    found = sorted(one for one in path.glob("*") if one.suffix in _SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(one.name for one in found) or "no weight file"
-        raise WeightsError(
-            f"folder {path} has {names}, but none of {', '.join(OPEN_CLIP_FILES)}; name the file"
-        )
-    return found[0]
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.float().sum().isnan():
+            raise WeightsError(
+                f"weight file {path} has NaN in {name}: its training diverged, or the file is "
+                "damaged; take an earlier checkpoint, or copy it again"
+            )
 
 
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _under_their_own_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Without what wrappers put before names.
 
-
-def check_sha256(path: str | Path, wanted: str) -> None:
-    """Refuse a file that is not the one meant.
-
-    :param wanted: hexadecimal SHA-256, or its first digits.
-    :raises WeightsError: when the file is missing or has another checksum.
+    :raises WeightsError: when two become the same, as of two networks in one file.
     """
-    path = Path(path).expanduser()
-    check_file(path)
-    found = sha256(path)
-    if not found.startswith(wanted.lower()):
-        raise WeightsError(
-            f"weight file {path} has the SHA-256 {found[: max(8, len(wanted))]}, but {wanted} was "
-            "expected; copy it again, or correct the checksum"
-        )
-
-
-def check_file(path: Path, name: str = "") -> None:
-    """Say in a sentence what is wrong with a file that cannot hold weights.
-
-    :param name: that it shall have, whose ending tells its format; its own by default.
-    :raises WeightsError: naming the file.
-    """
-    if path.is_dir():
-        raise WeightsError(f"weight file {path} is a folder; name the file in it")
-    if not path.is_file():
-        raise WeightsError(f"weight file {path} does not exist; put it there or correct the path")
-    if Path(name or path).suffix not in _SUFFIXES:
-        raise WeightsError(f"weight file {path} is none of {', '.join(_SUFFIXES)}")
-    with open(path, "rb") as file:
-        head = file.read(256)
-    if not head:
-        raise WeightsError(f"weight file {path} is empty; copy or download it again")
-    if head.lstrip()[:1] == b"<":
-        raise WeightsError(
-            f"weight file {path} is a web page, not weights; the download address was wrong or "
-            "wanted a login"
-        )
-    if head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"weight file {path} is a Git LFS pointer; run 'git lfs pull' there")
-    if all(byte in string.printable.encode() for byte in head):
-        raise WeightsError(
-            f"weight file {path} is text, not weights; it starts with "
-            f"'{head[:40].decode().split(chr(10))[0]}'"
-        )
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By its ending, or by its start: the header's length, then the header in JSON."""
-    with open(path, "rb") as file:
-        return path.suffix == ".safetensors" or file.read(10)[8:] == b'{"'
+    named: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        own = _BETWEEN.sub("", _BEFORE.sub("", name))
+        if own in named:
+            raise WeightsError(
+                f"weight file {path} holds {own} twice, under other names in front of it; save "
+                "the state dict of one network alone"
+            )
+        named[own] = tensor
+    return named
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -140,42 +102,63 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    with open(path, "rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if zipped and not zipfile.is_zipfile(path):
-        raise WeightsError(f"weight file {path} is truncated; copy or download it again")
+    check_whole(path)
     if _is_torchscript(path):
         return _read_torchscript(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        raise WeightsError(
-            f"weight file {path} is truncated, or holds more than tensors; copy it again, or "
-            "save its state dict alone"
-        ) from error
-    for name in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
-            loaded = loaded[name]
-    if not isinstance(loaded, dict) or not loaded:
-        raise WeightsError(f"weight file {path} holds no state dict but {type(loaded).__name__}")
-    tensors = {str(k).removeprefix("module."): v for k, v in loaded.items()}
-    odd = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+        with quietly():  # torch wonders about a damaged file before it gives up
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGE as error:
+        raise WeightsError(f"weight file {path} {_why_not_read(error)}") from error
+    found = _weights_in(loaded)
+    if not isinstance(found, Mapping) or not found:
+        raise WeightsError(f"weight file {path} holds no state dict but {type(found).__name__}")
+    odd = [name for name, value in found.items() if not isinstance(value, Tensor)]
     if odd:
-        raise WeightsError(f"weight file {path} has entries that are no tensors, such as {odd[0]}")
-    return tensors
+        raise WeightsError(
+            f"weight file {path} has entries that are no tensors, such as {odd[0]}; save the "
+            "network's state dict alone"
+        )
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def _why_not_read(error: Exception) -> str:
+    """What torch's restricted unpickler met, and what to do."""
+    refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if refused:
+        return (
+            f"holds more than tensors ({refused[1]}), which is not read since it may run code; "
+            "save its state dict alone: torch.save(model.state_dict(), FILE)"
+        )
+    return "is truncated, or holds more than tensors; copy it again, or save its state dict alone"
+
+
+def _weights_in(loaded: Any) -> Any:
+    """The entry of a training checkpoint that holds the weights, or what was given."""
+    for _ in range(_DEPTH):
+        entries = loaded if isinstance(loaded, Mapping) else {}
+        inner = [entries[one] for one in CONTAINERS if isinstance(entries.get(one), Mapping)]
+        if not inner:
+            break
+        loaded = inner[0]
+    return loaded
 
 
 def _is_torchscript(path: Path) -> bool:
     """TorchScript archives are zip files with a ``constants.pkl`` beside ``data.pkl``."""
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"weight file {path} is a damaged archive; copy it again") from error
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     """State dict of an archive such as OpenAI publishes; its code is never run."""
     try:
-        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    except RuntimeError as error:
+        with quietly():  # OpenAI's files are of this kind, whatever torch thinks of it
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    except DAMAGE as error:
         raise WeightsError(f"weight file {path} is a damaged TorchScript archive") from error

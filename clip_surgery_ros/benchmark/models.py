@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import open_clip
 import torch
@@ -28,12 +28,14 @@ CLIPS: Mapping[str, int] = {
 SAM = "vit_b"
 
 
-def models(setting: Setting) -> list[Row]:
+def models(setting: Setting) -> Iterator[Row]:
     """CLIP's forward with surgery, and the segmenters' encoders."""
     first = _clip_forward(CLIP_MODEL, setting)
-    rows = [_beside(first, name, _clip_forward(name, setting), setting) for name in CLIPS]
+    for name in CLIPS:
+        yield _beside(first, name, _clip_forward(name, setting), setting)
     encode = _encode(SAM, setting)
-    return rows + [_beside(encode, name, _encode(name, setting), setting) for name in SEGMENTERS]
+    for name in SEGMENTERS:
+        yield _beside(encode, name, _encode(name, setting), setting)
 
 
 def _beside(

@@ -18,6 +18,7 @@ from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_th
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.config import RECIPES, Config
+from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.layers import Place, onednn_product, onednn_serves
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
@@ -302,7 +303,10 @@ def peak_memory(sam_model: str, precision: str) -> list[Row]:
     peaks = {}
     for way in ("stock", "this"):
         command = [sys.executable, "-m", __name__, way, sam_model, precision]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            raise ClipSurgeryError(f"the process whose memory is measured ended: {why}")
         peaks[way] = float(done.stdout.split()[-1])
     return [
         Row(f"peak memory, {sam_model}: stock", peaks["stock"], unit="MB"),

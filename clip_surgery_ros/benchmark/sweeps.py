@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -31,10 +31,10 @@ LITERAL_LABELS = 100
 IMAGE_SIZES = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 
 
-def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> list[Row]:
+def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> Iterator[Row]:
     """Maps of many labels: time beside the literal form's, and memory."""
     tokens = torch.nn.functional.normalize(torch.randn(1, 1025, 512), dim=-1)
-    rows, this_s = [], {}
+    this_s = {}
     for count in counts:
         # One label is compared with the empty text.
         texts = torch.nn.functional.normalize(torch.randn(max(2, count), 512), dim=-1)
@@ -46,17 +46,11 @@ def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> list
         this_s[count] = seconds["this"]
         what = f"feature surgery, {count} labels"
         milliseconds = 1e3 * seconds["this"]
-        rows.append(Row(what, milliseconds, unit="ms", seconds=seconds, series="labels", x=count))
-    return [
-        *rows,
-        Row("growth from 1 to 100 labels", 1e3 * (this_s[100] - this_s[1]), "less than 10", "ms"),
-        Row(
-            f"added by {counts[-1]} labels",
-            output_bytes(tokens, texts) / 1e6,
-            "under 30",
-            "MB",
-        ),
-    ]
+        yield Row(what, milliseconds, unit="ms", seconds=seconds, series="labels", x=count)
+    grown_s = this_s[100] - this_s[1]
+    yield Row("growth from 1 to 100 labels", 1e3 * grown_s, "less than 10", "ms")
+    added = output_bytes(tokens, texts) / 1e6
+    yield Row(f"added by {counts[-1]} labels", added, "under 30", "MB")
 
 
 def output_bytes(tokens: Tensor, text: Tensor) -> int:
@@ -76,12 +70,11 @@ def output_bytes(tokens: Tensor, text: Tensor) -> int:
     return most
 
 
-def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> list[Row]:
+def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> Iterator[Row]:
     """Masks of several prompts of three points from one embedding."""
     image = next(frames(1))
     embedding = setting.own[1].encode(image)
     setting.stock.look(image)
-    rows = []
     for count in counts:
         xy, positive = random_points(count)
         prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
@@ -92,22 +85,19 @@ def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> list[Row]:
             },
             setting.rounds,
         )
-        rows.append(
-            Row(
-                f"decoding {count} prompts: this / predict_torch",
-                timings.ratio("this", "predict_torch"),
-                "at most 0.25" if count == 20 else "",
-                seconds={way: timings.median(way) for way in timings.seconds},
-                series="prompts",
-                x=count,
-            )
+        yield Row(
+            f"decoding {count} prompts: this / predict_torch",
+            timings.ratio("this", "predict_torch"),
+            "at most 0.25" if count == 20 else "",
+            seconds={way: timings.median(way) for way in timings.seconds},
+            series="prompts",
+            x=count,
         )
-    return rows
 
 
-def sizes(setting: Setting) -> list[Row]:
+def sizes(setting: Setting) -> Iterator[Row]:
     """Whole frames of growing images: the networks see the same size of each."""
-    return [_of_size(setting, width, height) for width, height in IMAGE_SIZES]
+    return (_of_size(setting, width, height) for width, height in IMAGE_SIZES)
 
 
 def _of_size(setting: Setting, width: int, height: int) -> Row:

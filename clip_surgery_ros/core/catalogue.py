@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from clip_surgery_ros.core.near_names import meant, nearest
+
 CLIP, SAM = "clip", "sam"
 
 
@@ -50,6 +52,13 @@ class Published:
     def memory_mb(self) -> float:
         """Of the weights in float32."""
         return 4 * self.parameters
+
+    @property
+    def most_bytes(self) -> int:
+        """No file of these weights is longer: SAM 2's hold what is for videos too, a quarter
+        more than counts here, and archives have a little beside the weights.
+        """
+        return int(1.5e6 * self.memory_mb)
 
     @property
     def _suffix(self) -> str:
@@ -264,3 +273,14 @@ PUBLISHED: tuple[Published, ...] = (
 def published(name: str) -> Published | None:
     """The network of this name, if there is one."""
     return next((one for one in PUBLISHED if one.name == name), None)
+
+
+def suggestion(name: str, kind: str = "") -> str:
+    """``; did you mean 'openai/ViT-B-16'?`` for a name that is nearly one, or nothing.
+
+    :param kind: only networks of this kind; of either by default.
+    """
+    listed = [one for one in PUBLISHED if kind in ("", one.kind)]
+    called = {one.file_name.rpartition(".")[0]: one.name for one in listed}
+    called |= {one.name: one.name for one in listed}
+    return meant(called[near] for near in nearest(name, called))

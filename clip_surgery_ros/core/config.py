@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clip_surgery_ros.core.cameras import parse_cameras
-from clip_surgery_ros.core.catalogue import published
+from clip_surgery_ros.core.catalogue import published, suggestion
 from clip_surgery_ros.core.errors import ConfigError, QueryError
+from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.text import parse_templates
+from clip_surgery_ros.core.templates import parse_templates
 from clip_surgery_ros.core.thresholds import parse_thresholds
 
 DEMO = "demo"
@@ -350,7 +351,8 @@ def _checked(entry: Parameter, value: Any) -> Any:
         raise ConfigError(f"parameter '{entry.name}' wants {kind.__name__}, got {value!r}")
     if entry.choices and value not in entry.choices:
         raise ConfigError(
-            f"parameter '{entry.name}' is '{value}', but must be one of {', '.join(entry.choices)}"
+            f"parameter '{entry.name}' is '{value}', but must be one of "
+            f"{', '.join(entry.choices)}{did_you_mean(str(value), entry.choices)}"
         )
     low, high = entry.minimum, entry.maximum
     number: Any = value
@@ -404,7 +406,7 @@ def _check_together(config: Config) -> None:
         if model != DEMO and not checkpoint and (listed is None or listed.kind != kind):
             raise ConfigError(
                 f"{kind}_model is '{model}', but {kind}_checkpoint is empty; name the weight file "
-                "there, or take a name of `clip_surgery weights list`"
+                f"there, or take a name of `clip_surgery weights list`{suggestion(model, kind)}"
             )
     if not math.isnan(config.threshold) and not -1 <= config.threshold <= 1:
         raise ConfigError(

@@ -18,12 +18,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip_surgery_ros.backends.clip import ClipBackend
+from clip_surgery_ros.backends.sam import build_sam
 from clip_surgery_ros.backends.text_features import save_text_features
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.windows import look
+from clip_surgery_ros.demo import checkpoints
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.demo.sprites import NAMES
-from clip_surgery_ros.demo.train_clip import HEAD_WIDTH, VOCABULARY, Vocabulary
+from clip_surgery_ros.demo.train_clip import HEAD_WIDTH, VOCABULARY, Vocabulary, build
 from clip_surgery_ros.demo.train_sam import SPEC
 
 INPUT_SIZE = 144
@@ -41,9 +43,10 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     ``presence_with_windows`` (JSON of those that read its tokens too, without and with windows),
     all fitted on development scenes; ``labels`` (JSON list of the names known).
     """
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    model = dict(saved["model"])
+    saved = checkpoints.load(checkpoint, ("model", "heads"))
     vocabulary = Vocabulary()
+    checkpoints.resume(build(len(vocabulary)), saved, checkpoint)
+    model = dict(saved["model"])
     table = torch.zeros(VOCABULARY, model["token_embedding.weight"].shape[1])
     table[vocabulary.ids] = model["token_embedding.weight"][1:]
     model["token_embedding.weight"] = table
@@ -135,7 +138,8 @@ def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
 
 def export_sam(checkpoint: Path, out: Path) -> None:
     """Write the SAM. Metadata: its sizes as JSON in ``sam_spec``, and the ``step`` reached."""
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    saved = checkpoints.load(checkpoint, ("model", "step"))
+    checkpoints.resume(build_sam(SPEC), saved, checkpoint)
     state = {k: v.half().contiguous() for k, v in saved["model"].items()}
     save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC)), "step": str(saved["step"])})
     out.chmod(0o644)

@@ -31,7 +31,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from clip_surgery_ros.core.text import TEMPLATES
+from clip_surgery_ros.core.templates import TEMPLATES
+from clip_surgery_ros.demo import checkpoints
 from clip_surgery_ros.demo.scenes import (
     NAMES,
     SPLITS,
@@ -341,8 +342,8 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
     optims = optimizers(model, heads, options.rate)
     state: dict[str, Any] = {"step": 0, "seconds": 0.0}
     if resume:
-        state = torch.load(resume, weights_only=True)
-        model.load_state_dict(state["model"])
+        state = checkpoints.load(resume, ("step", "seconds", "model", "heads", "optims"))
+        checkpoints.resume(model, state, resume)
         heads.load_state_dict(state["heads"])
         for optim, saved in zip(optims, state["optims"], strict=True):
             optim.load_state_dict(saved)
@@ -374,7 +375,7 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
                 **metrics,
             }
             tqdm.write(json.dumps(log))
-            torch.save(
+            checkpoints.save(
                 {
                     "step": step + 1,
                     "seconds": seconds,

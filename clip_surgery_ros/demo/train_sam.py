@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from clip_surgery_ros.backends.sam import SamSpec, build_sam
 from clip_surgery_ros.backends.weights import load_state_dict
+from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.demo import checkpoints
 from clip_surgery_ros.demo.scene_sets import SceneSet
 from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle, innermost
 
@@ -262,7 +264,7 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
     optims = optimizers(sam, options.rate)
     state = _state(resume)
     if resume:
-        sam.load_state_dict(state["model"])
+        checkpoints.resume(sam, state, resume)
     for optim, saved in zip(optims, state["optims"], strict=False):
         optim.load_state_dict(saved)
     warm_from = 0 if state["optims"] else state["step"]
@@ -295,7 +297,7 @@ def train(options: Options, out: Path, resume: Path | None, validate_every: int)
             seconds = time.monotonic() - began
             log = {"step": step + 1, "seconds": round(seconds), "one_click_iou": validate(sam)}
             tqdm.write(json.dumps(log))
-            torch.save(
+            checkpoints.save(
                 {
                     "step": step + 1,
                     "seconds": seconds,
@@ -311,8 +313,10 @@ def _state(resume: Path | None) -> dict[str, Any]:
     if resume is None:
         return {"step": 0, "seconds": 0.0, "optims": []}
     if resume.suffix != ".safetensors":
-        return dict(torch.load(resume, weights_only=True))
+        return checkpoints.load(resume, ("step", "seconds", "model", "optims"))
     tensors, metadata = load_state_dict(resume)
+    if not metadata.get("step", "").isdigit():
+        raise WeightsError(f"{resume} does not tell its step, as files of `train-demo export` do")
     model = {name: at_size(name, values.float()) for name, values in tensors.items()}
     return {"step": int(metadata["step"]), "seconds": 0.0, "model": model, "optims": []}
 

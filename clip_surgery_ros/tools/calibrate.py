@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.errors import ConfigError, ImageError
-from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
-from clip_surgery_ros.evaluation.bag import images_of_bag
-from clip_surgery_ros.evaluation.calibration import (
-    Similarities,
-    histograms,
-    of_examples,
-    of_images,
-    parameter_file,
-    propose,
-    table,
-    together,
-)
-from clip_surgery_ros.evaluation.examples import generated
-from clip_surgery_ros.tools.options import add_network_options, config_of
-from clip_surgery_ros.tools.pictures import read_image
+from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
+from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
+    SETS,
     Examples,
     add_count_option,
     add_truth_options,
     folder_with_truth,
+    scenes,
 )
 
-NAME = "calibrate"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clip_surgery_ros.core.pipeline import Pipeline
+    from clip_surgery_ros.core.types import Query
+    from clip_surgery_ros.evaluation.calibration import Similarities
+
+    Images = Iterator[NDArray[np.uint8]]
+    Measured = Mapping[str, Similarities]
+    Measure = Callable[[Pipeline], Measured]
+
 PICTURES = (".jpg", ".jpeg", ".png")
 ALL = "all labels"
 """Name of the common threshold's row."""
@@ -45,12 +41,12 @@ ALL = "all labels"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``calibrate --folder DIR --query "mug; banana"``, ``--bag BAG``, ``--coco``, ``--voc``."""
     source = parser.add_argument_group("pictures, of one source")
-    source.add_argument("--folder", type=Path, help="folder of JPEG and PNG files; wants --query")
-    source.add_argument("--bag", type=Path, help="recorded bag; wants --query")
+    source.add_argument("--folder", type=path, help="folder of JPEG and PNG files; wants --query")
+    source.add_argument("--bag", type=path, help="recorded bag; wants --query")
     source.add_argument("--topic", help="of the bag; needless where only one has images")
     source.add_argument("--query", default="", help="labels of --folder or --bag: 'mug; banana'")
     add_truth_options(source)
-    source.add_argument("--set", choices=tuple(SCENE_SETS), help="generated scenes, with truth")
+    source.add_argument("--set", choices=SETS, help="generated scenes, with truth")
     add_count_option(parser)
     parser.add_argument(
         "--false-alarms",
@@ -61,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--per-label", action="store_true", help="a threshold for each label too")
     parser.add_argument(
-        "--output", type=Path, default=Path("calibration"), help="folder (default: calibration)"
+        "--output", type=path, default=Path("calibration"), help="folder (default: calibration)"
     )
     add_network_options(parser)
 
@@ -69,14 +65,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print and draw what the labels reach, and write the thresholds as a parameter file."""
     _check(arguments)
-    named = folder_with_truth(arguments)
     config = replace(config_of(arguments), presence_threshold=0.0)
-    pipeline = load_networks(config).pipeline(config)
-    measured = _measured(arguments, pipeline, named[1] if named else None)
-    seen: dict[str, Similarities] = {ALL: together(measured.values())}
+    check_output_folder(arguments.output, *filter(None, [arguments.folder, arguments.images]))
+    measure = _measuring(arguments)
+
+    from clip_surgery_ros.backends.factory import load_networks
+
+    _propose(measure(load_networks(config).pipeline(config)), arguments)
+    return 0
+
+
+def _propose(measured: Measured, arguments: argparse.Namespace) -> None:
+    """Print the thresholds that suit what was measured, and write them."""
+    from clip_surgery_ros.evaluation import calibration
+
+    seen = {ALL: calibration.together(measured.values())}
     if arguments.per_label:
         seen.update(sorted(measured.items()))
-    proposals = {name: propose(one, arguments.false_alarms) for name, one in seen.items()}
+    proposals = {
+        name: calibration.propose(one, arguments.false_alarms) for name, one in seen.items()
+    }
     common = proposals[ALL]
     if common is None:
         raise ImageError(
@@ -84,14 +92,13 @@ def run(arguments: argparse.Namespace) -> int:
             "known, so many without a label that --false-alarms of them are one"
         )
     by_label = {name: one.threshold for name, one in proposals.items() if one and name != ALL}
-    print(table(seen, proposals))
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    parameters = arguments.output / "thresholds.yaml"
-    parameters.write_text(parameter_file(common.threshold, by_label), encoding="utf-8")
-    picture = arguments.output / "histogram.png"
-    histograms(seen, proposals).savefig(picture, dpi=120)
+    content = calibration.parameter_file(common.threshold, by_label)
+    print(calibration.table(seen, proposals))
+    with output_folder(arguments.output) as unfinished:
+        (unfinished / "thresholds.yaml").write_text(content, encoding="utf-8")
+        calibration.histograms(seen, proposals).savefig(unfinished / "histogram.png", dpi=120)
+    parameters, picture = (arguments.output / n for n in ("thresholds.yaml", "histogram.png"))
     print(f"wrote {picture} and {parameters}; start the node with --params-file {parameters}")
-    return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -113,30 +120,64 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--false-alarms is {arguments.false_alarms}, but must be 0 to below 1")
 
 
-def _measured(
-    arguments: argparse.Namespace, pipeline: Pipeline, truth: Examples | None
-) -> Mapping[str, Similarities]:
-    """What each label reaches in the pictures."""
-    count = arguments.count
+def _measuring(arguments: argparse.Namespace) -> Measure:
+    """How to learn what each label reaches in the pictures that the options name."""
+    truth = _truth(arguments)
     if truth:
-        return of_examples(pipeline, truth(), count)
+        return _in_examples(truth, arguments.count)
+    return _in_images(_images(arguments), asked(arguments.query), arguments.count)
+
+
+def _in_examples(examples: Examples, count: int) -> Measure:
+    def measure(pipeline: Pipeline) -> Measured:
+        from clip_surgery_ros.evaluation.calibration import of_examples
+
+        return of_examples(pipeline, examples(), count)
+
+    return measure
+
+
+def _in_images(images: Images, query: Query, count: int) -> Measure:
+    """Reads the first picture at once: no network is loaded for what cannot be read."""
+    images = chain([next(images)], images)
+
+    def measure(pipeline: Pipeline) -> Measured:
+        from clip_surgery_ros.evaluation.calibration import of_images
+
+        return of_images(pipeline, images, query, count)
+
+    return measure
+
+
+def _truth(arguments: argparse.Namespace) -> Examples | None:
+    """Pictures whose objects are known, if the options name such."""
+    named = folder_with_truth(arguments)
+    if named:
+        return named[1]
     if arguments.set:  # thresholds are chosen on them: development's
-        return of_examples(pipeline, generated(arguments.set, "development", count), count)
-    images = (
-        images_of_bag(arguments.bag, arguments.topic, count)
-        if arguments.bag
-        else _folder(arguments.folder, count)
-    )
-    return of_images(pipeline, images, parse_query(arguments.query), count)
+        return scenes(arguments.set, "development", arguments.count)
+    return None
 
 
-def _folder(folder: Path, count: int) -> Iterator[NDArray[np.uint8]]:
+def _images(arguments: argparse.Namespace) -> Images:
+    """Pictures of which nothing is known."""
+    if arguments.folder:
+        return _folder(arguments.folder, arguments.count)
+
+    from clip_surgery_ros.evaluation.bag import images_of_bag
+
+    return images_of_bag(arguments.bag, arguments.topic, arguments.count)
+
+
+def _folder(folder: Path, count: int) -> Images:
     """At most ``count`` pictures of a folder, in order of name.
 
     :raises ImageError: when there is none, or one cannot be read.
     """
+    from clip_surgery_ros.tools.pictures import read_image
+
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
     if not paths:
         raise ImageError(f"{folder} has no {', '.join(PICTURES)} files")
-    for path in paths[:count]:
-        yield read_image(path)
+    for one in paths[:count]:
+        yield read_image(one)

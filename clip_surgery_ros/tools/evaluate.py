@@ -5,24 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.config import RECIPES, Config
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
-from clip_surgery_ros.evaluation.comparison import Variant, compared
-from clip_surgery_ros.evaluation.examples import ABSENT_ASKED, generated
-from clip_surgery_ros.evaluation.report import markdown, report_of, write
-from clip_surgery_ros.tools.options import add_network_options, config_of
+from clip_surgery_ros.tools.options import add_network_options, config_of, path, whole
+from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
+    SETS,
     Examples,
     add_count_option,
     add_truth_options,
     folder_with_truth,
+    scenes,
 )
 
-NAME = "evaluate"
+if TYPE_CHECKING:
+    from clip_surgery_ros.evaluation.comparison import Variant
+
 OWN_ABSENT = {"twins", "absent"}
 """Scene sets that are about the absent names asked."""
 
@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--sets",
         nargs="+",
-        choices=tuple(SCENE_SETS),
+        choices=SETS,
         metavar="SET",
-        help=f"generated scenes: {', '.join(SCENE_SETS)} (default: all; with several numbers of "
-        "--absent, all but twins and absent)",
+        help=f"generated scenes: {', '.join(SETS)} (default: all; with several numbers of --absent, "
+        "all but twins and absent)",
     )
     source.add_argument(
         "--split",
@@ -47,15 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--absent",
         nargs="+",
-        type=int,
-        default=[ABSENT_ASKED],
+        type=whole(0, "fewer than no labels cannot be asked"),
+        default=[],
         metavar="N",
         help="names asked of each generated scene that are not in it; several numbers are "
-        f"compared with each other, for one recipe (default: {ABSENT_ASKED})",
+        "compared with each other, for one recipe (default: 2)",
     )
     add_truth_options(source)
     add_count_option(parser)
-    parser.add_argument("--output", type=Path, help="folder for the table, JSON and pictures")
+    parser.add_argument("--output", type=path, help="folder for the table, JSON and pictures")
     add_network_options(parser)
 
 
@@ -63,6 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the figures of every variant beside the first one's."""
     config = config_of(arguments)
     sources, variants = _sources(arguments), _variants(arguments, config)
+    if arguments.output:
+        check_output_folder(arguments.output)
+
+    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.evaluation.comparison import compared
+    from clip_surgery_ros.evaluation.report import markdown, report_of, write
+
     networks = load_networks(config)
     results = {
         name: compared(networks, variants, examples(), name, arguments.count)
@@ -71,8 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = report_of(results)
     print(markdown(report))
     if arguments.output:
-        for path in write(report, arguments.output):
-            print(f"wrote {path}")
+        with output_folder(arguments.output) as unfinished:
+            written = write(report, unfinished)
+        for one in written:
+            print(f"wrote {arguments.output / one.name}")
     return 0
 
 
@@ -81,10 +90,10 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
 
     :raises ConfigError: when absent labels cannot be asked so.
     """
+    from clip_surgery_ros.evaluation.comparison import Variant
+
     counts = arguments.absent
-    if min(counts) < 0:
-        raise ConfigError(f"--absent is {min(counts)}, but fewer than no labels cannot be asked")
-    if len(counts) == 1:
+    if len(counts) < 2:
         return {recipe: Variant(replace(config, recipe=recipe)) for recipe in RECIPES}
     if arguments.coco or arguments.voc or OWN_ABSENT & set(arguments.sets or ()):
         raise ConfigError(
@@ -99,14 +108,11 @@ def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     named = folder_with_truth(arguments)
     if named:
         return dict([named])
-    return {
-        name: lambda name=name: generated(  # type: ignore[misc]
-            name, arguments.split, arguments.count, max(arguments.absent)
-        )
-        for name in arguments.sets or _default_sets(len(arguments.absent))
-    }
+    names = arguments.sets or _default_sets(len(arguments.absent))
+    absent = max(arguments.absent, default=None)
+    return {name: scenes(name, arguments.split, arguments.count, absent) for name in names}
 
 
 def _default_sets(numbers: int) -> list[str]:
     """All sets, or those whose absent names can be chosen, where several numbers are compared."""
-    return [name for name in SCENE_SETS if numbers == 1 or name not in OWN_ABSENT]
+    return [name for name in SETS if numbers < 2 or name not in OWN_ABSENT]

@@ -1,15 +1,69 @@
-"""Options that every subcommand with networks shares, from the table of parameters."""
+"""Options that subcommands share, from the table of parameters, and types of their own."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
 
 from clip_surgery_ros.core.config import PARAMETERS, Config
+from clip_surgery_ros.core.errors import QueryError
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.types import Query
 
 _ABOUT_NODES = (
     *("image_topics", "image_transport", "image_timeout_s", "autostart", "default_query"),
     *("max_rate_hz", "max_frame_age_s"),
 )
+
+
+def path(text: str) -> Path:
+    """A path that names something: an empty one, as of an unset variable, is a mistake."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty, but must name a file or folder")
+    return Path(text)
+
+
+def whole(least: int, wanted: str = "") -> Callable[[str], int]:
+    """Whole numbers from ``least`` on.
+
+    :param wanted: what is said of others; that, by default.
+    """
+    wanted = wanted or f"must be a whole number of at least {least}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"is {text}, but {wanted}")
+        return number
+
+    return parse
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"is {text}, but must be a number above 0")
+    return number
+
+
+def asked(text: str) -> Query:
+    """The query that a text asks.
+
+    :raises QueryError: when it names nothing, or cannot be asked.
+    """
+    query = parse_query(text)
+    if not query.labels:
+        raise QueryError(f"query '{text}' names nothing; try 'mug; banana'")
+    return query
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +81,9 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         elif isinstance(entry.default, tuple):
             group.add_argument(option, action="append", metavar="TEXT", help=f"{text}; repeatable")
         else:
-            kind = type(entry.default)
-            choices = entry.choices or None
-            group.add_argument(option, type=kind, choices=choices, help=text)
+            # Choices are the table's to check, which knows near names.
+            names = f"{{{','.join(entry.choices)}}}" if entry.choices else None
+            group.add_argument(option, type=type(entry.default), metavar=names, help=text)
 
 
 def config_of(arguments: argparse.Namespace) -> Config:

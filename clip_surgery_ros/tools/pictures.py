@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core import render
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.types import FrameResult
+from clip_surgery_ros.tools.output import output_folder
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -26,18 +27,28 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:
-    """Write a picture, making its folder.
+def check_picture_name(path: Path) -> None:
+    """Refuse a name whose ending is no picture format's.
 
-    :raises ImageError: when the file's ending names no picture format, or it cannot be written.
+    :raises ImageError: naming an ending.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        written = cv2.imwrite(str(path), cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise ImageError(f"cannot write {path}: take an ending such as .png") from error
-    if not written:
-        raise ImageError(f"cannot write {path}; is the folder writable?")
+    if not (path.suffix and cv2.haveImageWriter(f"x{path.suffix}")):
+        raise ImageError(f"cannot write {path}: take an ending such as .png")
+
+
+def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:
+    """Write a picture, whole or not at all, making its folder.
+
+    :raises ImageError: when the file's ending names no picture format.
+    """
+    path = Path(path)
+    check_picture_name(path)
+    # In memory first: OpenCV does not say when a disk is full.
+    encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise ImageError(f"cannot write {path}: {path.suffix} takes no such picture")
+    with output_folder(path.parent) as unfinished:
+        (unfinished / path.name).write_bytes(data.tobytes())
 
 
 def story(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.config import DEMO
-from clip_surgery_ros.core.errors import QueryError
-from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import FrameResult, Wanted
-from clip_surgery_ros.tools.options import add_network_options, config_of
-from clip_surgery_ros.tools.pictures import read_image, story, write_image
+from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
+from clip_surgery_ros.tools.output import check_output_file
 
-NAME = "segment"
+if TYPE_CHECKING:
+    from clip_surgery_ros.core.types import FrameResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``segment IMAGE "mug; banana" --output out.png``."""
-    parser.add_argument("image", help="JPEG or PNG file")
+    parser.add_argument("image", type=path, help="JPEG or PNG file")
     parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
-    parser.add_argument("--output", help="picture to write: maps, points and masks")
+    parser.add_argument("--output", type=path, help="picture to write: maps, points and masks")
     add_network_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found and what was not; exit status 0 either way."""
-    config = config_of(arguments)
+    config, query = config_of(arguments), asked(arguments.query)
+    if arguments.output:
+        check_output_file(arguments.output, arguments.image)
+
+    from clip_surgery_ros.tools.pictures import check_picture_name, read_image, story, write_image
+
+    if arguments.output:
+        check_picture_name(arguments.output)
     image = read_image(arguments.image)
-    query = parse_query(arguments.query)
-    if not query.labels:
-        raise QueryError(f"query '{arguments.query}' names nothing; try 'mug; banana'")
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
+
+    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.core.types import Wanted
+
     pipeline = load_networks(config).pipeline(config)
     result = pipeline.run(image, query, Wanted(plain_similarity=bool(arguments.output)))
     print(report(result))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-NAME = "train-demo"
+from clip_surgery_ros.tools.options import above_zero, path, whole
+from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,18 +14,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="network", required=True)
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
-        step.add_argument("checkpoint", type=Path, help="checkpoint to write")
-        step.add_argument("--resume", type=Path, help="checkpoint to go on from")
-        step.add_argument("--steps", type=int, default=3000, help="last step (default: 3000)")
-        step.add_argument("--decay", type=int, default=700, help="steps of rate decay at the end")
-        step.add_argument("--batch", type=int, default=batch, help="scenes a step")
-        step.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-        step.add_argument("--seed", type=int, default=20261123)
-        step.add_argument("--threads", type=int, default=2)
-        step.add_argument("--validate-every", type=int, default=250, help="steps between figures")
+        step.add_argument("checkpoint", type=path, help="checkpoint to write")
+        step.add_argument("--resume", type=path, help="checkpoint to go on from")
+        step.add_argument("--steps", type=whole(1), default=3000, help="last step (default: 3000)")
+        step.add_argument(
+            "--decay", type=whole(0), default=700, help="steps of rate decay at the end"
+        )
+        step.add_argument("--batch", type=whole(1), default=batch, help="scenes a step")
+        step.add_argument("--rate", type=above_zero, default=1.5e-3, help="peak learning rate")
+        step.add_argument("--seed", type=whole(0), default=20261123)
+        step.add_argument("--threads", type=whole(1), default=2)
+        step.add_argument(
+            "--validate-every", type=whole(1), default=250, help="steps between figures"
+        )
         if name == "clip":
             step.add_argument(
-                "--small-steps", type=int, default=1000, help="first steps, on small scenes"
+                "--small-steps", type=whole(0), default=1000, help="first steps, on small scenes"
             )
         else:
             step.add_argument(
@@ -34,24 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 help="products in bfloat16, where the processor has instructions for them",
             )
     ranking = steps.add_parser("ranking", help="fit the weights that masks are ranked by")
-    ranking.add_argument("--scenes", type=int, default=200, help="of each set (default: 200)")
+    ranking.add_argument("--scenes", type=whole(1), default=200, help="of each set (default: 200)")
     card = steps.add_parser("card", help="measure the shipped networks: the card's table")
-    card.add_argument("--scenes", type=int, default=500, help="held-out ones (default: 500)")
+    card.add_argument("--scenes", type=whole(1), default=500, help="held-out ones (default: 500)")
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
-    export.add_argument("clip", type=Path, help="checkpoint of the CLIP")
-    export.add_argument("sam", type=Path, help="checkpoint of the SAM")
-    export.add_argument("folder", type=Path, help="where the files are written")
+    export.add_argument("clip", type=path, help="checkpoint of the CLIP")
+    export.add_argument("sam", type=path, help="checkpoint of the SAM")
+    export.add_argument("folder", type=path, help="where the files are written")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, fit, measure or export."""
     if arguments.network == "export":
-        from clip_surgery_ros.demo.export import export_clip, export_sam, export_texts
-
-        clip = arguments.folder / "clip_demo.safetensors"
-        export_clip(arguments.clip, clip)
-        export_texts(clip, arguments.folder / "clip_demo_texts.safetensors")
-        export_sam(arguments.sam, arguments.folder / "sam_demo.safetensors")
+        _export(arguments)
     elif arguments.network == "ranking":
         from clip_surgery_ros.backends.factory import load_networks
         from clip_surgery_ros.core.config import Config
@@ -71,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.network == "card":
         _print_card(arguments.scenes)
     elif arguments.network == "clip":
+        check_output_file(arguments.checkpoint)
+
         from clip_surgery_ros.demo import train_clip
 
         train_clip.train(
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.validate_every,
         )
     else:
+        check_output_file(arguments.checkpoint)
+
         from clip_surgery_ros.demo import train_sam
 
         train_sam.train(
@@ -89,6 +92,18 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.validate_every,
         )
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    check_output_folder(arguments.folder)
+
+    from clip_surgery_ros.demo.export import export_clip, export_sam, export_texts
+
+    with output_folder(arguments.folder) as unfinished:
+        export_sam(arguments.sam, unfinished / "sam_demo.safetensors")
+        clip = unfinished / "clip_demo.safetensors"
+        export_clip(arguments.clip, clip)
+        export_texts(clip, unfinished / "clip_demo_texts.safetensors")
 
 
 def _print_card(scenes: int) -> None:

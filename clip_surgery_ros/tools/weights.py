@@ -6,10 +6,8 @@ import argparse
 import sys
 
 from clip_surgery_ros.backends.fetching import fetch, found, home, in_place, place, problem
-from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
+from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published, suggestion
 from clip_surgery_ros.core.errors import ConfigError
-
-NAME = "weights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +64,7 @@ def _known(name: str) -> Published:
     if model is None:
         raise ConfigError(
             f"there is no network '{name}'; `clip_surgery weights list` has the names"
+            f"{suggestion(name)}"
         )
     return model
 

@@ -1,0 +1,128 @@
+"""Prompt templates: the published ones, and those that a parameter names. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from clip_surgery_ros.core.errors import ConfigError
+
+IMAGENET_TEMPLATES: tuple[str, ...] = (
+    "a bad photo of a {}.",
+    "a photo of many {}.",
+    "a sculpture of a {}.",
+    "a photo of the hard to see {}.",
+    "a low resolution photo of the {}.",
+    "a rendering of a {}.",
+    "graffiti of a {}.",
+    "a bad photo of the {}.",
+    "a cropped photo of the {}.",
+    "a tattoo of a {}.",
+    "the embroidered {}.",
+    "a photo of a hard to see {}.",
+    "a bright photo of a {}.",
+    "a photo of a clean {}.",
+    "a photo of a dirty {}.",
+    "a dark photo of the {}.",
+    "a drawing of a {}.",
+    "a photo of my {}.",
+    "the plastic {}.",
+    "a photo of the cool {}.",
+    "a close-up photo of a {}.",
+    "a black and white photo of the {}.",
+    "a painting of the {}.",
+    "a painting of a {}.",
+    "a pixelated photo of the {}.",
+    "a sculpture of the {}.",
+    "a bright photo of the {}.",
+    "a cropped photo of a {}.",
+    "a plastic {}.",
+    "a photo of the dirty {}.",
+    "a jpeg corrupted photo of a {}.",
+    "a blurry photo of the {}.",
+    "a photo of the {}.",
+    "a good photo of the {}.",
+    "a rendering of the {}.",
+    "a {} in a video game.",
+    "a photo of one {}.",
+    "a doodle of a {}.",
+    "a close-up photo of the {}.",
+    "a photo of a {}.",
+    "the origami {}.",
+    "the {} in a video game.",
+    "a sketch of a {}.",
+    "a doodle of the {}.",
+    "a origami {}.",
+    "a low resolution photo of a {}.",
+    "the toy {}.",
+    "a rendition of the {}.",
+    "a photo of the clean {}.",
+    "a photo of a large {}.",
+    "a rendition of a {}.",
+    "a photo of a nice {}.",
+    "a photo of a weird {}.",
+    "a blurry photo of a {}.",
+    "a cartoon {}.",
+    "art of a {}.",
+    "a sketch of the {}.",
+    "a embroidered {}.",
+    "a pixelated photo of a {}.",
+    "itap of the {}.",
+    "a jpeg corrupted photo of the {}.",
+    "a good photo of a {}.",
+    "a plushie {}.",
+    "a photo of the nice {}.",
+    "a photo of the small {}.",
+    "a photo of the weird {}.",
+    "the cartoon {}.",
+    "art of the {}.",
+    "a drawing of the {}.",
+    "a photo of the large {}.",
+    "a black and white photo of a {}.",
+    "the plushie {}.",
+    "a dark photo of a {}.",
+    "itap of a {}.",
+    "graffiti of the {}.",
+    "a toy {}.",
+    "itap of my {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "a tattoo of the {}.",
+)
+"""The 80 prompts of OpenAI's CLIP for ImageNet (Radford et al. 2021, section 3.1.4)."""
+
+SCENE_TEMPLATES: tuple[str, ...] = (
+    "there is a {} in the scene.",
+    "there is the {} in the scene.",
+    "this is a {} in the scene.",
+    "this is the {} in the scene.",
+    "this is one {} in the scene.",
+)
+"""The five that CLIP Surgery adds (Li et al., arXiv 2304.05653)."""
+
+TEMPLATES = IMAGENET_TEMPLATES + SCENE_TEMPLATES
+
+TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
+    "ensemble": TEMPLATES,
+    "single": ("a photo of a {}.",),
+}
+"""Templates by name; the single one is the default that CLIP's paper gives."""
+PLACE = "{}"
+"""In a template, where the label goes."""
+
+
+def parse_templates(entries: Sequence[str]) -> tuple[str, ...]:
+    """Templates of a list whose entries are names of ``TEMPLATE_SETS`` or templates; each once.
+
+    :raises ConfigError: for an entry that is neither, and for none at all.
+    """
+    if not entries:
+        raise ConfigError("templates is empty; name ensemble, single or a template of your own")
+    found: list[str] = []
+    for entry in entries:
+        if entry not in TEMPLATE_SETS and entry.count(PLACE) != 1:
+            raise ConfigError(
+                f"templates has {entry[:60]!r}, but must have ensemble, single or templates with "
+                f"{PLACE} once, where the label goes, such as 'a photo of a {PLACE}.'"
+            )
+        found += TEMPLATE_SETS.get(entry, (entry,))
+    return tuple(dict.fromkeys(found))

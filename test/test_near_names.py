@@ -1,0 +1,70 @@
+"""Names that are nearly those of a network lead to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from clip_surgery_ros.core.catalogue import PUBLISHED, suggestion
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.near_names import did_you_mean, nearest
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("ViT-B/16", "openai/ViT-B-16"),
+        ("ViT-B-16", "openai/ViT-B-16"),
+        ("vit-b-16", "openai/ViT-B-16"),
+        ("ViTB16", "openai/ViT-B-16"),
+        ("ViT-B-16-openai", "openai/ViT-B-16"),
+        ("openai/clip-vit-base-16", "openai/ViT-B-16"),
+        ("OpenAI/ViT-B-32", "openai/ViT-B-32"),
+        ("ViT-L/14@336px", "openai/ViT-L-14-336px"),
+        ("laion2b ViT-B-16", "laion2b/ViT-B-16"),
+        ("RN50", "openai/RN50"),
+        ("vit-b", "vit_b"),
+        ("VIT_H", "vit_h"),
+        ("sam_vit_b", "vit_b"),
+        ("sam_vit_b_01ec64", "vit_b"),
+        ("sam_vit_h_4b8939.pth", "vit_h"),
+        ("mobile_sam", "vit_t"),
+        ("MobileSAM", "vit_t"),
+        ("sam2.1_hiera_tny", "sam2.1_hiera_tiny"),
+        ("sam2_hiera_large", "sam2.1_hiera_large"),
+        ("hiera_small", "sam2.1_hiera_small"),
+    ],
+)
+def test_a_near_name_of_a_published_network_is_led_to_it(asked: str, first: str) -> None:
+    assert suggestion(asked).startswith(f"; did you mean '{first}'")
+
+
+def test_a_published_name_is_its_own_nearest() -> None:
+    for one in PUBLISHED:
+        assert suggestion(one.name) == f"; did you mean '{one.name}'?"
+
+
+@pytest.mark.parametrize("asked", ["", "mug", "💡", "-", "x" * 1000])
+def test_a_name_like_none_is_led_nowhere(asked: str) -> None:
+    assert suggestion(asked) == ""
+
+
+def test_at_most_three_are_named_in_the_order_given() -> None:
+    assert nearest("a", ["a-1", "a-2", "b", "a-3", "a-4"]) == ["a-1", "a-2", "a-3"]
+    assert did_you_mean("a-1", ["a_1", "b"]) == "; did you mean 'a_1'?"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"clip_model": "ViT-B/16"}, "did you mean 'openai/ViT-B-16' or"),
+        ({"clip_model": "vit_b"}, "did you mean 'openai/ViT-B-"),  # a segmenter's name
+        ({"sam_model": "vit-b"}, "did you mean 'vit_b'"),
+        ({"sam_model": "sam2_hiera_tiny"}, "did you mean 'sam2.1_hiera_tiny'"),
+        ({"image_transport": "compresed"}, "did you mean 'compressed'"),
+    ],
+)
+def test_parameters_lead_to_near_names(values: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.from_values(values)
+    assert told in str(caught.value)

@@ -1,0 +1,95 @@
+"""What is answered without a network is answered at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clip_surgery_ros.benchmark import models, ros_io, rows, sweeps  # noqa: F401
+from clip_surgery_ros.demo.scene_sets import SCENE_SETS
+from clip_surgery_ros.tools.benchmark import MEASUREMENTS
+from clip_surgery_ros.tools.truth import SETS
+
+HEAVY = (
+    *("torch", "open_clip", "transformers", "segment_anything", "cv2", "matplotlib", "scipy"),
+    *("rclpy", "sensor_msgs", "rosbags"),
+)
+"""Packages that take longer to import than an answer without a network may take."""
+ANSWERED_AT_ONCE = (
+    ["--help"],
+    ["segment", "--help"],
+    ["compare", "--help"],
+    ["evaluate", "--help"],
+    ["calibrate", "--help"],
+    ["benchmark", "--help"],
+    ["train-demo", "clip", "--help"],
+    ["weights", "list"],
+    ["weights", "fetch", "nothing"],
+    ["weights", "verify"],
+    ["nothing"],
+    ["segment"],
+    ["segment", "picture.png", " ; "],
+    ["segment", "picture.png", "mug", "--sam-model", "nothing"],
+    ["calibrate", "--folder", "x"],
+    ["benchmark", "--rounds", "0"],
+)
+RUN = """
+import json, sys
+from clip_surgery_ros.tools.cli import main
+heavy, commands = json.loads(sys.argv[1])
+found = {}
+for command in commands:
+    main(command)
+    found[" ".join(command)] = [name for name in heavy if name in sys.modules]
+print(json.dumps(found))
+"""
+CPU_S = 0.5
+"""Of one answer, as the user's time is on an idle machine; other work does not count here."""
+
+
+def test_help_lists_and_mistakes_import_no_network(tmp_path: Path) -> None:
+    asked = json.dumps([HEAVY, ANSWERED_AT_ONCE])
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, asked], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {" ".join(command): [] for command in ANSWERED_AT_ONCE}
+
+
+def test_the_table_of_parameters_needs_no_torch() -> None:
+    code = "import clip_surgery_ros.core.config, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def processor_seconds(command: list[str]) -> float:
+    """Of a process that has ended; others of this machine take none of it."""
+    before = time.process_time_ns(), _children_s()
+    subprocess.run(command, capture_output=True, check=True)
+    return _children_s() - before[1]
+
+
+def _children_s() -> float:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["weights", "list"]], ids=" ".join)
+def test_an_answer_costs_less_than_half_a_second(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", *arguments]
+    assert min(processor_seconds(command) for _ in range(3)) < CPU_S
+
+
+def test_what_options_name_without_importing_it_is_there() -> None:
+    assert tuple(SCENE_SETS) == SETS
+    for place in MEASUREMENTS.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr({"rows": rows, "sweeps": sweeps}[module], function))

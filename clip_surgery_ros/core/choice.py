@@ -123,8 +123,8 @@ def _apart(whole: Candidate, clicks: Sequence[Candidate]) -> list[Candidate]:
     """The objects that a mask takes for one; itself when it is of one object.
 
     A click between objects that look alike gives a mask of them all, which fits the map as well
-    as theirs do; but then clicks on each have their own best. That a click offers a part beside the
-    whole says nothing: SAM offers parts of everything.
+    as theirs do; but then clicks on each have their own best. That a click offers a part beside
+    the whole says nothing: SAM offers parts of everything.
 
     :param clicks: the best candidates of the label's clicks.
     """

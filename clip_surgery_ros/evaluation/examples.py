@@ -68,8 +68,8 @@ def example(
 def some_absent(
     names: Sequence[str], present: Sequence[str], seed: int, count: int = ABSENT_ASKED
 ) -> tuple[str, ...]:
-    """``count`` names that are not there, or all of them; the same for a seed, and the first of those
-    that a larger count gives.
+    """``count`` names that are not there, or all of them; the same for a seed, and the first of
+    those that a larger count gives.
     """
     others = [name for name in names if name not in present]
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(others))

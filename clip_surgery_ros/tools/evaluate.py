@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=SETS,
         metavar="SET",
-        help=f"generated scenes: {', '.join(SETS)} (default: all; with several numbers of --absent, "
-        "all but twins and absent)",
+        help=f"generated scenes: {', '.join(SETS)} (default: all; with several numbers of "
+        "--absent, all but twins and absent)",
     )
     source.add_argument(
         "--split",

@@ -77,10 +77,11 @@ def confidence_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDA
 
 
 def combined_map(result: FrameResult) -> NDArray[np.float32]:
-    """(h, w) highest label's raw similarity per token; below its threshold 0; 0 to 1."""
+    """(h, w) highest label's raw similarity per token, 0 to 1; 0 below its threshold or below 0,
+    where a place resembles other labels more. No value above is cut off: cosines end at 1.
+    """
     above = result.similarity >= result.thresholds[:, None, None]
-    highest = np.where(above, result.similarity, 0).max(axis=0, initial=0)
-    return np.clip(highest, 0, 1).astype(np.float32)
+    return np.where(above, result.similarity, 0).max(axis=0, initial=0).astype(np.float32)
 
 
 def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:

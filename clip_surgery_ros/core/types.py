@@ -83,7 +83,7 @@ class Segment:
     :param name: the label's name.
     :param score: published confidence, 0 to 1: presence times how likely the mask is right.
     :param presence: is the label in the picture at all, 0 to 1.
-    :param similarity: mean raw similarity (cosine) of the map inside the mask.
+    :param similarity: mean raw similarity of the map inside the mask, a cosine, -1 to 1.
     :param agreement: how well mask and map agree, 0 to 1 (share of the map's mass inside).
     :param box: tight box of the mask.
     :param mask: (box.height, box.width) bool, cropped to the box.
@@ -123,8 +123,9 @@ class FrameResult:
     """Everything known of one frame.
 
     :param size_hw: height and width of the source image.
-    :param similarity: (T, h, w) float32 raw similarity on the token grid, one per label (the
-        mean of its parts for ``a+b``).
+    :param similarity: (T, h, w) float32 raw similarity on the token grid, one per label: cosines
+        after surgery (``heatmap.surgery_cosines``), -1 to 1; of ``a|b`` the higher, of ``a+b`` the
+        mean of those that are there.
     :param presence: (T,) float32 in [0, 1], is the label in the picture.
     :param probabilities: (T,) float32 zero-shot probability over labels and distractors.
     :param thresholds: (T,) float32 raw-similarity threshold in use per label.

@@ -120,8 +120,7 @@ def propose(similarities: Similarities, false_alarm_rate: float) -> Proposal | N
         if known
         else otsu(similarities.unknown)
     )
-    # Rounded up, as it is written: what holds at a threshold holds above it. Parameters end at 1,
-    # which feature surgery may exceed.
+    # Rounded up, as it is written: what holds at a threshold holds above it. Cosines end at 1.
     threshold = min(math.ceil(threshold * 1e4) / 1e4, 1.0)
     return Proposal(
         threshold,

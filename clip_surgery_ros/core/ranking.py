@@ -54,7 +54,7 @@ WEIGHTS = np.array(
 )
 """Of the product of a row's feature with a column's: ``train-demo ranking --scenes 60``, 300
 development scenes, correlation with IoU 0.924."""
-CHANCE, CHANCE_FURTHER = (-5.20, 11.74), (-8.37, 14.48)
+CHANCE, CHANCE_FURTHER = (-3.40, 9.04), (-8.36, 15.14)
 """Offset and scale of the logistic models that make predicted IoU the chance of IoU 0.5 with an
 object that no better mask has: of a label's best mask, and of its others, which are parts or
 neighbours more often. ``train-demo ranking --scenes 60``: 420 development scenes of all sets."""

@@ -11,8 +11,9 @@ from ros import hostile
 from ros.rig import wait_readers
 from sensor_msgs.msg import CompressedImage
 
-from clip_surgery_ros.adapters.images import MAX_PIXELS, compressed_to_rgb
+from clip_surgery_ros.adapters.images import compressed_to_rgb
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.image_files import MAX_PIXELS
 
 RGB = np.zeros((24, 32, 3), np.uint8)
 RGB[:, :16, 0], RGB[:, 16:, 2] = 200, 200

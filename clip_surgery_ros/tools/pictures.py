@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,20 +11,44 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core import render
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.image_files import UPRIGHT, read_picture
 from clip_surgery_ros.core.types import FrameResult
+
+PICTURES = (".jpg", ".jpeg", ".png")
+"""Endings of the files that are taken from a folder."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a picture file.
+    """(H, W, 3) uint8 RGB of a picture file, as it is stored.
+
+    As the node takes a camera's images: what it finds is at the same place here. A file that asks
+    for a turn (Exif) is noted.
 
     :raises ImageError: when it is not there or not a picture.
     """
-    if not Path(path).is_file():
-        raise ImageError(f"image {path} does not exist")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f"{path} is not a picture that OpenCV reads; JPEG and PNG are")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    picture = read_picture(Path(path))
+    if picture.turn != UPRIGHT:
+        print(
+            f"note: {path} asks to be turned (Exif); it is taken as stored, as the node takes it. "
+            "`mogrify -auto-orient` turns files for good",
+            file=sys.stderr,
+        )
+    return picture.image_rgb
+
+
+def folder_pictures(folder: Path) -> list[Path]:
+    """Picture files of a folder, in order of name.
+
+    :raises ImageError: when it is none, or has no pictures.
+    """
+    try:
+        names = sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    paths = [p for p in names if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
+    if not paths:
+        raise ImageError(f"the folder {folder} has no {', '.join(PICTURES)} files")
+    return paths
 
 
 def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:

@@ -40,7 +40,9 @@ def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | N
     if bool(arguments.coco) != bool(arguments.images):
         raise ConfigError("--coco names the file and --images the folder; give both")
     if arguments.coco:
-        return arguments.coco.stem, lambda: coco(arguments.coco, arguments.images, count)
+        pictures = coco(arguments.coco, arguments.images, count)
+        return arguments.coco.stem, lambda: pictures
     if arguments.voc:
-        return arguments.voc.name, lambda: voc(arguments.voc, count)
+        examples = voc(arguments.voc, count)
+        return arguments.voc.name, lambda: examples
     return None

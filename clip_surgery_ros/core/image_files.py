@@ -60,8 +60,10 @@ _ORIENTATION = 0x0112  # Exif's tag
 # Ubuntu's OpenCV 4.6 has it here, 5 there; level 0 is silence.
 _set_opencv_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
 
-# Sizes are checked here, before anything is decoded, against a lower limit than Pillow's.
+# Sizes are checked here, before anything is decoded, against a lower limit than Pillow's; and
+# what it warns of in damaged files is said in an error of ours, or is of no account.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True)

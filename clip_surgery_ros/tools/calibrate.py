@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clip_surgery_ros.backends.factory import load_networks
 from clip_surgery_ros.core.errors import ConfigError, ImageError
@@ -25,7 +28,7 @@ from clip_surgery_ros.evaluation.calibration import (
 )
 from clip_surgery_ros.evaluation.examples import generated
 from clip_surgery_ros.tools.options import add_network_options, config_of
-from clip_surgery_ros.tools.pictures import folder_pictures, read_image
+from clip_surgery_ros.tools.pictures import read_image
 from clip_surgery_ros.tools.truth import (
     Examples,
     add_count_option,
@@ -34,6 +37,7 @@ from clip_surgery_ros.tools.truth import (
 )
 
 NAME = "calibrate"
+PICTURES = (".jpg", ".jpeg", ".png")
 ALL = "all labels"
 """Name of the common threshold's row."""
 
@@ -121,6 +125,18 @@ def _measured(
     images = (
         images_of_bag(arguments.bag, arguments.topic, count)
         if arguments.bag
-        else map(read_image, folder_pictures(arguments.folder)[:count])
+        else _folder(arguments.folder, count)
     )
     return of_images(pipeline, images, parse_query(arguments.query), count)
+
+
+def _folder(folder: Path, count: int) -> Iterator[NDArray[np.uint8]]:
+    """At most ``count`` pictures of a folder, in order of name.
+
+    :raises ImageError: when there is none, or one cannot be read.
+    """
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    if not paths:
+        raise ImageError(f"{folder} has no {', '.join(PICTURES)} files")
+    for path in paths[:count]:
+        yield read_image(path)

@@ -14,9 +14,6 @@ from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.image_files import UPRIGHT, read_picture
 from clip_surgery_ros.core.types import FrameResult
 
-PICTURES = (".jpg", ".jpeg", ".png")
-"""Endings of the files that are taken from a folder."""
-
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a picture file, as it is stored.
@@ -34,21 +31,6 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
             file=sys.stderr,
         )
     return picture.image_rgb
-
-
-def folder_pictures(folder: Path) -> list[Path]:
-    """Picture files of a folder, in order of name.
-
-    :raises ImageError: when it is none, or has no pictures.
-    """
-    try:
-        names = sorted(folder.iterdir())
-    except OSError as error:
-        raise ImageError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    paths = [p for p in names if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
-    if not paths:
-        raise ImageError(f"the folder {folder} has no {', '.join(PICTURES)} files")
-    return paths
 
 
 def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:

@@ -40,9 +40,7 @@ def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | N
     if bool(arguments.coco) != bool(arguments.images):
         raise ConfigError("--coco names the file and --images the folder; give both")
     if arguments.coco:
-        pictures = coco(arguments.coco, arguments.images, count)
-        return arguments.coco.stem, lambda: pictures
+        return arguments.coco.stem, lambda: coco(arguments.coco, arguments.images, count)
     if arguments.voc:
-        examples = voc(arguments.voc, count)
-        return arguments.voc.name, lambda: examples
+        return arguments.voc.name, lambda: voc(arguments.voc, count)
     return None

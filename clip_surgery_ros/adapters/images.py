@@ -1,14 +1,14 @@
 """ROS images to RGB arrays and back.
 
 An image message is read in place, row by row as its ``step`` says, and converted by OpenCV. Where
-ROS's own cv_bridge is installed it does the conversion instead, after the same checks.
+ROS's own cv_bridge is installed, it converts the images that it reads right: those whose rows
+follow each other without padding, in the machine's own byte order.
 """
 
 from __future__ import annotations
 
 import array
-import io
-import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,23 +16,14 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import PIL.Image
 from ament_index_python.resources import has_resource
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from clip_surgery_ros.adapters.compressed_format import stored_colours
 from clip_surgery_ros.core.errors import ImageError
-
-MAX_SIDE = 16384
-"""Rows or columns beyond this are taken for a damaged message."""
-
-MAX_PIXELS = 64_000_000
-"""Compressed images beyond this are not decoded: no camera on a robot sends them, and a few
-hundred bytes may claim gigabytes."""
-
-# What Pillow stumbles over in damaged headers; UnidentifiedImageError and EOFError among them.
-_NOT_READ = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
+from clip_surgery_ros.core.image_files import IN_MESSAGES, MAX_SIDE, decode, eight_bits
 
 Converter = Callable[[Image], NDArray[np.uint8]]
 """A checked image message to (H, W, 3) uint8 RGB."""
@@ -102,9 +93,9 @@ def _encodings() -> dict[str, _Encoding]:
 ENCODINGS = _encodings()
 """Encodings that :func:`image_to_rgb` reads."""
 
-# cv_bridge reads neither OpenCV's type names as colours nor the newer YUV names.
+# Of every cv_bridge: it reads OpenCV's type names without colours, and YUV by some names only.
 _CV_BRIDGE_ENCODINGS = frozenset(
-    name for name in ENCODINGS if "U" not in name and name not in ("uyvy", "yuyv")
+    name + bits for name in (*_COLOURS, *_MOSAICS) for bits in ("8", "16")
 )
 
 
@@ -121,7 +112,7 @@ def image_to_rgb(message: Image, bridge: Converter | None = None) -> NDArray[np.
     """
     encoding = _checked_encoding(message)
     bridge = bridge or cv_bridge_converter()
-    if bridge is None or message.encoding not in _CV_BRIDGE_ENCODINGS:
+    if bridge is None or not _is_for_cv_bridge(message, encoding):
         return _convert(_pixels(message, encoding), encoding)
     try:
         return bridge(message)
@@ -130,21 +121,29 @@ def image_to_rgb(message: Image, bridge: Converter | None = None) -> NDArray[np.
 
 
 def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG message.
+    """Decode a JPEG, PNG or TIFF message to what the camera saw.
 
-    The rows stay as they were encoded, whatever turn the file's Exif data asks for: a camera's
-    calibration, and other readers of the topic, know the image so.
+    What ``format`` says of mosaics and of the order of colours is followed, as
+    :func:`~clip_surgery_ros.adapters.compressed_format.stored_colours` has it; 16-bit values are
+    scaled as those of raw images are. The rows stay as they were encoded, whatever turn the file's
+    Exif data asks for: a camera's calibration, and other readers of the topic, know the image so.
 
     :return: (H, W, 3) uint8 RGB.
-    :raises ImageError: when it is a depth image, no JPEG or PNG, damaged, or larger than
+    :raises ImageError: when it is a depth image, no such file, damaged, not whole, or larger than
         ``MAX_PIXELS``; the size is read before anything is decoded.
     """
-    _check_compressed(message)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), flags)
-    if bgr is None:
-        raise ImageError(f"{_described_file(message)} is damaged: it cannot be decoded")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    name = _described_file(message)
+    if "compressedDepth" in message.format:
+        raise ImageError(
+            f"{name} is a depth image, in which nothing can be found by name; remap image_raw to "
+            "the camera's colour image"
+        )
+    pixels = decode(message.data, name, IN_MESSAGES)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)  # (H, W) -> (H, W, 1)
+    colours = stored_colours(message.format, pixels.shape[2])
+    encoding = ENCODINGS[f"{colours}{8 * pixels.itemsize}"]
+    _check_cells(pixels.shape[0], pixels.shape[1], encoding, name)
+    return _convert(pixels, encoding)
 
 
 def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
@@ -180,7 +179,35 @@ def cv_bridge_converter() -> Converter | None:
     except (OSError, ImportError):  # no ament index; or built for another NumPy or Python
         return None
     bridge = CvBridge()
-    return lambda message: bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
+
+    def convert(message: Image) -> NDArray[np.uint8]:
+        return bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
+
+    return convert if _works(convert) else None
+
+
+def _works(bridge: Converter) -> bool:
+    """Does it convert at all? Built for another NumPy, it may load and fail with every image."""
+    red = np.array([[[0, 0, 255]]], np.uint8)
+    try:
+        return bridge(image_message(red, "bgr8", Header())).tolist() == [[[255, 0, 0]]]
+    except Exception:  # whatever OpenCV, Boost and NumPy raise: this module converts, too
+        return False
+
+
+def _is_for_cv_bridge(message: Image, encoding: _Encoding) -> bool:
+    """Does cv_bridge know the encoding, and read these rows as they lie?
+
+    Its Python side takes a row for ``step / itemsize / channels`` values, rounded down, which
+    shears padded rows; it wants the last row's padding, and swaps bytes by what NumPy 2 lacks.
+    """
+    row_bytes = message.width * encoding.channels * encoding.depth
+    is_in_order = (
+        message.step == row_bytes
+        and len(message.data) == row_bytes * message.height
+        and bool(message.is_bigendian) == (sys.byteorder == "big")
+    )
+    return is_in_order and message.encoding in _CV_BRIDGE_ENCODINGS
 
 
 def _checked_encoding(message: Image) -> _Encoding:
@@ -193,13 +220,19 @@ def _checked_encoding(message: Image) -> _Encoding:
         )
     if not (0 < message.height <= MAX_SIDE and 0 < message.width <= MAX_SIDE):
         raise ImageError(f"{_described(message)}: expected sides of 1 to {MAX_SIDE} pixels")
-    rows, columns = encoding.multiple_hw
-    if message.height % rows or message.width % columns:
-        raise ImageError(
-            f"{_described(message)}: this encoding comes in cells of {columns} x {rows} pixels"
-        )
+    _check_cells(message.height, message.width, encoding, _described(message))
     _check_extent(message, encoding)
     return encoding
+
+
+def _check_cells(height: int, width: int, encoding: _Encoding, name: str) -> None:
+    """Refuse a mosaic or packed YUV of which a cell is cut."""
+    rows, columns = encoding.multiple_hw
+    if height % rows or width % columns:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels, but this encoding comes in cells of {columns} x "
+            f"{rows} pixels"
+        )
 
 
 def _check_extent(message: Image, encoding: _Encoding) -> None:
@@ -217,34 +250,6 @@ def _check_extent(message: Image, encoding: _Encoding) -> None:
             f"{_described(message)}: {len(message.data)} bytes of data, expected {needed} "
             f"for rows of {message.step}; the message is cut short"
         )
-
-
-def _check_compressed(message: CompressedImage) -> None:
-    """Refuse what shall not be decoded."""
-    if "compressedDepth" in message.format:
-        raise ImageError(
-            f"{_described_file(message)} is a depth image, in which nothing can be found by "
-            "name; remap image_raw to the camera's colour image"
-        )
-    width, height = _file_size(message)
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{_described_file(message)} claims {width} x {height} pixels; at most "
-            f"{MAX_PIXELS // 1_000_000} million are decoded"
-        )
-
-
-def _file_size(message: CompressedImage) -> tuple[int, int]:
-    """Width and height from the file's first bytes."""
-    try:
-        with PIL.Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")) as opened:
-            return opened.size
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageError(f"{_described_file(message)} is refused: {error}") from error
-    except _NOT_READ as error:
-        raise ImageError(
-            f"{_described_file(message)} cannot be decoded; expected a whole JPEG or PNG"
-        ) from error
 
 
 def _described_file(message: CompressedImage) -> str:
@@ -274,6 +279,4 @@ def _convert(pixels: NDArray, encoding: _Encoding) -> NDArray[np.uint8]:
     source = pixels[..., 0] if encoding.channels == 1 else pixels
     # OpenCV wants whole rows; a padded image is copied once, a dense one not at all.
     source = np.ascontiguousarray(source)
-    rgb = source if encoding.code is None else cv2.cvtColor(source, encoding.code)
-    eight_bit = rgb if encoding.depth == 1 else cv2.convertScaleAbs(rgb, alpha=255 / 65535)
-    return np.asarray(eight_bit, np.uint8)
+    return eight_bits(source if encoding.code is None else cv2.cvtColor(source, encoding.code))

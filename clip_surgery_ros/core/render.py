@@ -19,6 +19,9 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (70, 240, 240), (240, 50, 230), (210, 245, 60), (0, 128, 128), (170, 110, 40),
 )  # fmt: skip
 """Colours of labels, by index; far apart for most eyes (Trubetskoy's list)."""
+TALLEST = 4
+"""Height of a panel in widths: a photograph on end has not quite 2, and what is taller than this
+would fill the memory."""
 _LEVELS = np.arange(256, dtype=np.uint8)[:, None]
 _BLUE_TO_RED = cv2.cvtColor(cv2.applyColorMap(_LEVELS, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -181,12 +184,13 @@ def _clear(x: int, y: int, size: tuple[int, int], taken: Sequence[Box], height: 
 
 
 def _cell(title: str, picture: Rgb, width: int) -> Rgb:
-    """A picture scaled to ``width`` below its title, with a margin."""
-    height = round(picture.shape[0] * width / picture.shape[1])
-    interpolation = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
-    scaled = cv2.resize(picture, (width, height), interpolation=interpolation)
+    """A picture scaled to ``width`` below its title, with a margin; a very tall one narrower."""
+    scale = min(width / picture.shape[1], TALLEST * width / picture.shape[0])
+    height, wide = (max(1, round(side * scale)) for side in picture.shape[:2])
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(picture, (wide, height), interpolation=interpolation)
     cell = np.full((height + 34, width + 12, 3), 255, np.uint8)
-    cell[28 : 28 + height, 6 : 6 + width] = scaled
+    cell[28 : 28 + height, 6 : 6 + wide] = scaled
     cv2.putText(cell, _ascii(title), (8, 20), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
     return cell
 

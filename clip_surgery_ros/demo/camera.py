@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
+from clip_surgery_ros.tools.pictures import read_image
 
 KNOWN_S = 1.0
 """A camera knows its reader up to so many seconds before the reader knows the camera."""
@@ -112,10 +112,7 @@ def picture_view(path: Path) -> Callable[[int], View]:
 
     :raises ImageError: when the file is not there or no picture.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ImageError(f"'{path}' cannot be read as a picture; give a JPEG or PNG file")
-    image_rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    image_rgb = read_image(path)
     return lambda _: (path.name, image_rgb)
 
 

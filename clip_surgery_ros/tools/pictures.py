@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,21 +11,27 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core import render
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.image_files import UPRIGHT, read_picture
 from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.tools.output import output_folder
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a picture file.
+    """(H, W, 3) uint8 RGB of a picture file, as it is stored.
+
+    As the node takes a camera's images: what it finds is at the same place here. A file that asks
+    for a turn (Exif) is noted.
 
     :raises ImageError: when it is not there or not a picture.
     """
-    if not Path(path).is_file():
-        raise ImageError(f"image {path} does not exist")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f"{path} is not a picture that OpenCV reads; JPEG and PNG are")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    picture = read_picture(Path(path))
+    if picture.turn != UPRIGHT:
+        print(
+            f"note: {path} asks to be turned (Exif); it is taken as stored, as the node takes it. "
+            "`mogrify -auto-orient` turns files for good",
+            file=sys.stderr,
+        )
+    return picture.image_rgb
 
 
 def check_picture_name(path: Path) -> None:

@@ -1,0 +1,436 @@
+"""COCO and VOC folders: pictures as they were annotated, and one sentence of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
+from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.tools.pictures import read_image
+
+STORED_HW = (40, 100)
+TURNS = range(1, 9)
+"""Exif's orientations; from 5 on, sides are exchanged."""
+ANNOTATED = [(turn, False) for turn in TURNS] + [(turn, True) for turn in (1, 5, 6, 7, 8)]
+"""Orientation, and whether it was annotated turned, where a size can tell."""
+
+
+def photograph(path: Path, turn: int) -> None:
+    """Black, and white in the first 10 rows and 20 columns that are stored."""
+    pixels = np.zeros((*STORED_HW, 3), np.uint8)
+    pixels[:10, :20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+
+
+def white(path: Path, turned: bool) -> NDArray[np.bool_]:
+    """Where the photograph is white as stored, or as it is to be shown (by Pillow)."""
+    with Image.open(path) as opened:
+        shown = ImageOps.exif_transpose(opened) if turned else opened
+        return np.asarray(shown.convert("L")) > 128
+
+
+def outline(mask: NDArray[np.bool_]) -> list[float]:
+    """The rectangle that a mask fills, as COCO's polygon."""
+    ys, xs = np.nonzero(mask)
+    x0, y0, x1, y1 = (float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+def coco_of(folder: Path, segmentation: Any, **image: Any) -> Path:
+    """A COCO file of one picture, ``a.jpg``, with one mug."""
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", **image}],
+        "annotations": [
+            {"id": 5, "image_id": 1, "category_id": 3, "segmentation": segmentation, "iscrowd": 0}
+        ],
+        "categories": [{"id": 3, "name": "mug"}, {"id": 4, "name": "saw"}],
+    }
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def inside(folder: Path, file: Path) -> float:
+    """Mean brightness inside the mug's outline."""
+    (truth,) = coco(file, folder, 1)
+    return float(truth.image[truth.masks[0]].mean())
+
+
+@pytest.mark.parametrize(("turn", "annotated_turned"), ANNOTATED)
+def test_a_turned_photograph_is_taken_as_it_was_annotated(
+    tmp_path: Path, turn: int, annotated_turned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "a.jpg", turn)
+    mask = white(tmp_path / "a.jpg", annotated_turned)
+    height, width = mask.shape
+    file = coco_of(tmp_path, [outline(mask)], height=height, width=width)
+    assert inside(tmp_path, file) > 250
+    # A turn by half, or a mirror, keeps the size: that is said.
+    assert ("asks to be turned" in capsys.readouterr().err) == (1 < turn < 5)
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_the_size_of_run_lengths_tells_as_well(tmp_path: Path, turn: int) -> None:
+    photograph(tmp_path / "a.jpg", turn)
+    mask = white(tmp_path / "a.jpg", turned=True)
+    changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0)).tolist()
+    runs = np.diff([0, *changes, mask.size]).tolist()
+    file = coco_of(tmp_path, {"size": list(mask.shape), "counts": runs})
+    assert inside(tmp_path, file) > 250
+
+
+def test_without_a_size_a_turned_photograph_is_taken_as_stored_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "a.jpg", 6)
+    file = coco_of(tmp_path, [outline(white(tmp_path / "a.jpg", turned=False))])
+    assert inside(tmp_path, file) > 250
+    said = capsys.readouterr().err
+    assert "a.jpg asks to be turned" in said and "as stored" in said
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_a_size_that_does_not_fit_is_one_error(tmp_path: Path, turn: int) -> None:
+    photograph(tmp_path / "a.jpg", turn)
+    file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]], height=20, width=50)
+    with pytest.raises(DatasetError, match=r"a\.jpg is 100 x 40 .*instances\.json is of 50 x 20"):
+        list(coco(file, tmp_path, 1))
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_tools_take_a_photograph_as_stored_and_say_so(
+    tmp_path: Path, turn: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "a.jpg", turn)
+    seen = read_image(tmp_path / "a.jpg").mean(axis=2) > 128
+    np.testing.assert_array_equal(seen, white(tmp_path / "a.jpg", turned=False))
+    assert ("as the node takes it" in capsys.readouterr().err) == (turn > 1)
+
+
+def voc_folder(root: Path, mask: NDArray[np.uint8], turn: int = 1, name: str = "a") -> Path:
+    for folder in ("JPEGImages", "SegmentationClass", "Annotations", "SegmentationObject"):
+        (root / folder).mkdir(exist_ok=True)
+    photograph(root / "JPEGImages" / f"{name}.jpg", turn)
+    Image.fromarray(mask).save(root / "SegmentationClass" / f"{name}.png")
+    return root
+
+
+@pytest.mark.parametrize(("turn", "annotated_turned"), ANNOTATED)
+def test_voc_s_masks_tell_how_a_photograph_was_annotated(
+    tmp_path: Path, turn: int, annotated_turned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "x.jpg", turn)
+    mask = white(tmp_path / "x.jpg", annotated_turned).astype(np.uint8) * 12
+    voc_folder(tmp_path, mask, turn)
+    (truth,) = voc(tmp_path, 1)
+    assert truth.image[truth.masks[0]].mean() > 250
+    assert ("asks to be turned" in capsys.readouterr().err) == (1 < turn < 5)
+
+
+# What is wrong with a segmentation, and what is said of it.
+NAN, FAR = float("nan"), float("inf")
+SEGMENTATIONS: list[tuple[Any, str]] = [
+    (None, "no segmentation; masks are compared here"),
+    ([], "no segmentation"),
+    ({}, "no segmentation"),
+    ("abc", "neither a list of polygons nor run lengths"),
+    (7, "neither"),
+    ([0, 0, 9, 0, 9, 9], "not a list of polygons"),
+    ([[]], "0 numbers"),
+    ([[1, 2]], "2 numbers"),
+    ([[1, 2, 3, 4]], "4 numbers"),
+    ([[0, 0, 9, 0, 9, 9, 1]], "7 numbers"),
+    ([[0, 0, 9, 0, 9, 9], [1, 1, 2, 2]], "4 numbers"),
+    ([[0, 0, NAN, 0, 9, 9]], "outside the picture"),
+    ([[0, 0, FAR, 0, 9, 9]], "outside the picture"),
+    ([[0, 0, -FAR, 0, 9, 9]], "outside the picture"),
+    ([[0, 0, 9, 1e300, 9, 9]], "outside the picture"),
+    ([[0, 0, 900, 0, 9, 9]], "outside the picture"),
+    ([[0, 0, "9", 0, 9, 9]], "no number"),
+    ([[0, 0, None, 0, 9, 9]], "no number"),
+    ([[0, 0, True, 0, 9, 9]], "no number"),
+    ([[[0, 0], [9, 0], [9, 9]]], "no number"),
+    ([{"x": 1}], "not a list of polygons"),
+    ({"counts": [4000]}, "do not fill"),
+    ({"size": [40, 100]}, "run lengths are not whole numbers"),
+    ({"size": [40, 100], "counts": None}, "run lengths are not"),
+    ({"size": [40, 100], "counts": [10, -5, 3995]}, "run lengths are not"),
+    ({"size": [40, 100], "counts": [1.5, 3998.5]}, "run lengths are not"),
+    ({"size": [40, 100], "counts": ["4000"]}, "run lengths are not"),
+    ({"size": [40, 100], "counts": [NAN]}, "run lengths are not"),
+    ({"size": [40, 100], "counts": [3999]}, "do not fill"),
+    ({"size": [40, 100], "counts": [10**30]}, "do not fill"),
+    ({"size": [40, 100], "counts": []}, "do not fill"),
+    ({"size": [40, 100], "counts": ""}, "do not fill"),
+    ({"size": [40, 100], "counts": "\x00"}, "in compressed run lengths"),
+    ({"size": [40, 100], "counts": "é"}, "in compressed run lengths"),
+    ({"size": [40, 100], "counts": "o"}, "end within a number"),
+    ({"size": [40, 100], "counts": "o" * 1000}, "in compressed run lengths"),
+    ({"size": [40, 100], "counts": "XYZ"}, "run lengths|do not fill"),
+    ({"size": "40x100", "counts": [4000]}, "do not fill"),
+    ({"size": [40, 100, 3], "counts": [4000]}, "do not fill"),
+    ({"size": [100, 40], "counts": [4000]}, "is of 40 x 100"),
+]
+
+
+@pytest.mark.parametrize(("segmentation", "said"), SEGMENTATIONS)
+def test_a_segmentation_that_is_none_is_named(
+    tmp_path: Path, segmentation: Any, said: str
+) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    file = coco_of(tmp_path, segmentation)
+    with pytest.raises(DatasetError, match=said) as refusal:
+        list(coco(file, tmp_path, 1))
+    for name in ("a.jpg", "instances.json"):
+        assert name in str(refusal.value)
+
+
+def test_a_box_without_a_segmentation_is_named(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    file = coco_of(tmp_path, [])
+    content = json.loads(file.read_text())
+    del content["annotations"][0]["segmentation"]
+    content["annotations"][0]["bbox"] = [0, 0, 20, 10]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"annotation 5 of a\.jpg .*boxes alone do not do"):
+        list(coco(file, tmp_path, 1))
+
+
+@pytest.mark.parametrize(
+    "polygon", [[-3, -3, 30, -3, 30, 10, -3, 10], [90, 30, 105, 30, 105, 44, 90, 44]]
+)
+def test_a_polygon_may_leave_the_picture_a_little(tmp_path: Path, polygon: list[float]) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    (truth,) = coco(coco_of(tmp_path, [polygon]), tmp_path, 1)
+    xs = np.clip(polygon[::2], 0, 100)
+    ys = np.clip(polygon[1::2], 0, 40)
+    assert truth.masks[0].sum() == np.ptp(xs) * np.ptp(ys)
+
+
+GOOD = {
+    "images": [{"id": 1, "file_name": "a.jpg"}],
+    "annotations": [
+        {"id": 5, "image_id": 1, "category_id": 3, "segmentation": [[0, 0, 9, 0, 9, 9]]}
+    ],
+    "categories": [{"id": 3, "name": "mug"}],
+}
+
+
+def changed(key: str, *entries: Any) -> bytes:
+    return json.dumps({**GOOD, key: list(entries)}).encode()
+
+
+FILES: list[tuple[bytes, str]] = [
+    (b"", "not a COCO file"),
+    (b"{", "not a COCO file"),
+    (b"[]", "categories is not a list"),
+    (b"null", "categories is not a list"),
+    (b"7", "categories is not a list"),
+    (b"[" * 100_000, "not a COCO file"),
+    (b'{"images": "\xff\xfe"}', "not text in UTF-8"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(40), "not text in UTF-8"),
+    (b"PK\x03\x04", "not a COCO file"),
+    (json.dumps({**GOOD, "images": {"1": {}}}).encode(), "images is not a list of objects"),
+    (changed("images", "a.jpg"), "images is not a list of objects"),
+    (changed("images", {"file_name": "a.jpg"}), "image has the id None"),
+    (changed("images", {"id": "one", "file_name": "a.jpg"}), "image has the id 'one'"),
+    (changed("images", {"id": True, "file_name": "a.jpg"}), "image has the id True"),
+    (changed("images", {"id": 1.5, "file_name": "a.jpg"}), "image has the id 1.5"),
+    (changed("images", {"id": 1}), "image 1 has no file_name"),
+    (changed("images", {"id": 1, "file_name": 7}), "image 1 has no file_name"),
+    (changed("images", {"id": 1, "file_name": ""}), "image 1 has no file_name"),
+    (changed("images", *GOOD["images"] * 2), "two images have the id 1"),
+    (changed("images", {**GOOD["images"][0], "width": "100", "height": 40}), "width '100'"),
+    (changed("images", {**GOOD["images"][0], "width": 100}), "height None"),
+    (changed("images", {**GOOD["images"][0], "width": -1, "height": 40}), "width -1"),
+    (changed("images", {**GOOD["images"][0], "width": NAN, "height": 40}), "width nan"),
+    (changed("annotations"), "shows nothing"),
+    (
+        changed("annotations", {**GOOD["annotations"][0], "image_id": 2}),
+        "of image 2, which is not",
+    ),
+    (changed("annotations", {"id": 5}), "annotation has the image_id None"),
+    (changed("annotations", None), "annotations is not a list of objects"),
+    (
+        changed("annotations", {**GOOD["annotations"][0], "category_id": 9}),
+        "category 9 is not there",
+    ),
+    (changed("annotations", {**GOOD["annotations"][0], "category_id": "m"}), "category_id 'm'"),
+    (changed("categories", {"id": 3}), "category 3 has no name"),
+    (changed("categories", {"id": 3, "name": None}), "category 3 has no name"),
+    (changed("categories", {"id": 3, "name": " "}), "category 3 has no name"),
+    (changed("categories", *GOOD["categories"] * 2), "two categories have the id 3"),
+    (changed("categories", {"name": "mug"}), "category has the id None"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), FILES)
+def test_a_coco_file_that_is_none_is_named_with_what_is_wrong(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    file = tmp_path / "instances.json"
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=said) as refusal:
+        list(coco(file, tmp_path, 1))
+    assert "instances.json" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_numbers_as_other_programs_write_them_are_read(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    image = {"id": 1.0, "file_name": "a.jpg", "width": 100.0, "height": 40.0}
+    file = tmp_path / "instances.json"
+    file.write_bytes(b"\xef\xbb\xbf" + changed("images", image))
+    assert len(list(coco(file, tmp_path, 1))) == 1
+
+
+def damage(path: Path, how: str) -> None:
+    """Makes something else of a picture file."""
+    data = path.read_bytes()
+    path.unlink()
+    if how == "loop":
+        path.symlink_to(path.name)
+    elif how == "folder":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(
+            {"empty": b"", "text": b"no picture", "half": data[: len(data) // 2]}[how]
+        )
+
+
+DAMAGES = ["missing", "empty", "text", "half", "loop", "folder"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_picture_of_a_coco_folder_that_cannot_be_read_is_named(tmp_path: Path, how: str) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    damage(tmp_path / "a.jpg", how)
+    with pytest.raises(ClipSurgeryError, match=r"a\.jpg"):
+        list(coco(coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]]), tmp_path, 1))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("part", ["JPEGImages/a.jpg", "SegmentationClass/a.png"])
+def test_a_file_of_a_voc_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, part: str, how: str
+) -> None:
+    voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
+    damage(tmp_path / part, how)
+    with pytest.raises(ClipSurgeryError, match=r"a\.jpg|a\.png|no SegmentationClass"):
+        list(voc(tmp_path, 1))
+
+
+XML = "<annotation><size><width>{}</width><height>{}</height></size></annotation>"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (XML.format(50, 20), r"a\.xml is of 50 x 20"),
+        (XML.format(0, 0), r"a\.xml is of 0 x 0"),
+        (XML.format("wide", 40), "size of width and height"),
+        (XML.format("", 40), "size of width and height"),
+        ("<annotation></annotation>", "size of width and height"),
+        ("<annotation><size/></annotation>", "size of width and height"),
+        ("<annotation><size><width>100</width>", "size of width and height"),
+        ("", "size of width and height"),
+        ("\x00\x01", "size of width and height"),
+        ('<?xml version="1.0" encoding="nonsense"?><a/>', "size of width and height"),
+    ],
+)
+def test_a_description_of_voc_s_that_does_not_fit_is_named(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
+    path = tmp_path / "Annotations" / "a.xml"
+    path.write_text(XML.format(100, 40))
+    assert len(list(voc(tmp_path, 1))) == 1
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=said) as refusal:
+        list(voc(tmp_path, 1))
+    assert "a.xml" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.full((20, 50), 3, np.uint8), r"SegmentationClass/a\.png is of 50 x 20"),
+        (np.zeros((*STORED_HW, 3), np.uint8), "one index of 8 bits"),
+        (np.zeros(STORED_HW, np.uint16), "one index of 8 bits"),
+        (np.zeros(STORED_HW, np.bool_), "one index of 8 bits"),
+        (np.full(STORED_HW, 21, np.uint8), "class 21, but only 20 are named"),
+    ],
+)
+def test_a_mask_of_voc_s_that_does_not_fit_is_named(
+    tmp_path: Path, mask: NDArray[Any], said: str
+) -> None:
+    voc_folder(tmp_path, mask)
+    with pytest.raises(DatasetError, match=said):
+        list(voc(tmp_path, 1))
+
+
+def test_object_masks_and_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
+    cv2.imwrite(str(tmp_path / "SegmentationObject" / "a.png"), np.ones((9, 9), np.uint8))
+    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png is of 9 x 9"):
+        list(voc(tmp_path, 1))
+    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"labels\.txt is not text in UTF-8"):
+        list(voc(tmp_path, 1))
+
+
+def test_a_folder_of_pictures_that_is_none_is_named(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]])
+    for folder in (tmp_path / "nowhere", tmp_path / "a.jpg"):
+        with pytest.raises(DatasetError, match="is not a folder"):
+            list(coco(file, folder, 1))
+    with pytest.raises(ClipSurgeryError, match=r"nowhere\.json does not exist"):
+        list(coco(tmp_path / "nowhere.json", tmp_path, 1))
+    with pytest.raises(ClipSurgeryError, match="not a file"):
+        list(coco(tmp_path, tmp_path, 1))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_the_command_line_ends_with_the_sentence_and_writes_nothing(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    file = coco_of(tmp_path, [[0, 0, NAN, 0, 9, 9]])
+    output = tmp_path / "out"
+    arguments = ["--coco", str(file), "--images", str(tmp_path), "--output", str(output)]
+    assert main([command, *arguments]) == 2
+    (sentence,) = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("clip_surgery: ")
+    ]
+    assert "a.jpg" in sentence and "outside the picture" in sentence
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("how", [*DAMAGES[1:], "bomb"])
+def test_a_folder_without_truth_ends_with_the_sentence_and_writes_nothing(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph(tmp_path / "a.jpg", 1)
+    if how == "bomb":
+        Image.new("1", (16_500, 2)).save(tmp_path / "a.png")
+        (tmp_path / "a.jpg").unlink()
+    else:
+        damage(tmp_path / "a.jpg", how)
+    output = tmp_path / "out"
+    arguments = ["--folder", str(tmp_path), "--query", "mug", "--output", str(output)]
+    assert main(["calibrate", *arguments]) == 2
+    assert "a.jpg" in (said := capsys.readouterr().err) or "a.png" in said
+    assert not output.exists()

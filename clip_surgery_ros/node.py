@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,13 +32,14 @@ from clip_surgery_ros.adapters.diagnostics import CameraHealth, NodeHealth, diag
 from clip_surgery_ros.adapters.images import compressed_to_rgb, image_to_rgb
 from clip_surgery_ros.adapters.outputs import Frame, wanted_work
 from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
-from clip_surgery_ros.adapters.queries import ActiveQuery, Queries
+from clip_surgery_ros.adapters.queries import MOST_REMARKS, ActiveQuery, Queries
 from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError, ImageError, QueryError
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts, beyond_latin
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
+from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.executor import SideThreadGroup
 from clip_surgery_ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.srv import Segment
@@ -81,6 +83,10 @@ class Networks(Protocol):
         """Whether labels may be in other scripts than the Latin."""
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """The names that CLIP knows, where it does not know language at large."""
+
+    @property
     def text_counts(self) -> TextCounts:
         """How many texts went through the text tower, and how many came from the cache."""
 
@@ -121,7 +127,9 @@ class ClipSurgeryNode(LifecycleNode):
         """Runs of each stage and calls of ``~/segment``, since the networks were loaded."""
         self._guard_transitions()
         self._node_parameters = NodeParameters(self, lambda: self._active, self._on_parameters)
-        self._queries = Queries(self, lambda: self._config.presence_threshold, self._on_query)
+        self._queries = Queries(
+            self, lambda: self._config.presence_threshold, self._remarks, self._on_query
+        )
         self._health = qos.open_publisher(self, DiagnosticArray, "/diagnostics", qos.result())
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(
@@ -261,6 +269,7 @@ class ClipSurgeryNode(LifecycleNode):
             self.get_logger().warning(
                 f"device {config.device} is not there; allow_cpu_fallback: running on the CPU"
             )
+        self._queries.tell_remarks()
         return networks
 
     def _drop_networks(self) -> None:
@@ -314,41 +323,81 @@ class ClipSurgeryNode(LifecycleNode):
         return "" if camera.rate.is_due(self._config.max_rate_hz) else "rate limit"
 
     def _answer(self, camera: Camera, message: CameraImage) -> None:
-        """On the worker's thread: everything from the image message to the results."""
+        """On the worker's thread: everything from the image message to the results.
+
+        When the key of the mask has changed meanwhile, the frame is answered again under the
+        query then in force, which is cheap: networks know an image that they have just seen.
+        """
         start_s = time.perf_counter()
-        active, outputs = self._queries.active, camera.subscribed()
-        wanted = wanted_work(outputs)
-        # Asked again: much may have changed since the frame arrived.
-        if wanted is None or not active.query.labels:
-            camera.tally.count(f"skipped: {'nothing asked' if wanted else 'nobody reads'}")
+        reason = self._reason_to_drop(camera, message)
+        image_rgb = None if reason else self._rgb_of(message)
+        while image_rgb is not None and not reason:
+            if self._published(camera, message.header, image_rgb):
+                break
+            stopped = not self._worker.running
+            reason = "dropped" if stopped else self._reason_to_drop(camera, message)
+        if reason:
+            camera.tally.count(reason)
             return
-        age_s = self._age_s(message.header)
-        if age_s is not None and 0 < self._config.max_frame_age_s < age_s:
-            camera.tally.count("skipped: too old")
-            return
-        frame = self._frame(message, active, wanted)
-        for name, seconds in camera.publish(outputs, frame):
-            self.tally.took(f"publish {name}", seconds)
         camera.last_error = ""
         camera.tally.took("answered", time.perf_counter() - start_s)
         age_s = self._age_s(message.header)
         if age_s is not None:
             camera.tally.took("age", age_s)
 
-    def _frame(self, message: CameraImage, active: ActiveQuery, wanted: Wanted) -> Frame:
-        """Convert and answer an image."""
+    def _reason_to_drop(self, camera: Camera, message: CameraImage) -> str:
+        """What becomes of a frame instead of an answer now that its turn has come; else empty."""
+        # Asked again: much may have changed since the frame arrived.
+        if not camera.subscribed():
+            return "skipped: nobody reads"
+        if not self._queries.active.query.labels:
+            return "skipped: nothing asked"
+        age_s = self._age_s(message.header)
+        is_old = age_s is not None and 0 < self._config.max_frame_age_s < age_s
+        return "skipped: too old" if is_old else ""
+
+    def _published(self, camera: Camera, header: Header, image_rgb: NDArray[np.uint8]) -> bool:
+        """Answer a frame and publish what is read of it; False when the key changed meanwhile."""
+        outputs, active, config = camera.subscribed(), self._queries.active, self._config
+        wanted = wanted_work(outputs)
+        if wanted is None or not active.query.labels:
+            return False
+        frame = self._frame(image_rgb, header, active, wanted, config)
+        asked = replace(active, threshold=config.presence_threshold)
+        seconds = camera.publish(
+            outputs, frame, lambda publish: self._queries.publish_under(asked, publish)
+        )
+        for name, value in seconds.items():
+            self.tally.took(f"publish {name}", value)
+        return bool(seconds)
+
+    def _rgb_of(self, message: CameraImage) -> NDArray[np.uint8]:
+        """Convert an image to (H, W, 3) uint8 RGB.
+
+        :raises ImageError: when it cannot be used.
+        """
         start_s = time.perf_counter()
         compressed = isinstance(message, CompressedImage)
         image_rgb = compressed_to_rgb(message) if compressed else image_to_rgb(message)
         self.tally.took("convert", time.perf_counter() - start_s)
-        result = self._current_engine().run(image_rgb, active.query, wanted)
+        return image_rgb
+
+    def _frame(
+        self,
+        image_rgb: NDArray[np.uint8],
+        header: Header,
+        active: ActiveQuery,
+        wanted: Wanted,
+        config: Config,
+    ) -> Frame:
+        """Answer an image under a query and parameters."""
+        result = self._engine_of(config).run(image_rgb, active.query, wanted)
         for name, seconds in result.stage_seconds.items():
             self.tally.took(name, seconds)
-        return Frame(result, image_rgb, message.header, active.message)
+        return Frame(result, image_rgb, header, active.message)
 
-    def _current_engine(self) -> Engine:
-        """The networks under the parameters as they are now."""
-        config = self._config
+    def _engine_of(self, config: Config) -> Engine:
+        """The networks under these parameters."""
         if self._engine is None or self._engine[0] is not config:
             self._engine = (config, self._load_networks().pipeline(config))
         return self._engine[1]
@@ -381,7 +430,7 @@ class ClipSurgeryNode(LifecycleNode):
         try:
             message = self._image_of(request)
             active = self._query_of(request)
-            frame = self._in_turn(partial(self._frame, message, active, Wanted()))
+            frame = self._in_turn(partial(self._answer_call, message, active))
             response.result = messages.segment_array(frame.result, frame.header, frame.query)
             response.success = True
             response.message = f"{len(response.result.segments)} segments"
@@ -392,6 +441,11 @@ class ClipSurgeryNode(LifecycleNode):
             if not isinstance(error, ClipSurgeryError):
                 self.get_logger().error(f"~/segment failed: {traceback.format_exc()}")
         return response
+
+    def _answer_call(self, message: CameraImage, active: ActiveQuery) -> Frame:
+        """On the worker's thread: the answer to a call, which has its query in it."""
+        image_rgb = self._rgb_of(message)
+        return self._frame(image_rgb, message.header, active, Wanted(), self._config)
 
     def _in_turn(self, work: Callable[[], Frame]) -> Frame:
         """Run on the worker's thread, in turn with the cameras, and wait for it."""
@@ -446,13 +500,20 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _on_query(self) -> None:
         self._said_no_query = False
+        if self._loaded:
+            for said in self._loaded[1].vocabulary.told(self._queries.active.query)[:MOST_REMARKS]:
+                self.get_logger().info(said)
+
+    def _remarks(self, query: Query) -> list[str]:
+        """What the networks, if they are loaded, do not know of a query."""
+        return self._loaded[1].vocabulary.remarks(query) if self._loaded else []
 
     def _on_parameters(self, config: Config, changed: frozenset[str]) -> None:
         """Live parameters take effect with the next frame, a new default query at once."""
         if "default_query" in changed:
             self._queries.ask(config.default_query)
         if "presence_threshold" in changed:
-            self._queries.publish_key()
+            self._queries.take_threshold()
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -481,6 +542,7 @@ class ClipSurgeryNode(LifecycleNode):
             fell_back=bool(networks and networks.fell_back),
             query=query,
             unreadable=tuple(foreign),
+            unknown=tuple(self._remarks(query)),
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
             texts=networks.text_counts if networks else TextCounts(),

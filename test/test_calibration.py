@@ -231,6 +231,17 @@ def test_one_picture_is_too_little(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_label_that_the_network_does_not_know_has_no_say(apples, tmp_path, capsys):
+    write_bag(tmp_path / "bag", apples[0])
+    thresholds = []
+    for query in ("hammer", "hammer; giraffe"):
+        arguments = ["--bag", str(tmp_path / "bag"), "--query", query, "--per-label"]
+        assert main(["calibrate", *arguments, "--output", str(tmp_path / "out")]) == 0
+        thresholds.append(written(tmp_path / "out"))
+    assert thresholds[0] == thresholds[1]
+    assert "does not know the word 'giraffe'" in capsys.readouterr().err
+
+
 def test_a_bag_is_calibrated_on(apples, tmp_path):
     write_bag(tmp_path / "bag", apples[0])
     output = ["--output", str(tmp_path / "out")]

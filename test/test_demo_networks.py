@@ -128,7 +128,10 @@ def test_a_query_of_known_names_encodes_no_text() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     networks.pipeline(Config.from_values()).run(image, parse_query("red apple; hammer"))
     assert networks.text_counts.encoded == 0
+    # Nor does one of names that it does not know, of which nothing is computed.
     networks.pipeline(Config.from_values()).run(image, parse_query("a thing"))
+    assert networks.text_counts.encoded == 0
+    networks.clip.text_features(["a thing"])
     assert networks.text_counts.encoded == 1
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -14,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output
 from clip_surgery_ros.core.cameras import CameraTopic
+from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.rate_limit import RateLimit
 from clip_surgery_ros.tally import Tally
 
@@ -90,9 +90,27 @@ class Camera:
             if publisher.get_subscription_count()
         )
 
-    def publish(self, outputs: Collection[Output], frame: Frame) -> Iterator[tuple[str, float]]:
-        """Build and publish results one by one; yields each one's name and seconds."""
+    def publish(
+        self,
+        outputs: Collection[Output],
+        frame: Frame,
+        in_force: Callable[[Callable[[], None]], bool],
+    ) -> dict[str, float]:
+        """Build all results, then publish them together.
+
+        :param in_force: calls what it is given while the frame's query is in force, and tells
+            whether it did. What it waits for waits for the publishing only.
+        :return: seconds that each took, by name; empty when nothing was published.
+        """
+        clock = Stages()
+        built: list[tuple[Output, Any]] = []
         for output in outputs:
-            start_s = time.perf_counter()
-            self._publishers[output].publish(output.build(frame))
-            yield output.name, time.perf_counter() - start_s
+            with clock.stage(output.name):
+                built.append((output, output.build(frame)))
+
+        def publish() -> None:
+            for output, message in built:
+                with clock.stage(output.name):
+                    self._publishers[output].publish(message)
+
+        return clock.seconds if in_force(publish) else {}

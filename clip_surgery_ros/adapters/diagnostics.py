@@ -31,6 +31,7 @@ class NodeHealth:
     :param precision: in which arithmetic; empty when none are loaded.
     :param fell_back: CUDA was asked for and the CPU is used.
     :param unreadable: labels of the query in letters that CLIP cannot read.
+    :param unknown: what CLIP does not know of the query, a sentence per label.
     :param refused: queries refused so far, and ``refusal`` why the last was, if it was.
     :param counts: runs of each stage and answers to calls, since the networks were loaded.
     :param spreads: seconds of each stage.
@@ -45,6 +46,7 @@ class NodeHealth:
     fell_back: bool
     query: Query
     unreadable: Sequence[str]
+    unknown: Sequence[str]
     refused: int
     refusal: str
     texts: TextCounts
@@ -124,6 +126,8 @@ def _node_verdict(health: NodeHealth) -> Verdict:
         return DiagnosticStatus.WARN, health.refusal
     if health.unreadable:
         return DiagnosticStatus.WARN, f"label '{health.unreadable[0][:60]}' {UNREADABLE}"
+    if health.unknown:
+        return DiagnosticStatus.WARN, health.unknown[0]
     if not health.query.labels:
         return DiagnosticStatus.OK, "waiting for a query"
     return DiagnosticStatus.OK, "ready"

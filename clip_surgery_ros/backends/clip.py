@@ -54,6 +54,7 @@ from clip_surgery_ros.core.text import (
     TextCounts,
     beyond_latin,
 )
+from clip_surgery_ros.core.vocabulary import Vocabulary
 
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -118,6 +119,7 @@ class ClipBackend:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         self.traits = traits
+        self.vocabulary = Vocabulary(traits.labels)
         placed: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
         # The surgeon has what it needs of the image tower; the rest may be let go of.
         self._text: Any = _without_image_tower(placed)

@@ -25,6 +25,7 @@ from clip_surgery_ros.core.layers import bfloat16_gain
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class LoadedNetworks:
         return self.clip.traits.multilingual
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """The names that CLIP knows, where it does not know language at large."""
+        return self.clip.vocabulary
+
+    @property
     def fell_back(self) -> bool:
         """Whether CUDA was asked for and the CPU is used."""
         return self.device == "cpu" and self.config.device.startswith("cuda")
@@ -64,7 +70,7 @@ class LoadedNetworks:
 
 def settings_of(config: Config, clip: ClipBackend) -> Settings:
     """The live parameters, with what this CLIP knows of itself."""
-    return Settings.from_config(config, clip.presence(config.windows), clip.traits.labels)
+    return Settings.from_config(config, clip.presence(config.windows), clip.vocabulary)
 
 
 def load_networks(config: Config) -> LoadedNetworks:

@@ -42,6 +42,7 @@ from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
+from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.node import HEALTH_PERIOD_S, ClipSurgeryNode
 from clip_surgery_ros.tally import Tally
 
@@ -65,6 +66,7 @@ class Constant:
     device, precision = "cpu", "float32"
     fell_back = False
     multilingual = True
+    vocabulary = Vocabulary()
     text_counts = TextCounts()
 
     def pipeline(self, config: Config) -> Constant:
@@ -117,6 +119,7 @@ class TrueSize:
     device = "cpu"
     fell_back = False
     multilingual = True
+    vocabulary = Vocabulary()
     text_counts = TextCounts()
 
     def __init__(self, sam_model: str, precision: str) -> None:

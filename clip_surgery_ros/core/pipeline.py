@@ -40,7 +40,8 @@ from clip_surgery_ros.core.types import (
     Wanted,
 )
 from clip_surgery_ros.core.views import View, Views
-from clip_surgery_ros.core.windows import Encode, look
+from clip_surgery_ros.core.vocabulary import Vocabulary
+from clip_surgery_ros.core.windows import Encode, grid_of, look
 
 MIN_SIDE = 8
 """Images smaller than this in pixels show nothing that could be segmented."""
@@ -53,6 +54,7 @@ class Settings:
     :param threshold: raw similarity below which tokens count as nothing; None for none.
     :param label_thresholds: the same for single labels, by name without regard to case.
     :param distractor_names: names that join the labels; empty to leave them out.
+    :param vocabulary: what the network knows, where it does not know language at large.
     """
 
     presence_level: PresenceLevel = field(default_factory=PresenceLevel)
@@ -65,19 +67,20 @@ class Settings:
     point_threshold: float = 0.8
     min_area: int = 16
     still_threshold: float = 0.0
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
 
     @classmethod
     def from_config(
         cls,
         config: Config,
         level: PresenceLevel,
-        own_names: Sequence[str],
+        vocabulary: Vocabulary,
     ) -> Settings:
         """Settings of a configuration, with what the network knows of itself.
 
-        :param own_names: distractors of a network that knows these names only.
+        :param vocabulary: its names are the distractors, if it has any.
         """
-        names = tuple(own_names) or DISTRACTORS
+        names = vocabulary.names or DISTRACTORS
         return cls(
             presence_level=level,
             presence_threshold=config.presence_threshold,
@@ -89,6 +92,7 @@ class Settings:
             point_threshold=config.point_threshold,
             min_area=config.min_area,
             still_threshold=config.still_threshold,
+            vocabulary=vocabulary,
         )
 
 
@@ -109,6 +113,11 @@ class Pipeline:
         self._clip, self._segmenter, self._settings = clip, segmenter, settings
         self._views = Views(settings.still_threshold)
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names that the network knows, where it does not know language at large."""
+        return self._settings.vocabulary
+
     def run(
         self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted = Wanted()
     ) -> FrameResult:
@@ -122,8 +131,14 @@ class Pipeline:
         :raises DeviceError: when the memory does not suffice; the next frame may be smaller.
         """
         _check_image(image_rgb)
+        return self.vocabulary.answered(query, lambda known: self._run(image_rgb, known, wanted))
+
+    def _run(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
+        """:meth:`run` of an image that can be used and labels that the network knows."""
         if not query.labels:
-            return _nothing(query, image_rgb)
+            return _nothing(
+                query, image_rgb, grid_of(self._clip, image_rgb, self._settings.windows)
+            )
         view = self._views.of(image_rgb)
         if view.answered and view.answered[:2] == (query, wanted):
             return replace(view.answered[2], stage_seconds={})
@@ -404,8 +419,8 @@ def _check_image(image_rgb: NDArray[np.uint8]) -> None:
         )
 
 
-def _nothing(query: Query, image_rgb: NDArray[np.uint8]) -> FrameResult:
+def _nothing(query: Query, image_rgb: NDArray[np.uint8], grid_hw: tuple[int, int]) -> FrameResult:
     """The answer to an empty query."""
     none = np.zeros(0, np.float32)
     size_hw = (image_rgb.shape[0], image_rgb.shape[1])
-    return FrameResult(query, size_hw, np.zeros((0, 1, 1), np.float32), none, none, none)
+    return FrameResult(query, size_hw, np.zeros((0, *grid_hw), np.float32), none, none, none)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 
 from clip_surgery_ros.core.errors import ConfigError, QueryError
-from clip_surgery_ros.core.query import SEPARATORS, parse_query
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.query_text import SEPARATORS
 
 
 def parse_thresholds(text: str) -> dict[str, float]:
@@ -29,17 +30,26 @@ def parse_thresholds(text: str) -> dict[str, float]:
     return thresholds
 
 
+def can_be_written(label: str) -> bool:
+    """Whether :func:`parse_thresholds` reads the label in :func:`thresholds_text` as it is."""
+    try:
+        return parse_thresholds(thresholds_text({label: 0.0})) == {label.casefold(): 0.0}
+    except ConfigError:
+        return False
+
+
 def thresholds_text(thresholds: Mapping[str, float]) -> str:
     """What :func:`parse_thresholds` reads."""
     return "; ".join(f"{name}={value:.4f}" for name, value in thresholds.items())
 
 
 def _name(label: str) -> str:
-    """As queries name it; empty when it is none."""
+    """As queries name it; empty when it is none, or several."""
     try:
-        return "".join(parse_query(label).names)
+        names = parse_query(label).names
     except QueryError:
         return ""
+    return names[0] if len(names) == 1 else ""
 
 
 def _number(text: str) -> float:

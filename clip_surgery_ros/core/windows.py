@@ -47,6 +47,12 @@ def look(
     return averaged(tokens, grid_hw), wide_hw
 
 
+def grid_of(clip: ImageEncoder, image_rgb: NDArray[np.uint8], windows: bool) -> tuple[int, int]:
+    """The token grid that :func:`look` gives, without looking; parameters are the same."""
+    grid_hw = clip.grid_hw(clip.preprocess(image_rgb))
+    return fine_grid(grid_hw) if windows else grid_hw
+
+
 def fine_grid(grid_hw: tuple[int, int]) -> tuple[int, int]:
     """The grid of the whole picture whose cells are as large as those of a window's grid."""
     return round(grid_hw[0] / SHARE), round(grid_hw[1] / SHARE)

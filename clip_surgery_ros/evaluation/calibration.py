@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,8 +20,8 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.query import SEPARATORS, query_of
-from clip_surgery_ros.core.thresholds import thresholds_text
+from clip_surgery_ros.core.query import query_of_names
+from clip_surgery_ros.core.thresholds import can_be_written, thresholds_text
 from clip_surgery_ros.core.types import Query, Wanted
 from clip_surgery_ros.evaluation.examples import Example
 
@@ -67,8 +66,11 @@ def of_images(
 ) -> dict[str, Similarities]:
     """Similarities by label in (H, W, 3) uint8 RGB pictures of which nothing is known.
 
+    Labels that the network does not know have none, and are left out.
+
     :param most: how many pictures there are at most, for the progress bar.
     """
+    query = pipeline.vocabulary.known_of(query)
     found = {name: Similarities() for name in query.names}
     for image in tqdm(images, total=most, unit="picture"):
         for name, value in _highest(pipeline, image, query).items():
@@ -82,7 +84,8 @@ def of_examples(
     """Similarities by label in pictures whose objects are known; ``most`` as above."""
     found: dict[str, Similarities] = {}
     for truth in tqdm(examples, total=most, unit="picture"):
-        for name, value in _highest(pipeline, truth.image, query_of(truth.asked)).items():
+        query = pipeline.vocabulary.known_of(query_of_names(truth.asked))
+        for name, value in _highest(pipeline, truth.image, query).items():
             similarities = found.setdefault(name, Similarities())
             known = similarities.present if name in truth.present else similarities.absent
             known.append(value)
@@ -180,13 +183,13 @@ def _share(value: float) -> str:
 def parameter_file(threshold: float, by_label: Mapping[str, float]) -> str:
     """A ROS parameter file with the common threshold, and those of single labels if any.
 
-    :raises ClipSurgeryError: when a label's name cannot be written, having a separator in it.
+    :raises ClipSurgeryError: when a label's name cannot be written, such as with a separator.
     """
-    wrong = [name for name in by_label if re.search(SEPARATORS, name)]
+    wrong = [name for name in by_label if not can_be_written(name)]
     if wrong:
         raise ClipSurgeryError(
-            f"the label '{wrong[0]}' has a separator in its name, which label_thresholds cannot "
-            "hold; leave --per-label out"
+            f"the label '{wrong[0]}' has a separator, quotes or the like in its name, which "
+            "label_thresholds cannot hold; leave --per-label out"
         )
     lines = [
         "# Thresholds of raw similarity, written by `clip_surgery calibrate`.",

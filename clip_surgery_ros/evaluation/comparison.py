@@ -11,7 +11,7 @@ from clip_surgery_ros.backends.encoded_once import EncodedOnce
 from clip_surgery_ros.backends.factory import LoadedNetworks, settings_of
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
 
@@ -52,6 +52,6 @@ def compared(
     for example in tqdm(examples, desc=title, total=total, unit="picture"):
         for name, variant in variants.items():
             truth = replace(example, absent=example.absent[: variant.absent_asked])
-            result = pipelines[variant.config].run(truth.image, query_of(truth.asked))
+            result = pipelines[variant.config].run(truth.image, query_of_names(truth.asked))
             outcomes[name].append(outcome_of(truth, result))
     return outcomes

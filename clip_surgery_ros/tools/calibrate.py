@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -71,7 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from clip_surgery_ros.backends.factory import load_networks
 
-    _propose(measure(load_networks(config).pipeline(config)), arguments)
+    networks = load_networks(config)
+    if arguments.query:
+        for remark in networks.vocabulary.remarks(asked(arguments.query)):
+            print(f"note: {remark}", file=sys.stderr)
+    _propose(measure(networks.pipeline(config)), arguments)
     return 0
 
 

@@ -40,7 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.backends.factory import load_networks
     from clip_surgery_ros.tools.attentions import by_attention, picture
 
-    results = by_attention(load_networks(config), config, image, query)
+    networks = load_networks(config)
+    for said in (*networks.vocabulary.told(query), *networks.vocabulary.remarks(query)):
+        print(f"note: {said}", file=sys.stderr)
+    results = by_attention(networks, config, image, query)
     for attention, result in results.items():
         found = ", ".join(f"{s.name} {s.score:.2f}" for s in result.segments) or "nothing"
         print(f"  {attention:<7} found {found}")

@@ -39,8 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.backends.factory import load_networks
     from clip_surgery_ros.core.types import Wanted
 
-    pipeline = load_networks(config).pipeline(config)
-    result = pipeline.run(image, query, Wanted(plain_similarity=bool(arguments.output)))
+    networks = load_networks(config)
+    for said in networks.vocabulary.told(query):
+        print(f"note: {said}", file=sys.stderr)
+    result = networks.pipeline(config).run(
+        image, query, Wanted(plain_similarity=bool(arguments.output))
+    )
     print(report(result))
     if arguments.output:
         write_image(arguments.output, story(image, result))

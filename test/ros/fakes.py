@@ -17,6 +17,7 @@ from clip_surgery_ros.core.types import (
     Segment,
     Wanted,
 )
+from clip_surgery_ros.core.vocabulary import Vocabulary
 
 SIZE_HW = (6, 8)
 BOX = Box(x=2, y=1, width=4, height=3)
@@ -72,6 +73,7 @@ class FakeNetworks:
     fell_back = False
     multilingual = True
     text_counts = TextCounts()
+    vocabulary = Vocabulary()
 
     def __init__(self, engine: FakeEngine | None = None) -> None:
         self.engine = engine or FakeEngine()

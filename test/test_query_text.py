@@ -1,0 +1,174 @@
+"""Query texts as people and other tools write them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.errors import ConfigError, QueryError
+from clip_surgery_ros.core.query import parse_query, query_of, query_of_names, two_things
+from clip_surgery_ros.core.thresholds import can_be_written, parse_thresholds
+
+MUG_SAW = ("mug", "saw")
+LISTS = (
+    *('["mug", "saw"]', "['mug', 'saw']", "[mug, saw]", '("mug", "saw")', "(mug, saw)"),
+    *('{"mug", "saw"}', "{'mug', 'saw'}", '[["mug", "saw"]]', '[["mug"], ["saw"]]'),
+    *('["mug", "saw"];', '["mug",\n "saw",\n]', '["mug."; "saw."]', '["mug", "saw", ""]'),
+    *('"mug", "saw"', "'mug', 'saw'", '"mug","saw"', "`mug`, `saw`", "\"mug\", 'saw'"),
+    *("“mug”, “saw”", "„mug“; „saw“", "”mug”, ”saw”", "«mug», «saw»", "‘mug’, ‘saw’"),
+    *("「mug」、「saw」", "『mug』；『saw』", '"mug", saw', "mug, 'saw'"),
+    *('"mug; saw"', "'mug, saw'", "\"'mug, saw'\"", '"[mug, saw]"', '\'["mug", "saw"]\''),
+    *(
+        "mug . saw .",
+        "mug . saw",
+        "mug .saw .".replace(" .saw", " . saw"),
+        "mug. saw.",
+        "mug.saw.",
+    ),
+    *('"mug" . "saw" .', '"mug . saw ."', "mug .  saw  .  ", "mug. saw . ", "mug . saw..."),
+    *("mug，saw", "mug；saw", "mug、saw", "mug､saw", "mug。saw。", "mug，saw。", "mug﹐saw"),
+    *("mug، saw", "mug؛ saw", "mug\rsaw", "mug\r\nsaw", "mug\u2028saw", "mug\\nsaw"),
+    *("- mug\n- saw", "* mug\n* saw", "• mug\n• saw", "• mug • saw", "– mug\n– saw"),
+    *("1. mug\n2. saw", "1) mug\n2) saw", "(1) mug, (2) saw", "0: mug; 1: saw", "1. mug; 2. saw"),
+    *("mug, saw.", "mug.\nsaw.", "mug; saw…", "mug,, saw,", " ;mug;;saw; ", "\ufeffmug, saw"),
+    *("[ 'mug' , 'saw' ]", "(mug), (saw)", "['mug'], ['saw']", '["mug"; "saw"].'),
+)
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_of_other_tools_are_read_as_they_are_meant(text: str) -> None:
+    assert parse_query(text).names == MUG_SAW
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("St. Bernard", "no. 2 pencil", "Dr. Pepper can", "Mr. Potato Head", "J. Crew bag"),
+        *("1.5 l bottle", "7 up", "9.5 mm wrench", "U.S.A.", "U.S. flag", "node.js sticker"),
+        *("amazon.com box", "apple inc.", "vol. 3 of a book", "7-up", "t-shirt", "50 % off sign"),
+        *("men's shoe", "the kids' toys", "rock 'n' roll poster", "'60s car", "jack-o'-lantern"),
+        *('24" monitor', "6' ladder", "6' 2\" door", 'book "Dune"', "mug (red)", "(red) mug"),
+        *("mug (red, large)", "salt and pepper shaker", "nut and bolt", "black & white cat"),
+        *("monitor 16:9", "x=y", "tv/monitor", "C# book", "M&M's", "Yahoo!", "what?", "-1", "0"),
+        *("no 1 pencil", "etc", "☕", "杯子", "كوب", "café", "null", "true", "<b>mug</b>"),
+        *("baseball_(ball)", "mug [red]", "${HOME}", "$(reboot)", "\\x00", "A4 paper", "No. 5"),
+    ],
+)
+def test_a_name_keeps_what_belongs_to_it(name: str) -> None:
+    assert parse_query(name).names == (name,)
+    assert parse_query(f"{name}; saw").names == (name, "saw")
+    assert query_of([name, "saw"]).names == (name, "saw")
+    assert parse_query(json.dumps([name, "saw"])).names == (name, "saw")
+    assert parse_query(json.dumps([name, "saw"], ensure_ascii=False)).names == (name, "saw")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mug. saw", "full stop"),
+        ("iphone 7. mug", "full stop"),
+        ('["mug", "saw"', "bracket"),
+        ('mug", "saw"]', "quote|bracket"),
+        ("labels: [mug, saw]", "bracket"),
+        ('{"labels": ["mug", "saw"]}', "quote"),
+        ('{"mug": 0.2, "saw": 0.3}', "quote"),
+        ("{mug: 0.2, saw: 0.3}", "ends in a number"),
+        ("mug=0.2; saw=0.3", "ends in a number"),
+        ('"mug', "quote"),
+        ('mug"', "quote"),
+        ("'mug; saw", "quote"),
+        ("“mug, saw", "quote"),
+        ('"mug" "saw"', "quote"),
+        ('"mug" and "saw"', "quote"),
+        ("mug (red", "bracket"),
+        ("saw) mug", "bracket"),
+    ],
+)
+def test_what_could_be_meant_in_two_ways_is_refused_with_what_to_write(
+    text: str, said: str
+) -> None:
+    for ask in (parse_query, lambda one: query_of([one])):
+        with pytest.raises(QueryError, match=said) as refused:
+            ask(text)
+        assert "'mug; saw'" in str(refused.value)
+        assert len(str(refused.value)) < 300
+
+
+def test_the_way_to_write_that_a_refusal_names_is_taken() -> None:
+    assert parse_query('"mug. saw"').names == ("mug. saw",)
+    assert parse_query('"mug. saw"; axe').names == ("mug. saw", "axe")
+    assert parse_query("mug; saw").names == MUG_SAW
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "[]", "{}", '""', "''", "'", ".", "...", "- ", "[[]]", '[""]']
+)
+def test_signs_without_a_name_ask_for_nothing(text: str) -> None:
+    assert parse_query(text).names == ()
+
+
+def test_a_name_in_quotes_may_have_separators_where_others_are_beside_it() -> None:
+    assert parse_query('"bed, single"; mug').names == ("bed, single", "mug")
+    assert parse_query('["bed, single"]').names == ("bed, single",)
+    assert query_of(['"bed, single"']).names == ("bed, single",)
+
+
+def test_escapes_of_json_are_read() -> None:
+    assert parse_query('["caf\\u00e9", "24\\" monitor"]').names == ("café", '24" monitor')
+
+
+def test_synonyms_and_parts_are_unwrapped_one_by_one() -> None:
+    assert parse_query('"mug" | "coffee cup"; “a” + “b”').names == ("mug|coffee cup", "a+b")
+    assert parse_query("mug｜cup；a＋b").names == ("mug|cup", "a+b")
+    assert parse_query('"mug|cup"').names == ("mug|cup",)
+
+
+def test_entries_of_a_list_are_read_as_texts_and_share_their_threshold() -> None:
+    query = query_of(["mug, saw", "'axe'", "key . lock ."], [0.1, 0.2, 0.3])
+    told = [(label.name, label.threshold) for label in query.labels]
+    assert told == [("mug", 0.1), ("saw", 0.1), ("axe", 0.2), ("key", 0.3), ("lock", 0.3)]
+    with pytest.raises(QueryError, match="1 labels came with 2 thresholds"):
+        query_of(["mug, saw"], [0.1, 0.2])
+
+
+def test_names_of_data_sets_stay_what_they_are() -> None:
+    names = ("bed, single", '"mug"', "mug. saw", "x=0.2", "[mug")
+    assert query_of_names(names).names == names
+
+
+def test_two_names_joined_by_and_are_one_label_and_how_to_ask_for_two_is_told() -> None:
+    assert two_things("mug and saw") == "'mug and saw' is one label; for two write 'mug; saw'"
+    assert two_things("mug & saw") and two_things("mug or saw")
+    assert not two_things("sandwich") and not two_things("android")
+
+
+def test_parameters_read_names_as_queries_do() -> None:
+    assert Config.from_values({"default_query": '["mug", "saw"]'}).default_query
+    with pytest.raises(ConfigError, match=r"default_query cannot be asked.*full stop"):
+        Config.from_values({"default_query": "mug. saw"})
+    assert parse_thresholds("\"red mug\"=0.21； 'saw' = 0.2。") == {"red mug": 0.21, "saw": 0.2}
+    for text in ("mug . saw . = 0.2", '{"mug": 0.2}', '"a, b"=0.2'):
+        with pytest.raises(ConfigError, match="label_thresholds has"):
+            parse_thresholds(text)
+
+
+@pytest.mark.parametrize("name", ["bed, single", '"mug"', "axe. bed", "mug、saw", "[mug"])
+def test_a_name_that_would_be_read_otherwise_cannot_be_written(name: str) -> None:
+    assert not can_be_written(name)
+    assert can_be_written("Red mug") and can_be_written("no. 2 pencil") and can_be_written("x=y")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ['"a,', "[", "(", '"', "'", ".", "a. ", "a (", "\\", "=.1!", '"a" ', "x'x", "1. ", "- "],
+)
+def test_hostile_texts_are_read_or_refused_at_once(piece: str) -> None:
+    start_s = time.process_time()
+    try:
+        parse_query(piece * (19_000 // len(piece)))
+    except QueryError as error:
+        assert len(str(error)) < 400
+    assert time.process_time() - start_s < 2.0

@@ -1,0 +1,200 @@
+"""What networks of a closed vocabulary make of names, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ros.known_scene import known_scene
+
+from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.types import Absent, FrameResult, Query, Wanted
+from clip_surgery_ros.core.vocabulary import Vocabulary
+from clip_surgery_ros.demo.scenes import Scene
+from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.tools.pictures import write_image
+
+KNOWN = Vocabulary(
+    (
+        *("red apple", "green apple", "cherries", "glasses", "wine glass", "hammer", "saw"),
+        *("knife", "t-shirt", "nut and bolt", "bus", "computer mouse", "fire truck", "battery"),
+        "dress",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        *((name, name) for name in KNOWN.names),
+        *(("Hammer", "hammer"), ("HAMMERS", "hammer"), ("the hammer", "hammer")),
+        *(("a hammer", "hammer"), ("my hammers", "hammer"), ("some saws", "saw")),
+        *(("a photo of a hammer", "hammer"), ("the red apples", "red apple")),
+        *(("cherry", "cherries"), ("knives", "knife"), ("batteries", "battery")),
+        *(("buses", "bus"), ("dresses", "dress"), ("wine glasses", "wine glass")),
+        *(("nuts and bolts", "nut and bolt"), ("computer mice", "computer mouse")),
+        *(("T shirts", "t-shirt"), ("tshirt", "t-shirt"), ("fire_truck", "fire truck")),
+        *(("firetrucks", "fire truck"), ("red-apple", "red apple")),
+    ],
+)
+def test_how_a_known_name_is_written_makes_no_difference(asked: str, known: str) -> None:
+    assert KNOWN.known(asked) == known
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("red hammer", "it knows 'hammer', but none of its kinds or parts"),
+        ("two hammers", "it knows 'hammer'"),
+        ("hammer on a table", "it knows 'hammer'"),
+        ("apple", "nearest it knows 'red apple' and 'green apple'"),
+        ("yellow apple", "nearest it knows 'red apple' and 'green apple'"),
+        ("glass", "nearest it knows"),
+        ("hamer", "'hammer' is spelt nearest"),
+        ("杯子", "none of the 15 names that it knows is near"),
+        ("hammer and saw", "for two write 'hammer; saw'"),
+        ("x" * 5000, "does not know"),
+    ],
+)
+def test_a_name_that_is_not_known_is_told_with_the_nearest_that_is(
+    asked: str, nearest: str
+) -> None:
+    assert KNOWN.known(asked) == ""
+    (remark,) = KNOWN.remarks(parse_query(asked))
+    assert remark.startswith(f"the network does not know the word '{asked[:60]}'")
+    assert nearest in remark
+    assert len(remark) < 300
+
+
+def answer(query: Query) -> FrameResult:
+    """Every label has its own number, the last is absent, the others have no segments."""
+    values = np.arange(1, len(query.labels) + 1, dtype=np.float32) / 8
+    maps = values.reshape(-1, 1, 1).repeat(2, axis=1)
+    return FrameResult(
+        query, (4, 4), maps, values, values, values, absent=(Absent(query.names[-1], "hidden"),)
+    )
+
+
+def test_of_unknown_labels_nothing_is_computed_and_they_keep_their_places() -> None:
+    asked: list[Query] = []
+
+    def network(query: Query) -> FrameResult:
+        asked.append(query)
+        return answer(query)
+
+    query = parse_query("giraffe; Saws; zebra; the hammer", 7)
+    result = KNOWN.answered(query, network)
+    assert [label.parts for label in asked[0].labels] == [("saw",), ("hammer",)]
+    assert result.query == query
+    assert result.presence.tolist() == [0, 0.125, 0, 0.25]
+    assert result.probabilities.tolist() == [0, 0.125, 0, 0.25]
+    assert result.similarity.shape == (4, 2, 1)
+    assert result.similarity[[0, 2]].max() == 0
+    assert result.similarity[3].max() == 0.25
+    assert (result.similarity < result.thresholds[:, None, None])[[0, 2]].all()
+    assert [one.name for one in result.absent] == ["giraffe", "zebra", "the hammer"]
+    assert "does not know" in result.absent[0].reason
+    assert result.absent[2].reason == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ("mug|hammer", ("hammer",)),
+        ("hammer|saws", ("hammer|saw",)),
+        ("mug+hammer", ("hammer",)),
+        ("mug|hammers+saw", ("hammer", "saw")),
+    ],
+)
+def test_unknown_names_of_a_label_are_left_out_while_one_is_known(
+    asked: str, parts: tuple[str, ...]
+) -> None:
+    seen: list[Query] = []
+    result = KNOWN.answered(parse_query(asked), lambda query: seen.append(query) or answer(query))
+    assert seen[0].labels[0].parts == parts
+    (absent,) = result.absent
+    assert absent.name == asked and absent.reason.startswith("hidden")
+    assert ("'mug'" in absent.reason) == ("mug" in asked)
+
+
+def test_a_label_of_unknown_names_only_names_each() -> None:
+    (remark,) = KNOWN.remarks(parse_query("mug|zebra"))
+    assert "'mug'" in remark and "'zebra'" in remark
+
+
+def test_two_labels_that_read_the_same_are_asked_once() -> None:
+    seen: list[Query] = []
+    query = parse_query("hammer; hammers")
+    result = KNOWN.answered(query, lambda query: seen.append(query) or answer(query))
+    assert seen[0].names == ("hammer",)
+    assert result.absent[1] == Absent(
+        "hammers", "'hammers' is read as 'hammer', which is asked for already"
+    )
+
+
+def test_what_would_not_be_computed_can_be_left_out() -> None:
+    query = parse_query("giraffe; Saws; saw; mug|hammer")
+    assert KNOWN.known_of(query).names == ("Saws", "mug|hammer")
+    assert Vocabulary().known_of(query) == query
+
+
+def test_a_network_that_knows_language_at_large_reads_labels_as_they_are() -> None:
+    query = parse_query("the hammers; giraffe")
+    seen: list[Query] = []
+    Vocabulary().answered(query, lambda query: seen.append(query) or answer(query))
+    assert seen == [query]
+    assert Vocabulary().remarks(query) == []
+    assert Vocabulary().told(parse_query("mug and saw")) != []
+
+
+@pytest.fixture(scope="module")
+def networks() -> LoadedNetworks:
+    return load_networks(Config.from_values())
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return known_scene()
+
+
+def test_the_demo_finds_a_thing_however_its_name_is_written_and_whatever_is_asked_beside(
+    networks: LoadedNetworks, scene: Scene
+) -> None:
+    name = scene.names[0]
+    pipeline = networks.pipeline(Config.from_values())
+    (plain,) = pipeline.run(scene.image, parse_query(name)).segments
+    encoded = networks.text_counts.encoded
+    asked = parse_query(f"giraffe; The {name.upper()}; purple {name}; zebra|{name}s")
+    result = pipeline.run(scene.image, asked)
+    (found,) = result.segments
+    assert (found.label, found.name) == (1, f"The {name.upper()}")
+    assert (found.score, found.box) == (plain.score, plain.box)
+    reasons = {one.name: one.reason for one in result.absent}
+    assert "does not know the word 'giraffe'" in reasons["giraffe"]
+    assert f"it knows '{name}'" in reasons[f"purple {name}"]
+    assert "asked for already" in reasons[f"zebra|{name}s"]
+    assert networks.text_counts.encoded == encoded
+
+
+def test_a_query_of_unknown_names_only_runs_no_network(
+    networks: LoadedNetworks, scene: Scene
+) -> None:
+    result = networks.pipeline(Config.from_values()).run(
+        scene.image, parse_query("giraffe; zebra"), Wanted(plain_similarity=True)
+    )
+    assert not result.stage_seconds and not result.segments
+    assert [one.name for one in result.absent] == ["giraffe", "zebra"]
+    assert result.similarity.shape[0] == 2
+
+
+def test_the_command_line_tells_unknown_from_absent(
+    tmp_path, capsys: pytest.CaptureFixture[str], scene: Scene
+) -> None:
+    write_image(str(tmp_path / "scene.png"), scene.image)
+    query = f'["giraffe", "{scene.names[0]}s"]'
+    assert main(["segment", str(tmp_path / "scene.png"), query]) == 0
+    printed = capsys.readouterr()
+    assert "does not know the word 'giraffe'" in printed.out
+    assert f"found      {scene.names[0]}s" in printed.out
+    assert f"'{scene.names[0]}s' is read as '{scene.names[0]}'" in printed.err

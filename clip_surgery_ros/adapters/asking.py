@@ -138,7 +138,7 @@ class Asker:
 
         :raises AskError: when there is none, or it is a refusal.
         """
-        client = self._node.create_client(kind, f"{self._name}/{name}")
+        client: Any = self._node.create_client(kind, f"{self._name}/{name}")
         if not self._wait(client.service_is_ready, TOLD_S):
             print(f"waiting for {self._name} ...", file=sys.stderr)
         if not self._wait(client.service_is_ready):
@@ -147,19 +147,21 @@ class Asker:
                 "clip_surgery_node, or name it: --node /robot/clip_surgery"
             )
         self._meet()
-        answer = client.call_async(request)
-        if not self._wait(answer.done):
+        future = client.call_async(request)
+        if not self._wait(future.done):
             raise AskError(self._no_answer(f"{self._name}/{name}"))
-        if not answer.result().success:
-            raise AskError(f"{self._name}: {answer.result().message}")
-        return answer.result()
+        answer = future.result()
+        if not answer.success:
+            raise AskError(f"{self._name}: {answer.message}")
+        return answer
 
     def _meet(self) -> None:
         """Wait until the node knows the clients made so far, by asking it something harmless.
 
         :raises AskError: when it does not answer.
         """
-        client = self._node.create_client(GetParameterTypes, f"{self._name}/get_parameter_types")
+        name = f"{self._name}/get_parameter_types"
+        client: Any = self._node.create_client(GetParameterTypes, name)
         end_s = time.monotonic() + self._wait_s
         while time.monotonic() < end_s:
             if self._wait(client.call_async(GetParameterTypes.Request()).done, REPEAT_S):

@@ -31,7 +31,7 @@ from sensor_msgs.msg import Image
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_to_rgb
 from clip_surgery_ros.adapters.messages import query_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame
+from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output
 from clip_surgery_ros.allocator import suit_frames
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
@@ -137,7 +137,7 @@ class Relay(Node):
     def __init__(self, query: Query) -> None:
         super().__init__("clip_surgery")
         self._query, self._tally = query, Tally()
-        self._outputs = {
+        self._outputs: dict[Output, Publisher] = {
             output: self.create_publisher(output.kind, f"~/{output.name}", output.quality())
             for output in OUTPUTS
         }

@@ -20,8 +20,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
-AT_START = "clip_surgery_ros.pth"
-"""Read at the start of every Python of an environment with ROS from wheels."""
+AT_START = "import clip_surgery_ros.wheels; clip_surgery_ros.wheels.enter()\n"
+"""Run at the start of every Python of an environment with ROS from wheels."""
 BUILT_HERE = "built_by_clip_surgery_ros"
 """Marks an underlay that this file built, which is no reason not to build it again."""
 
@@ -82,7 +82,7 @@ class BuildWithCMake(build_py):
             if part.is_dir() and not part.name.endswith(".egg-info"):
                 shutil.copytree(part, Path(self.build_lib) / part.name, dirs_exist_ok=True)
         if ros_from_wheels():
-            (Path(self.build_lib) / AT_START).write_text("import clip_surgery_ros.wheels\n")
+            (Path(self.build_lib) / "clip_surgery_ros.pth").write_text(AT_START)
         self.distribution.data_files = data_files(site_packages)
 
 

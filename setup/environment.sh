@@ -140,6 +140,12 @@ make_venv() {
   "$VENV/bin/python" -m pip install --upgrade pip 'setuptools>=65' wheel
 }
 
+profiles_variable() {
+  # Fast DDS 3, which Kilted has, named it anew.
+  [ -d "${ROS_PREFIX:-$VENV}/share/fastdds" ] && echo FASTDDS_DEFAULT_PROFILES_FILE ||
+    echo FASTRTPS_DEFAULT_PROFILES_FILE
+}
+
 complete_activate() {
   # `. .venv/bin/activate` alone is enough, also where ROS comes from apt. With wheels, a .pth file
   # does the like for every Python of the environment (clip_surgery_ros/wheels.py).
@@ -149,7 +155,7 @@ complete_activate() {
 [ ! -f "$ROS_PREFIX/setup.sh" ] || . "$ROS_PREFIX/setup.sh"
 export AMENT_PREFIX_PATH="$VENV\${AMENT_PREFIX_PATH:+:\$AMENT_PREFIX_PATH}"
 export LD_LIBRARY_PATH="$VENV/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
-export FASTRTPS_DEFAULT_PROFILES_FILE="\${FASTRTPS_DEFAULT_PROFILES_FILE:-$ROOT/config/fastdds.xml}"
+export $(profiles_variable)="\${$(profiles_variable):-$ROOT/config/fastdds.xml}"
 END
 }
 
@@ -198,7 +204,7 @@ enter() {
   # In this folder `python -m` would find the sources, which lack the message types, before the
   # installed package.
   export PYTHONSAFEPATH=1
-  export FASTRTPS_DEFAULT_PROFILES_FILE="$ROOT/config/fastdds.xml"
+  export "$(profiles_variable)=$ROOT/config/fastdds.xml"
 }
 
 set_up() { # requirement files beside the package's own

@@ -17,7 +17,7 @@ import pytest
 from ros.harness import ROOT, START_S
 
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
-from clip_surgery_ros.wheels import PROFILES, enter
+from clip_surgery_ros.wheels import TRANSPORT_CHOICES, enter
 
 THERE, ABSENT = "banana", "hammer"
 """What the README asks for."""
@@ -153,11 +153,19 @@ def test_an_environment_names_its_ros_and_its_profile(prefix: str) -> None:
     assert environment == {
         "HOME": "/home/somebody",
         "AMENT_PREFIX_PATH": prefix,
-        PROFILES: str(Path(prefix) / PROFILE),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(prefix) / PROFILE),
     }
     before = dict(environment)
     enter(environment, prefix)  # a process that another starts
     assert environment == before
+
+
+def test_the_profile_s_variable_is_that_of_the_fast_dds_in_use(prefix: str) -> None:
+    (Path(prefix) / "share" / "fastdds").mkdir()
+    environment: dict[str, str] = {}
+    enter(environment, prefix)
+    assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(Path(prefix) / PROFILE)
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in environment
 
 
 def test_a_workspace_that_overlays_it_comes_first(prefix: str) -> None:
@@ -174,9 +182,7 @@ def test_a_ros_that_is_sourced_stays_the_only_one(prefix: str, tmp_path: Path) -
     assert environment["AMENT_PREFIX_PATH"] == before
 
 
-@pytest.mark.parametrize(
-    "choice", [PROFILES, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"]
-)
+@pytest.mark.parametrize("choice", TRANSPORT_CHOICES)
 def test_a_transport_that_was_chosen_stays(prefix: str, choice: str) -> None:
     environment = {choice: "chosen"}
     enter(environment, prefix)

@@ -280,8 +280,15 @@ def test_wheels_of_another_ros_are_removed_before_this_one_s_are_unpacked(
     assert did[-1] == f"-m pip install -r {checkout}/setup/requirements-ros-kilted.txt"
 
 
-def test_beside_ros_from_apt_activating_the_environment_sources_it_too(checkout: Path) -> None:
-    ros, venv = sourced_ros(checkout / "ros", "jazzy"), checkout / ".venv"
+@pytest.mark.parametrize(
+    ("distribution", "fast_dds", "variable"),
+    [("jazzy", "fastrtps", "FASTRTPS"), ("kilted", "fastdds", "FASTDDS")],
+)
+def test_beside_ros_from_apt_activating_the_environment_sources_it_too(
+    checkout: Path, distribution: str, fast_dds: str, variable: str
+) -> None:
+    ros, venv = sourced_ros(checkout / "ros", distribution), checkout / ".venv"
+    (ros / "share" / fast_dds).mkdir()
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "activate").touch()
     assert shell(checkout, f'ROS_PREFIX="{ros}"\ncomplete_activate').returncode == 0
@@ -293,10 +300,10 @@ def test_beside_ros_from_apt_activating_the_environment_sources_it_too(checkout:
         check=True,
     )
     entered = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert entered["ROS_DISTRO"] == "jazzy"
+    assert entered["ROS_DISTRO"] == distribution
     assert entered["AMENT_PREFIX_PATH"] == f"{venv}:{ros}"
     assert entered["LD_LIBRARY_PATH"] == f"{venv}/lib:/mine"
-    assert entered["FASTRTPS_DEFAULT_PROFILES_FILE"] == f"{checkout}/config/fastdds.xml"
+    assert entered[f"{variable}_DEFAULT_PROFILES_FILE"] == f"{checkout}/config/fastdds.xml"
 
 
 # Plugins of pytest that a sourced ROS brings

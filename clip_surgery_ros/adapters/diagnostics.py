@@ -164,10 +164,11 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
         said = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
         return DiagnosticStatus.WARN, said
     if timeout_s and health.silent_s > timeout_s:
-        return DiagnosticStatus.WARN, f"no image on {health.topic} for {health.silent_s:.0f} s"
+        said = f"no image on {health.topic} for {health.silent_s:.0f} s"
+        return DiagnosticStatus.WARN, "; ".join(filter(None, [said, _loss(health)]))
     if health.last_error:
         return DiagnosticStatus.ERROR, health.last_error
-    if said := _said_of_the_way(health):
+    if said := _loss(health) or _lateness(health):
         return DiagnosticStatus.WARN, said
     if not node.query.labels:
         return DiagnosticStatus.OK, "images arrive; nothing is asked for, no work is done"
@@ -176,19 +177,24 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
     return DiagnosticStatus.OK, "answering frames"
 
 
-def _said_of_the_way(health: CameraHealth) -> str:
-    """Whether images come incomplete, of which nothing arrives, or late; empty if neither."""
+def _loss(health: CameraHealth) -> str:
+    """Whether images come incomplete, of which nothing arrives; empty if they do not."""
     lost = health.lately.get("lost on the way", 0)
     sent = lost + health.lately.get("in", 0)
-    if lost > LOSS_TO_WARN_OF * sent:
-        return f"{lost} of the last {sent} images were lost on their way: {cure_of_loss()}"
+    if lost <= LOSS_TO_WARN_OF * sent:
+        return ""
+    return f"{lost} of the last {sent} images were lost on their way: {cure_of_loss()}"
+
+
+def _lateness(health: CameraHealth) -> str:
+    """Whether images come late; empty if they do not."""
     age = health.spreads.get("age on arrival")
-    if age and LATE_S < age.p50_s < OLD_S:
-        return (
-            f"images arrive {age.p50_s:.1f} s after their stamps: the network is too slow for "
-            "them (image_transport: compressed), or the clocks of two machines differ"
-        )
-    return ""
+    if age is None or not LATE_S < age.p50_s < OLD_S:
+        return ""
+    return (
+        f"images arrive {age.p50_s:.1f} s after their stamps: the network is too slow for them "
+        "(image_transport: compressed), or the clocks of two machines differ"
+    )
 
 
 def _percentiles(name: str, spreads: Mapping[str, Spread]) -> dict[str, object]:

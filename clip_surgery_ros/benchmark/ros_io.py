@@ -44,6 +44,7 @@ from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
 from clip_surgery_ros.node import HEALTH_PERIOD_S, ClipSurgeryNode
 from clip_surgery_ros.tally import Tally
+from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
 
 SIZE = (1280, 720)
 RATE_HZ = 30
@@ -220,7 +221,7 @@ def _watched(
     profile = os.path.join(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
+    os.environ.setdefault(profiles_variable(ros_prefixes()), profile)
     node = [sys.executable, "-m", __name__, *networks]
     node += ["--ros-args", "-p", f"default_query:={'; '.join(asked())}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]

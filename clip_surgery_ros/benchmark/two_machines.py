@@ -23,7 +23,7 @@ from pathlib import Path
 from clip_surgery_ros.adapters.transport import LIMIT
 from clip_surgery_ros.benchmark import image_link
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.wheels import PROFILES, TRANSPORT_CHOICES
+from clip_surgery_ros.wheels import TRANSPORT_CHOICES, profiles_variable, ros_prefixes
 
 CAMERA, ROBOT = "camera", "robot"
 """The two machines."""
@@ -175,7 +175,7 @@ def _environment(profile: str, folder: Path) -> dict[str, str]:
         text = re.sub(r"<receiveBufferSize>\d+</receiveBufferSize>", "", text)
     path = folder / "profile.xml"
     path.write_text(text)
-    return {**chosen, PROFILES: str(path)}
+    return {**chosen, profiles_variable(ros_prefixes()): str(path)}
 
 
 def shipped_profile() -> Path:

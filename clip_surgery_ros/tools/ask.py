@@ -6,44 +6,29 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from clip_surgery_ros.core.errors import ClipSurgeryError, QueryError
-from clip_surgery_ros.core.query import parse_query
-
-NAME = "ask"
-INTERRUPTED = 130
-"""Exit status of what Ctrl-C ended, as shells have it."""
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.tools.options import above_zero, asked, path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``ask "mug; banana"``, ``ask "mug" --image photo.png``."""
     parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
-    parser.add_argument("--image", help="ask about this picture file instead of the camera's")
+    parser.add_argument(
+        "--image", type=path, help="ask about this picture file instead of the camera's"
+    )
     parser.add_argument("--node", default="clip_surgery", help="its name (default: clip_surgery)")
     parser.add_argument("--camera", default="", help="its name, where the node has several")
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=above_zero,
         default=60.0,  # a node that was just started may take that long on a busy machine
         help="longest wait in seconds for the node and for its answer (default: 60)",
     )
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text} is no wait; give seconds above 0")
-    return value
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Print what the node found and what not; exit status 0 either way."""
-    labels = parse_query(arguments.query).names
-    if not labels:
-        raise QueryError(f"query '{arguments.query}' names nothing; try 'mug; banana'")
-    try:
-        print(_told(_answer(arguments, labels)))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    print(_told(_answer(arguments, asked(arguments.query).names)))
     return 0
 
 

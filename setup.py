@@ -20,6 +20,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
+AT_START = "import clip_surgery_ros.wheels; clip_surgery_ros.wheels.enter()\n"
+"""Run at the start of every Python of an environment with ROS from wheels."""
 BUILT_HERE = "built_by_clip_surgery_ros"
 """Marks an underlay that this file built, which is no reason not to build it again."""
 
@@ -37,6 +39,11 @@ def has_package(name: str) -> bool:
     return any(not (prefix / "share" / name / BUILT_HERE).is_file() for prefix in found)
 
 
+def ros_from_wheels() -> bool:
+    """Whether ROS is in this environment itself."""
+    return (Path(sys.prefix) / "share" / "rclpy").is_dir()
+
+
 def cmake(source: Path, name: str) -> None:
     """Configure, build and install one CMake project into the staging prefix."""
     build = BUILD / name
@@ -48,7 +55,7 @@ def cmake(source: Path, name: str) -> None:
         "-DBUILD_TESTING=OFF",
         "-DCMAKE_BUILD_TYPE=Release",
     ]
-    if (Path(sys.prefix) / "share" / "rclpy").is_dir():  # ROS from wheels
+    if ros_from_wheels():
         options.append(f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}")
     jobs = str(os.cpu_count() or 1)
     for command in (
@@ -74,6 +81,8 @@ class BuildWithCMake(build_py):
         for part in site_packages.iterdir():
             if part.is_dir() and not part.name.endswith(".egg-info"):
                 shutil.copytree(part, Path(self.build_lib) / part.name, dirs_exist_ok=True)
+        if ros_from_wheels():
+            (Path(self.build_lib) / "clip_surgery_ros.pth").write_text(AT_START)
         self.distribution.data_files = data_files(site_packages)
 
 
@@ -123,5 +132,11 @@ setup(
     cmdclass={"build_py": BuildWithCMake},
     distclass=BinaryDistribution,
     data_files=[],
-    entry_points={"console_scripts": ["clip_surgery = clip_surgery_ros.tools.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "clip_surgery = clip_surgery_ros.tools.cli:main",
+            "clip_surgery_node = clip_surgery_ros.main:main",
+            "demo_camera = clip_surgery_ros.demo.camera:main",
+        ]
+    },
 )

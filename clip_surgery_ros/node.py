@@ -51,9 +51,13 @@ HEALTH_PERIOD_S = 1.0
 """Diagnostics are told this often; aggregators call a status stale after 5 seconds."""
 FRAME_COUNTS = (
     *("in", "answered", "failed", "dropped", "skipped: nothing asked", "skipped: nobody reads"),
-    *("skipped: switched off", "skipped: rate limit", "skipped: too old"),
+    *("skipped: switched off", "skipped: rate limit", "skipped: too old", "lost on the way"),
 )
-"""What becomes of frames: each that came in is in work, waits, or is one of the others."""
+"""What becomes of frames: each that came in is in work, waits, or is one of the others but the
+last, which never came in.
+"""
+FRAME_SPREADS = ("age on arrival", "answered", "age")
+"""Seconds told of frames: from stamp to arrival, of work, and from stamp to answer."""
 
 
 class Engine(Protocol):
@@ -297,6 +301,9 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _on_image(self, camera: Camera, message: CameraImage) -> None:
         """Hand the frame over; the executor never waits for inference."""
+        age_s = self._age_s(message.header)
+        if age_s is not None:
+            camera.tally.took("age on arrival", age_s)
         reason = self._reason_to_skip(camera)
         if reason:
             camera.tally.count(f"skipped: {reason}")
@@ -563,7 +570,8 @@ class ClipSurgeryNode(LifecycleNode):
             silent_s=silent_s,
             rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},
             counts={name: tally.counts[name] for name in FRAME_COUNTS},
-            spreads={name: spreads[name] for name in ("answered", "age") if name in spreads},
+            lately={name: tally.lately(name) for name in ("in", "lost on the way")},
+            spreads={name: spreads[name] for name in FRAME_SPREADS if name in spreads},
             last_error=camera.last_error,
         )
 

@@ -45,12 +45,12 @@ class Tally:
                 lambda: deque(maxlen=RECENT)
             )
 
-    def count(self, name: str) -> None:
-        """It happened now."""
+    def count(self, name: str, times: int = 1) -> None:
+        """It happened now, once or several times."""
         with self._lock:
-            self._counts[name] += 1
+            self._counts[name] += times
             self._last[name] = self._now()
-            self._times[name].append(self._last[name])
+            self._times[name].extend([self._last[name]] * times)
             self._forget_old(self._times[name])
 
     def took(self, name: str, seconds: float) -> None:
@@ -70,7 +70,14 @@ class Tally:
         with self._lock:
             times = self._times[name]
             self._forget_old(times)
-            return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+            span_s = times[-1] - times[0] if times else 0.0
+            return (len(times) - 1) / span_s if span_s else 0.0
+
+    def lately(self, name: str) -> int:
+        """How often it happened within the last :data:`RATE_WINDOW_S` seconds."""
+        with self._lock:
+            self._forget_old(self._times[name])
+            return len(self._times[name])
 
     def seconds_since(self, name: str) -> float | None:
         """Since it happened last; None when it never did."""

@@ -14,6 +14,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from clip_surgery_ros.core.cameras import parse_cameras
+from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(get_package_share_directory("clip_surgery_ros")) / "config"
@@ -98,7 +99,7 @@ def generate_launch_description() -> LaunchDescription:
     ]
     profile = LaunchConfiguration("fastdds_profile")
     use_profile = SetEnvironmentVariable(
-        "FASTRTPS_DEFAULT_PROFILES_FILE",
+        profiles_variable(ros_prefixes()),
         profile,
         condition=IfCondition(NotEqualsSubstitution(profile, "")),
     )

@@ -1,7 +1,8 @@
 # Sourced by ./demo and ./test.sh: makes .venv what setup/ says it should be, and enters it.
 #
 # Each step leaves a stamp with a hash of what it depends on, so that only what changed is done
-# again. Where ROS 2 comes from apt, that ROS is used, and no wheel of it is installed.
+# again. Where ROS 2 comes from apt, that ROS is used, and no wheel of it is installed; elsewhere
+# ROS_DISTRO chooses whose wheels, jazzy or kilted.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
@@ -41,12 +42,38 @@ find_ros() {
       return
     fi
   done
-  for prefix in "/opt/ros/${ROS_DISTRO:-jazzy}" /opt/ros/*; do
+  local candidates=("/opt/ros/${ROS_DISTRO:-jazzy}")
+  [ -n "${ROS_DISTRO:-}" ] || candidates+=(/opt/ros/*)
+  for prefix in "${candidates[@]}"; do
     if [ -f "$prefix/setup.bash" ]; then
       echo "$prefix"
       return
     fi
   done
+}
+
+source_ros() {
+  # A ROS that is sourced already is the one in force, whatever ROS_DISTRO asks for.
+  local asked=${ROS_DISTRO:-}
+  set +u # ROS's own scripts read unset variables
+  # shellcheck disable=SC1091
+  . "$ROS_PREFIX/setup.bash"
+  set -u
+  [ "${asked:-${ROS_DISTRO:-}}" = "${ROS_DISTRO:-}" ] ||
+    fail "ROS_DISTRO is '$asked', but the ROS in force is '$ROS_DISTRO' in $ROS_PREFIX; unset" \
+      "ROS_DISTRO, or start in a shell where that ROS is not sourced"
+}
+
+choose_wheels() {
+  # Without a ROS on the machine: the list of wheels of the distribution asked for.
+  local known
+  ROS_WHEELS=${ROS_DISTRO:-jazzy}
+  ROS_LIST=$ROOT/setup/requirements-ros-$ROS_WHEELS.txt
+  known=$(cd "$ROOT/setup" && echo requirements-ros-*.txt)
+  known=${known//requirements-ros-/}
+  [ -f "$ROS_LIST" ] ||
+    fail "ROS_DISTRO is '$ROS_WHEELS', but that ROS is not in /opt/ros, and wheels are listed for" \
+      "these alone: ${known//.txt/}; take one of them, or unset ROS_DISTRO"
 }
 
 check_machine() {
@@ -108,8 +135,28 @@ make_venv() {
   # venv's --clear: the log of this very step must stay.
   fits_venv || find "$VENV/" -mindepth 1 -maxdepth 1 ! -name "${LOG##*/}" -exec rm -rf {} +
   "$PY" -m venv ${ROS_PREFIX:+--system-site-packages} "$VENV"
+  [ -z "$ROS_PREFIX" ] || complete_activate
   mkdir -p "$VENV/stamps"
   "$VENV/bin/python" -m pip install --upgrade pip 'setuptools>=65' wheel
+}
+
+profiles_variable() {
+  # Fast DDS 3, which Kilted has, named it anew.
+  [ -d "${ROS_PREFIX:-$VENV}/share/fastdds" ] && echo FASTDDS_DEFAULT_PROFILES_FILE ||
+    echo FASTRTPS_DEFAULT_PROFILES_FILE
+}
+
+complete_activate() {
+  # `. .venv/bin/activate` alone is enough, also where ROS comes from apt. With wheels, a .pth file
+  # does the like for every Python of the environment (clip_surgery_ros/wheels.py).
+  cat >>"$VENV/bin/activate" <<END
+
+# ROS, and what is installed here, which overlays it:
+[ ! -f "$ROS_PREFIX/setup.sh" ] || . "$ROS_PREFIX/setup.sh"
+export AMENT_PREFIX_PATH="$VENV\${AMENT_PREFIX_PATH:+:\$AMENT_PREFIX_PATH}"
+export LD_LIBRARY_PATH="$VENV/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
+export $(profiles_variable)="\${$(profiles_variable):-$ROOT/config/fastdds.xml}"
+END
 }
 
 install_file() {
@@ -117,9 +164,20 @@ install_file() {
     ${ROS_PREFIX:+-c "$ROOT/setup/constraints-apt.txt"}
 }
 
+remove_other_ros() {
+  # Wheels of two distributions unpack into the same folders.
+  local installed
+  installed=$("$VENV/bin/python" -m pip freeze | sed -n 's/^\(ros-[^ =]*\).*/\1/p')
+  grep -q '^ros-[a-z]*-rclpy$' <<<"$installed" || return 0
+  grep -qx "ros-$ROS_WHEELS-rclpy" <<<"$installed" && return
+  # shellcheck disable=SC2086
+  "$VENV/bin/python" -m pip uninstall --yes clip_surgery_ros $installed
+}
+
 install_build_tools() {
   if [ -z "$ROS_PREFIX" ]; then
-    install_file "$ROOT/setup/requirements-ros.txt"
+    remove_other_ros
+    install_file "$ROS_LIST"
   fi
   command -v cmake >/dev/null && command -v make >/dev/null ||
     "$VENV/bin/python" -m pip install 'cmake>=3.20' ninja
@@ -146,27 +204,24 @@ enter() {
   # In this folder `python -m` would find the sources, which lack the message types, before the
   # installed package.
   export PYTHONSAFEPATH=1
-  export FASTRTPS_DEFAULT_PROFILES_FILE="$ROOT/config/fastdds.xml"
+  export "$(profiles_variable)=$ROOT/config/fastdds.xml"
 }
 
 set_up() { # requirement files beside the package's own
   ROS_PREFIX=$(find_ros)
-  if [ -f "$ROS_PREFIX/setup.bash" ]; then
-    set +u # ROS's own scripts read unset variables
-    # shellcheck disable=SC1091
-    . "$ROS_PREFIX/setup.bash"
-    set -u
-  fi
+  [ ! -f "$ROS_PREFIX/setup.bash" ] || source_ros
+  ROS_WHEELS='' ROS_LIST=''
+  [ -n "$ROS_PREFIX" ] || choose_wheels
   PY=$(find_python) || exit 1
   check_machine
   mkdir -p "$VENV/stamps"
   [ -f "$VENV/stamps/environment" ] ||
     printf 'Setting up %s (once; 3 to 10 minutes, mostly PyTorch):\n' "$VENV" >&2
-  step environment "$PY $ROS_PREFIX $VENV" make_venv
+  step environment "$PY ${ROS_PREFIX:-$ROS_WHEELS} $VENV" make_venv
   step "PyTorch, CLIP and SAM" \
     "$(hash_of "$ROOT/setup/requirements.txt" "$ROOT/setup/constraints-apt.txt")" \
     install_file "$ROOT/setup/requirements.txt"
-  step "ROS 2 and build tools" "$(hash_of "$ROOT/setup/requirements-ros.txt")" install_build_tools
+  step "ROS 2 and build tools" "$(hash_of "${ROS_LIST:-/dev/null}")" install_build_tools
   local extra
   for extra in "$@"; do
     step "$(basename "$extra" .txt)" "$(hash_of "$ROOT/$extra")" install_file "$ROOT/$extra"

@@ -4,11 +4,14 @@ import threading
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from clip_surgery_ros.msg import SegmentArray
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.duration import Duration
 from ros.fakes import FakeEngine
+from ros.harness import PROFILES, ROOT, Process, wait_for_reader
 from ros.known_scene import known_scene
-from ros.rig import ACTIVATE, CONFIGURE, values_of, wait_frames, wait_readers
+from ros.rig import ACTIVATE, CONFIGURE, PIXELS, values_of, wait_frames, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
@@ -112,6 +115,39 @@ def test_levels_of_a_camera_follow_its_images(rigs):
     rig.outside.destroy_publisher(second)
     assert rig.set("image_timeout_s", 0.0).successful
     camera_status(rig, OK, "images arrive")
+
+
+def test_images_that_are_lost_on_their_way_are_told_with_the_cure(active):
+    active.outside.destroy_publisher(active.images)
+    # Not with the profile that comes along: images are larger than Fast DDS's own shared memory.
+    plain = {PROFILES: None, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    sender = Process(
+        str(ROOT / "test" / "ros" / "send_images.py"), "/image_raw", "300", environment=plain
+    )
+    with sender:
+        sender.wait_for_line("matched")
+        sender.say("send")
+        status = camera_status(active, WARN, "images were lost on their way: ")
+        sender.say("done")
+    assert "image_transport: compressed" in status.message
+    assert int(values_of(status)["frames lost on the way"]) > 0
+
+
+def test_images_that_arrive_late_are_told(active):
+    now = active.outside.get_clock().now()
+    late = image_message(PIXELS, "rgb8", Header(stamp=(now - Duration(seconds=5)).to_msg()))
+    wait_for_reader(active.images)
+    active.images.publish(late)
+    status = camera_status(active, WARN, "s after their stamps: the network is too slow")
+    assert float(values_of(status)["age on arrival: p50 [s]"]) >= 5
+
+
+def test_recorded_images_are_not_taken_for_late_ones(active):
+    recorded = image_message(PIXELS, "rgb8", Header(stamp=Time(sec=1_600_000_000)))
+    wait_for_reader(active.images)
+    active.images.publish(recorded)
+    wait_frames(active, "in", 1)
+    assert "late" not in camera_status(active, OK, "images arrive").message
 
 
 def test_a_frame_that_fails_is_an_error_until_one_is_answered(active):

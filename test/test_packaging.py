@@ -145,10 +145,13 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> 
     assert "clip_surgery_ros/demo/weights/clip_demo.safetensors" in names
     assert "clip_surgery_ros/demo/assets/sprites.png" in names
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
+    # A ROS from wheels has nobody to source it.
+    assert ("clip_surgery_ros.pth" in names) == bool(from_wheels())
     run(f"{sys.executable} -m venv env", tmp_path)
     run(f"env/bin/python -m pip install -q --no-deps {wheel_path}", tmp_path)
     check_layout(tmp_path / "env")
-    assert os.access(tmp_path / "env" / "bin" / "clip_surgery", os.X_OK)
+    for command in ("clip_surgery", "clip_surgery_node", "demo_camera"):
+        assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
 def test_the_underlay_is_not_built_where_vision_msgs_is_found(tmp_path: Path) -> None:

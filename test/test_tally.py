@@ -31,6 +31,19 @@ def test_a_rate_is_that_of_the_last_seconds_only(clock):
     assert tally.seconds_since("in") == pytest.approx(10.1)
 
 
+def test_what_happened_several_times_at_once_counts_as_often(clock):
+    tally = Tally(clock)
+    tally.count("lost", 3)
+    assert (tally.counts["lost"], tally.lately("lost")) == (3, 3)
+    assert tally.rate_hz("lost") == 0  # in no time: no rate
+    clock.now_s += 4
+    tally.count("lost", 2)
+    assert (tally.counts["lost"], tally.lately("lost")) == (5, 5)
+    clock.now_s += 2
+    assert (tally.counts["lost"], tally.lately("lost")) == (5, 2)
+    assert tally.lately("in") == 0
+
+
 def test_what_never_happened_has_no_count_rate_or_age(clock):
     tally = Tally(clock)
     assert tally.counts["in"] == 0

@@ -64,8 +64,11 @@ class Camera:
             self.tally.count("in")
             arrived(self, message)
 
+        def lost(number: int) -> None:
+            self.tally.count("lost on the way", number)
+
         self._images = qos.open_subscription(
-            self._node, kind, self.image_topic, keep, qos.newest_image()
+            self._node, kind, self.image_topic, keep, qos.newest_image(), lost
         )
         self.tally.count("listening")
 

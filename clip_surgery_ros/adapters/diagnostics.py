@@ -13,12 +13,17 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from clip_surgery_ros.adapters.transport import cure_of_loss
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.text import UNREADABLE, TextCounts
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.tally import Spread
 
 Verdict = tuple[bytes, str]
+LOSS_TO_WARN_OF = 0.1
+"""Share of a camera's images: now and then one is lost on any wireless link."""
+LATE_S, OLD_S = 1.0, 60.0
+"""Images that arrive so many seconds after their stamps are late; older ones were recorded."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class CameraHealth:
     :param silent_s: seconds since an image arrived, or since listening began.
     :param rates_hz: frames in and answered per second.
     :param counts: what became of its frames since listening began.
+    :param lately: how many came ``in`` and how many were ``lost on the way``, of late.
     :param spreads: seconds of work and of age when answered.
     :param last_error: why the last frame could not be answered; empty when it was.
     """
@@ -78,6 +84,7 @@ class CameraHealth:
     silent_s: float
     rates_hz: Mapping[str, float]
     counts: Mapping[str, int]
+    lately: Mapping[str, int]
     spreads: Mapping[str, Spread]
     last_error: str
 
@@ -161,14 +168,37 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
         said = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
         return DiagnosticStatus.WARN, said
     if timeout_s and health.silent_s > timeout_s:
-        return DiagnosticStatus.WARN, f"no image on {health.topic} for {health.silent_s:.0f} s"
+        said = f"no image on {health.topic} for {health.silent_s:.0f} s"
+        return DiagnosticStatus.WARN, "; ".join(filter(None, [said, _loss(health)]))
     if health.last_error:
         return DiagnosticStatus.ERROR, health.last_error
+    if said := _loss(health) or _lateness(health):
+        return DiagnosticStatus.WARN, said
     if not node.query.labels:
         return DiagnosticStatus.OK, "images arrive; nothing is asked for, no work is done"
     if not health.counts.get("answered"):
         return DiagnosticStatus.OK, "images arrive"
     return DiagnosticStatus.OK, "answering frames"
+
+
+def _loss(health: CameraHealth) -> str:
+    """Whether images come incomplete, of which nothing arrives; empty if they do not."""
+    lost = health.lately.get("lost on the way", 0)
+    sent = lost + health.lately.get("in", 0)
+    if lost <= LOSS_TO_WARN_OF * sent:
+        return ""
+    return f"{lost} of the last {sent} images were lost on their way: {cure_of_loss()}"
+
+
+def _lateness(health: CameraHealth) -> str:
+    """Whether images come late; empty if they do not."""
+    age = health.spreads.get("age on arrival")
+    if age is None or not LATE_S < age.p50_s < OLD_S:
+        return ""
+    return (
+        f"images arrive {age.p50_s:.1f} s after their stamps: the network is too slow for them "
+        "(image_transport: compressed), or the clocks of two machines differ"
+    )
 
 
 def _percentiles(name: str, spreads: Mapping[str, Spread]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import (
@@ -54,16 +55,40 @@ def open_publisher(node: Node, kind: type, topic: str, profile: QoSProfile) -> P
 
 
 def open_subscription(
-    node: Node, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    profile: QoSProfile,
+    lost: Callable[[int], None] | None = None,
 ) -> Subscription:
     """A subscription whose profile ``qos_overrides./topic.subscription...`` override.
 
+    :param lost: told how many more messages were lost on their way, where the middleware says so.
     :raises ConfigError: when an override is no such policy.
     """
-    with _overrides_told(topic):
+
+    def told(event: Any) -> None:
+        if lost is not None:
+            lost(event.total_count_change)
+
+    def opened(events: SubscriptionEventCallbacks | None) -> Subscription:
         return node.create_subscription(
-            kind, topic, callback, profile, qos_overriding_options=_overridable()
+            kind,
+            topic,
+            callback,
+            profile,
+            event_callbacks=events,
+            qos_overriding_options=_overridable(),
         )
+
+    with _overrides_told(topic):
+        if lost is None:
+            return opened(None)
+        try:
+            return opened(SubscriptionEventCallbacks(message_lost=told))
+        except UnsupportedEventTypeError:
+            return opened(None)
 
 
 def _overridable() -> QoSOverridingOptions:

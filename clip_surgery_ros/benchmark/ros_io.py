@@ -31,7 +31,7 @@ from sensor_msgs.msg import Image
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_to_rgb
 from clip_surgery_ros.adapters.messages import query_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame
+from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output
 from clip_surgery_ros.allocator import suit_frames
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
@@ -45,6 +45,7 @@ from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, S
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.node import HEALTH_PERIOD_S, ClipSurgeryNode
 from clip_surgery_ros.tally import Tally
+from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
 
 SIZE = (1280, 720)
 RATE_HZ = 30
@@ -140,7 +141,7 @@ class Relay(Node):
     def __init__(self, query: Query) -> None:
         super().__init__("clip_surgery")
         self._query, self._tally = query, Tally()
-        self._outputs = {
+        self._outputs: dict[Output, Publisher] = {
             output: self.create_publisher(output.kind, f"~/{output.name}", output.quality())
             for output in OUTPUTS
         }
@@ -223,7 +224,7 @@ def _watched(
     profile = os.path.join(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", profile)
+    os.environ.setdefault(profiles_variable(ros_prefixes()), profile)
     node = [sys.executable, "-m", __name__, *networks]
     node += ["--ros-args", "-p", f"default_query:={'; '.join(asked())}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]

@@ -20,6 +20,7 @@ from clip_surgery_ros.core.errors import ClipSurgeryError
 
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
+    "ask": "Ask a running node for things by name, and print its answer once.",
     "compare": "Draw what CLIP and CLIP Surgery, by each of its attentions, make of a picture.",
     "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",
     "calibrate": "Propose thresholds of raw similarity for your own pictures, as parameters.",

@@ -25,6 +25,8 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
+from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
+
 NODE = ("-m", "clip_surgery_ros.main", "--ros-args")
 """The node's program; what follows are ROS arguments."""
 CAMERA = ("-m", "clip_surgery_ros.demo.camera")
@@ -32,7 +34,8 @@ START_S = 120.0
 """Until a node is up: importing torch and loading networks on a busy machine."""
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "config" / "fastdds.xml"
-TO_BE_KILLED = {"FASTRTPS_DEFAULT_PROFILES_FILE": None, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+PROFILES = profiles_variable(ros_prefixes())
+TO_BE_KILLED = {PROFILES: None, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
 """Environment of a process that a test kills: without shared memory.
 
 A killed process leaves its shared-memory port behind, and Fast DDS 2.14 may go on delivering into
@@ -221,7 +224,7 @@ class Process:
     """
 
     def __init__(self, *arguments: str, environment: dict[str, str | None] | None = None) -> None:
-        changed = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE), **(environment or {})}
+        changed = {PROFILES: str(PROFILE), **(environment or {})}
         whole = {**os.environ, **changed}
         self.lines: list[str] = []
         self._printed = threading.Condition()

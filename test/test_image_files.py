@@ -138,6 +138,12 @@ def test_a_jpeg_in_printers_colours_is_read_and_refused_when_cut():
     assert is_refused(file.getvalue()[:-20])
 
 
+def test_a_tiff_in_printers_colours_is_refused():
+    file = io.BytesIO()
+    PIL.Image.new("CMYK", (16, 8)).save(file, "TIFF")
+    assert is_refused(file.getvalue(), "save it in RGB")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp", ".ppm"])
 def test_other_files_cut_anywhere_are_refused(suffix):
     data = encoded(suffix)

@@ -168,6 +168,7 @@ def _head(data: Data, name: str, formats: Sequence[str]) -> tuple[str, int, int]
     try:
         with PIL.Image.open(io.BytesIO(data), formats=tuple(formats)) as opened:
             kind, (width, height) = str(opened.format), opened.size
+            in_print = kind == "TIFF" and opened.mode == "CMYK"
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(f"{name} is refused: {error}") from error
     except NOT_READ as error:
@@ -176,6 +177,8 @@ def _head(data: Data, name: str, formats: Sequence[str]) -> tuple[str, int, int]
             f"{name} cannot be decoded; expected a whole JPEG or PNG, or {others}: it is not a "
             "picture of these, or its beginning is damaged"
         ) from error
+    if in_print:  # OpenCV takes the fourth channel for alpha
+        raise ImageError(f"{name} is a TIFF in printers' colours, CMYK; save it in RGB")
     if kind == "PNG":
         _check_png(data, name)
     return kind, width, height

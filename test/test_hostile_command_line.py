@@ -272,7 +272,7 @@ WRITING = {
         f"{out}/o.png",
     ],
     "calibrate": lambda folder, out: [
-        *("calibrate", "--folder", str(folder), "--query", "mug", "--output", str(out))
+        *("calibrate", "--folder", str(folder), "--query", "hammer", "--output", str(out))
     ],
     "benchmark": lambda folder, out: [
         *("benchmark", "--only", "start", "--rounds", "1", "--output", str(out))

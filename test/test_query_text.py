@@ -10,6 +10,7 @@ import pytest
 from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError, QueryError
 from clip_surgery_ros.core.query import parse_query, query_of, query_of_names, two_things
+from clip_surgery_ros.core.query_text import as_entry
 from clip_surgery_ros.core.thresholds import can_be_written, parse_thresholds
 
 MUG_SAW = ("mug", "saw")
@@ -132,6 +133,17 @@ def test_entries_of_a_list_are_read_as_texts_and_share_their_threshold() -> None
     assert told == [("mug", 0.1), ("saw", 0.1), ("axe", 0.2), ("key", 0.3), ("lock", 0.3)]
     with pytest.raises(QueryError, match="1 labels came with 2 thresholds"):
         query_of(["mug, saw"], [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mug", "St. Bernard", "bed, single", "mug. saw", "1. mug", "x=0.2", "[mug", "a|b, c"),
+        *("a+b", '24" monitor', 'a "b" c, d', "back\\slash, here", "杯子、锯子", "mug ("),
+    ],
+)
+def test_a_name_that_was_read_can_be_sent_again(name: str) -> None:
+    assert query_of([as_entry(name), "axe"]).names == (name, "axe")
 
 
 def test_names_of_data_sets_stay_what_they_are() -> None:

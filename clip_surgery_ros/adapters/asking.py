@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.query_text import as_entry
 from clip_surgery_ros.msg import SegmentArray
 from clip_surgery_ros.srv import Segment, SetQuery
 
@@ -92,7 +93,7 @@ class Asker:
         :raises AskError: when no answer comes, or a refusal.
         """
         image = image_message(image_rgb, "rgb8", Header(stamp=self._now()))
-        request = Segment.Request(image=image, labels=list(labels))
+        request = Segment.Request(image=image, labels=[*map(as_entry, labels)])
         return self._call(Segment, "segment", request).result
 
     def stream(self, labels: Sequence[str], camera: str = "") -> SegmentArray:
@@ -106,7 +107,7 @@ class Asker:
         answers: list[SegmentArray] = []
         self._node.create_subscription(SegmentArray, topic, answers.append, qos.result())
         sequence = self._call(
-            SetQuery, "set_query", SetQuery.Request(labels=list(labels))
+            SetQuery, "set_query", SetQuery.Request(labels=[*map(as_entry, labels)])
         ).sequence
 
         def answer() -> SegmentArray | None:

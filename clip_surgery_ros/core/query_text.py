@@ -95,6 +95,15 @@ def names_in_entry(text: str) -> list[str]:
     return [name for field in fields for piece in _pieces(field) if (name := _name(piece))]
 
 
+def as_entry(name: str) -> str:
+    """A name as an entry of a list, in quotes where it would be read otherwise without."""
+    try:
+        is_plain = names_in_entry(name) == [name]
+    except QueryError:
+        is_plain = False
+    return name if is_plain else json.dumps(name, ensure_ascii=False)
+
+
 def _pieces(field: str) -> list[str]:
     """A field at the full stops that part names."""
     field = " ".join(field.split())

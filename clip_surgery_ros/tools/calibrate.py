@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_surgery_ros.core.errors import ConfigError, ImageError
+from clip_surgery_ros.core.errors import ConfigError, ImageError, QueryError
 from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from clip_surgery_ros.core.pipeline import Pipeline
     from clip_surgery_ros.core.types import Query
+    from clip_surgery_ros.core.vocabulary import Vocabulary
     from clip_surgery_ros.evaluation.calibration import Similarities
 
     Images = Iterator[NDArray[np.uint8]]
@@ -74,10 +75,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     networks = load_networks(config)
     if arguments.query:
-        for remark in networks.vocabulary.remarks(asked(arguments.query)):
-            print(f"note: {remark}", file=sys.stderr)
+        _tell_unknown(networks.vocabulary, asked(arguments.query))
     _propose(measure(networks.pipeline(config)), arguments)
     return 0
+
+
+def _tell_unknown(vocabulary: Vocabulary, query: Query) -> None:
+    """Say which labels are left out since the network does not know them.
+
+    :raises QueryError: when no label is left.
+    """
+    remarks = vocabulary.remarks(query)
+    if not vocabulary.known_of(query).labels:
+        raise QueryError(
+            f"pictures tell too little of what the network does not know: {remarks[0]}"
+        )
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
 
 
 def _propose(measured: Measured, arguments: argparse.Namespace) -> None:

@@ -122,6 +122,30 @@ def test_a_value_that_is_no_value_ends_the_node_with_its_own_sentence(launch):
     assert process.wait() == 0
 
 
+@pytest.mark.parametrize("file", ["clip_surgery.launch.py", "lifecycle.launch.py"])
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("params:=/nowhere.yaml", "parameter file /nowhere.yaml does not exist, or is no file"),
+        ("params:=/", "parameter file / does not exist, or is no file"),
+        ("fastdds_profile:=/nowhere.xml", "fastdds_profile /nowhere.xml does not exist"),
+    ],
+)
+def test_files_that_are_not_there_end_the_launch_with_a_sentence(launch, file, argument, said):
+    process = launch(file, argument)
+    process.wait_for_line(said, START_S)
+    assert process.wait() != 0
+    assert "[clip_surgery]" not in process.text(), "no node ran on the defaults"
+
+
+def test_a_parameter_file_for_another_node_ends_the_node_with_a_sentence(launch, tmp_path):
+    path = tmp_path / "parameters.yaml"
+    path.write_text("/robot/clip_surgery: {ros__parameters: {clip_model: openai/ViT-B-16}}\n")
+    process = launch("clip_surgery.launch.py", f"params:={path}")
+    process.wait_for_line("is for /robot/clip_surgery and sets nothing of /clip_surgery", START_S)
+    assert process.wait() == 0
+
+
 def test_several_cameras_share_one_node(launch, ros_node, stand_in):
     process = launch(
         "cameras.launch.py",

@@ -12,6 +12,7 @@ suit_frames()  # before the imports below start threads
 import rclpy
 from rclpy.executors import ExternalShutdownException
 
+from clip_surgery_ros.adapters.arguments import check_files_meant, start
 from clip_surgery_ros.backends.factory import load_networks, release_memory
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.executor import SideThreadExecutor
@@ -24,10 +25,14 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: command line with ROS arguments; the process's own by default.
     :return: exit status.
     """
-    rclpy.init(args=None if args is None else list(args))
+    arguments = list(sys.argv if args is None else args)
     try:
+        start(arguments)
         # Made first: one that a signal interrupts half-made ends in a traceback.
-        return _run(SideThreadExecutor())
+        return _run(SideThreadExecutor(), arguments)
+    except ClipSurgeryError as error:
+        print(f"clip_surgery: {error}", file=sys.stderr)
+        return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except RuntimeError:  # rclpy's own errors are
@@ -38,13 +43,10 @@ def main(args: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
-def _run(executor: SideThreadExecutor) -> int:
+def _run(executor: SideThreadExecutor, arguments: Sequence[str]) -> int:
+    node = ClipSurgeryNode(load_networks, release_memory)
     try:
-        node = ClipSurgeryNode(load_networks, release_memory)
-    except ClipSurgeryError as error:
-        print(f"clip_surgery: {error}", file=sys.stderr)
-        return 2
-    try:
+        check_files_meant(arguments, node.get_fully_qualified_name())
         if node.wants_autostart:
             node.autostart()
         executor.add_node(node)

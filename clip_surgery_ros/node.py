@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -28,10 +28,13 @@ from std_srvs.srv import SetBool
 
 from clip_surgery_ros.adapters import messages, qos
 from clip_surgery_ros.adapters.camera import Camera, CameraImage
+from clip_surgery_ros.adapters.complaints import another_clock, depth, foreign_to_demo
 from clip_surgery_ros.adapters.diagnostics import CameraHealth, NodeHealth, diagnostic_array
+from clip_surgery_ros.adapters.endpoints import Publishers, publishers_of
 from clip_surgery_ros.adapters.images import compressed_to_rgb, image_to_rgb
+from clip_surgery_ros.adapters.logs import NodeLog
 from clip_surgery_ros.adapters.outputs import Frame, wanted_work
-from clip_surgery_ros.adapters.parameters import NodeParameters, same_networks
+from clip_surgery_ros.adapters.parameters import NodeParameters, mistakes_told, same_networks
 from clip_surgery_ros.adapters.queries import MOST_REMARKS, ActiveQuery, Queries
 from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.config import Config
@@ -79,6 +82,14 @@ class Networks(Protocol):
         """In which arithmetic, for people."""
 
     @property
+    def sources(self) -> str:
+        """Which networks these are, and of which files, for people."""
+
+    @property
+    def know_demo_only(self) -> bool:
+        """Whether they are the demo's, which know generated scenes only."""
+
+    @property
     def fell_back(self) -> bool:
         """Whether CUDA was asked for and the CPU is used."""
 
@@ -117,7 +128,8 @@ class ClipSurgeryNode(LifecycleNode):
     def __init__(
         self, load: NetworkLoader, release: Callable[[], None] = lambda: None, **options: Any
     ) -> None:
-        super().__init__("clip_surgery", **options)
+        with mistakes_told():
+            super().__init__("clip_surgery", **options)
         self._load, self._release_memory = load, release
         self._loaded: tuple[Config, Networks] | None = None
         self._engine: tuple[Config, Engine] | None = None
@@ -127,8 +139,10 @@ class ClipSurgeryNode(LifecycleNode):
         self._enabled = True
         self._said_no_query = False
         self._last_error = ""
+        self._complaints: list[str] = []
         self.tally = Tally()
         """Runs of each stage and calls of ``~/segment``, since the networks were loaded."""
+        self._log = NodeLog(self.get_logger())
         self._guard_transitions()
         self._node_parameters = NodeParameters(self, lambda: self._active, self._on_parameters)
         self._queries = Queries(
@@ -199,6 +213,7 @@ class ClipSurgeryNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Join the worker before rclpy takes the node apart."""
         self._release()
+        self._log.close()
         super().destroy_node()
 
     def _attempt(
@@ -267,7 +282,7 @@ class ClipSurgeryNode(LifecycleNode):
         self.tally.reset()
         self.get_logger().info(
             f"networks loaded in {time.monotonic() - start:.1f} s on {networks.device} in "
-            f"{networks.precision}"
+            f"{networks.precision}: {networks.sources}"
         )
         if networks.fell_back:
             self.get_logger().warning(
@@ -301,9 +316,8 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _on_image(self, camera: Camera, message: CameraImage) -> None:
         """Hand the frame over; the executor never waits for inference."""
-        age_s = self._age_s(message.header)
-        if age_s is not None:
-            camera.tally.took("age on arrival", age_s)
+        camera.age_s = self._age_s(message.header)
+        camera.took("age on arrival", camera.age_s)
         reason = self._reason_to_skip(camera)
         if reason:
             camera.tally.count(f"skipped: {reason}")
@@ -348,9 +362,7 @@ class ClipSurgeryNode(LifecycleNode):
             return
         camera.last_error = ""
         camera.tally.took("answered", time.perf_counter() - start_s)
-        age_s = self._age_s(message.header)
-        if age_s is not None:
-            camera.tally.took("age", age_s)
+        camera.took("age", self._age_s(message.header))
 
     def _reason_to_drop(self, camera: Camera, message: CameraImage) -> str:
         """What becomes of a frame instead of an answer now that its turn has come; else empty."""
@@ -410,10 +422,11 @@ class ClipSurgeryNode(LifecycleNode):
         return self._engine[1]
 
     def _age_s(self, header: Header) -> float | None:
-        """Seconds since the image's stamp; an unset stamp has no age."""
+        """Seconds since the image's stamp; None without one, or before simulated time began."""
         # Not rclpy's Time, which refuses stamps before 1970.
         stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec
-        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9 if stamp_ns else None
+        now_ns = self.get_clock().now().nanoseconds
+        return (now_ns - stamp_ns) / 1e9 if stamp_ns and now_ns else None
 
     def _complain(self, camera: Camera, error: Exception, text: str) -> None:
         """On the worker's thread: a frame failed. Said at once, and repeated seldom."""
@@ -533,10 +546,17 @@ class ClipSurgeryNode(LifecycleNode):
     def _publish_health(self) -> None:
         stamp = self.get_clock().now().to_msg()
         cameras = [self._camera_health(camera) for camera in self._cameras]
-        self._health.publish(diagnostic_array(self._node_health(), cameras, stamp))
+        node = self._node_health()
+        self._health.publish(diagnostic_array(node, cameras, stamp))
+        complaints = [*node.complaints, *(said for one in cameras for said in one.complaints)]
+        for said in complaints:
+            if said not in self._complaints:
+                self.get_logger().warning(said)
+        self._complaints = complaints
 
     def _node_health(self) -> NodeHealth:
         networks, query = self._loaded[1] if self._loaded else None, self._queries.active.query
+        texts = networks.text_counts if networks else TextCounts()
         foreign = (
             [] if not networks or networks.multilingual else filter(beyond_latin, query.names)
         )
@@ -550,22 +570,55 @@ class ClipSurgeryNode(LifecycleNode):
             query=query,
             unreadable=tuple(foreign),
             unknown=tuple(self._remarks(query)),
+            too_long=tuple(name for name in query.names if any(one in name for one in texts.cut)),
+            complaints=tuple(self._complaints_of_topics()),
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
-            texts=networks.text_counts if networks else TextCounts(),
+            texts=texts,
             counts=self.tally.counts,
             spreads=self.tally.spreads(),
             last_error=self._last_error,
         )
 
+    def _complaints_of_topics(self) -> Iterator[str]:
+        """What keeps queries, and the time, from arriving."""
+        if self.get_parameter("use_sim_time").value and not self.count_publishers("/clock"):
+            yield (
+                "use_sim_time is true and nobody publishes /clock, so time stands still; play the "
+                "bag with --clock, or set use_sim_time to false"
+            )
+        for read in self._queries.inputs:
+            publishers = publishers_of(self, read)
+            if publishers.unheard:
+                yield publishers.unheard
+            if publishers.keeps_last and not self._queries.active.query.labels:
+                yield (
+                    f"a query that was latched on {read.topic_name} before this node came is not "
+                    "heard; publish it again"
+                )
+
+    def _complaints_of(self, camera: Camera, publishers: Publishers) -> list[str]:
+        """What is wrong with how a camera's images come."""
+        topic, newest = camera.image_topic, camera.newest
+        demo = self._loaded is not None and self._loaded[1].know_demo_only
+        said = (
+            publishers.unheard,
+            depth(topic, newest),
+            another_clock(topic, camera.age_s, self._config.max_frame_age_s),
+            foreign_to_demo(topic, newest) if demo else "",
+        )
+        return [one for one in said if one]
+
     def _camera_health(self, camera: Camera) -> CameraHealth:
         tally, spreads = camera.tally, camera.tally.spreads()
+        publishers = camera.publishers()
         silent_s = tally.seconds_since("in") or tally.seconds_since("listening") or 0.0
         return CameraHealth(
             name=camera.topic.name,
             topic=camera.image_topic,
             listening=self._active,
-            publishers=self.count_publishers(camera.image_topic),
+            publishers=publishers.heard,
+            complaints=self._complaints_of(camera, publishers),
             image=_described(camera.newest),
             silent_s=silent_s,
             rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},

@@ -13,7 +13,9 @@ from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from clip_surgery_ros.adapters.arguments import check_parameter_file
 from clip_surgery_ros.core.cameras import parse_cameras
+from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
 from launch import LaunchContext, LaunchDescription
 
@@ -53,6 +55,10 @@ PICTURES = ("overlay", "heatmap", "mask", "confidence")
 
 def nodes(context: LaunchContext) -> list[Node]:
     """Make the nodes from the arguments as given."""
+    check_parameter_file(Path(LaunchConfiguration("params").perform(context)))
+    profile = LaunchConfiguration("fastdds_profile").perform(context)
+    if profile and not Path(profile).is_file():
+        raise ConfigError(f"fastdds_profile {profile} does not exist; name a file, or none")
     topics = LaunchConfiguration("image_topics").perform(context).split()
     given = {
         parameter: ParameterValue(LaunchConfiguration(argument), value_type=kind)

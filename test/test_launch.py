@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from lifecycle_msgs.msg import Transition
@@ -121,6 +122,30 @@ def test_a_value_that_is_no_value_ends_the_node_with_its_own_sentence(launch):
     assert process.wait() == 0
 
 
+@pytest.mark.parametrize("file", ["clip_surgery.launch.py", "lifecycle.launch.py"])
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("params:=/nowhere.yaml", "parameter file /nowhere.yaml does not exist, or is no file"),
+        ("params:=/", "parameter file / does not exist, or is no file"),
+        ("fastdds_profile:=/nowhere.xml", "fastdds_profile /nowhere.xml does not exist"),
+    ],
+)
+def test_files_that_are_not_there_end_the_launch_with_a_sentence(launch, file, argument, said):
+    process = launch(file, argument)
+    process.wait_for_line(said, START_S)
+    assert process.wait() != 0
+    assert "[clip_surgery]" not in process.text(), "no node ran on the defaults"
+
+
+def test_a_parameter_file_for_another_node_ends_the_node_with_a_sentence(launch, tmp_path):
+    path = tmp_path / "parameters.yaml"
+    path.write_text("/robot/clip_surgery: {ros__parameters: {clip_model: openai/ViT-B-16}}\n")
+    process = launch("clip_surgery.launch.py", f"params:={path}")
+    process.wait_for_line("is for /robot/clip_surgery and sets nothing of /clip_surgery", START_S)
+    assert process.wait() == 0
+
+
 def test_several_cameras_share_one_node(launch, ros_node, stand_in):
     process = launch(
         "cameras.launch.py",
@@ -235,3 +260,34 @@ def test_rviz_asks_for_no_more_than_the_topics_offer():
         topic = display["Topic"]
         assert topic["Reliability Policy"] == "Best Effort", name
         assert topic["Durability Policy"] == "Volatile", name
+
+
+def greys_of_rviz(frames, display):
+    """What rviz's image display shows of float images, in its arithmetic: (H, W) uint8 each.
+
+    As rviz_default_plugins 14 (Jazzy) has it in ros_image_texture.cpp: the ends of the scale go
+    through an unsigned 16-bit number, unless they are those of the single frame.
+    """
+    window, lows, highs, shown = display["Median window"], [], [], []
+    for frame in frames:
+        low, high = float(frame.min()), float(frame.max())
+        lows, highs = [low, *lows][: max(window, 1)], [high, *highs][: max(window, 1)]
+        if not display["Normalize Range"]:
+            low, high = int(display["Min Value"]), int(display["Max Value"])
+        elif window > 1:
+            low, high = (int(sorted(ends)[len(ends) // 2]) for ends in (lows, highs))
+        scaled = (frame - low) / (high - low) if high > low else np.zeros_like(frame)
+        shown.append((scaled.clip(0, 1) * 255).astype(np.uint8))
+    return shown
+
+
+@pytest.mark.parametrize("highest", [0.02, 0.3, 1.0])
+def test_rviz_shows_heatmaps_in_more_than_black(highest):
+    ramp = np.linspace(0, highest, 60, dtype=np.float32).reshape(6, 10)
+    display = displays()["Heatmap"]
+    for grey in greys_of_rviz([ramp] * 6, display):
+        assert grey[0, 0] == 0 and grey[-1, -1] == 255 and len(np.unique(grey)) == 60
+    # What rviz does by itself to any of them, and the reason for the settings.
+    if highest < 1:
+        (*_, black) = greys_of_rviz([ramp] * 6, {**display, "Median window": 5})
+        assert not black.any()

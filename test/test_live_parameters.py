@@ -52,6 +52,20 @@ def test_a_refused_change_says_why_and_changes_nothing(active, name, value, said
     assert len(active.networks.configs) == 1, "the settings were made anew"
 
 
+@pytest.mark.parametrize("kind", [SetParameters, SetParametersAtomically])
+def test_a_whole_number_serves_where_a_fraction_may_be(active, kind):
+    request = kind.Request(parameters=[Parameter("max_rate_hz", value=2).to_parameter_msg()])
+    names = {SetParameters: "set_parameters", SetParametersAtomically: "set_parameters_atomically"}
+    answer = active.call(kind, names[kind], request)
+    result = answer.results[0] if kind is SetParameters else answer.result
+    assert result.successful, result.reason
+    assert active.node.get_parameter("max_rate_hz").value == 2.0
+    assert not active.set("max_rate_hz", 2000).successful
+    assert not active.set("max_rate_hz", True).successful
+    assert not active.set("min_area", 2.0).successful, "a fraction where a whole number is meant"
+    assert active.node.get_parameter("min_area").value == 16
+
+
 def test_several_changes_at_once_are_taken_together_or_not_at_all(active):
     request = SetParametersAtomically.Request(
         parameters=[

@@ -11,6 +11,8 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.adapters.complaints import is_of_another_clock
+from clip_surgery_ros.adapters.endpoints import Publishers, publishers_of
 from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output
 from clip_surgery_ros.core.cameras import CameraTopic
 from clip_surgery_ros.core.stages import Stages
@@ -43,6 +45,8 @@ class Camera:
         """The image that arrived last since listening began."""
         self.last_error = ""
         """Why the last frame could not be answered; empty when it was."""
+        self.age_s: float | None = None
+        """Age of the newest image when it arrived, in seconds; None for one without a stamp."""
 
     def listen(self, transport: str, arrived: Callable[[Camera, CameraImage], None]) -> None:
         """Open the image topic.
@@ -72,11 +76,20 @@ class Camera:
         )
         self.tally.count("listening")
 
+    def took(self, what: str, age_s: float | None) -> None:
+        """Count an age in seconds, unless it is none."""
+        if age_s is not None and not is_of_another_clock(age_s):
+            self.tally.took(what, age_s)
+
+    def publishers(self) -> Publishers:
+        """Who publishes its images, while it is listened to."""
+        return publishers_of(self._node, self._images) if self._images else Publishers()
+
     def ignore(self) -> None:
         """Close the image topic; does nothing when it is closed."""
         if self._images is not None:
             self._node.destroy_subscription(self._images)
-        self._images, self.newest = None, None
+        self._images, self.newest, self.age_s = None, None, None
 
     def close(self) -> None:
         """Close all topics."""

@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.adapters.transport import cure_of_loss
 from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.text import UNREADABLE, TextCounts
+from clip_surgery_ros.core.text import TOO_LONG, UNREADABLE, TextCounts
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.tally import Spread
 
@@ -37,6 +37,8 @@ class NodeHealth:
     :param fell_back: CUDA was asked for and the CPU is used.
     :param unreadable: labels of the query in letters that CLIP cannot read.
     :param unknown: what CLIP does not know of the query, a sentence per label.
+    :param too_long: labels of the query that CLIP reads in part only.
+    :param complaints: what keeps queries and the time from arriving, the worst first.
     :param refused: queries refused so far, and ``refusal`` why the last was, if it was.
     :param counts: runs of each stage and answers to calls, since the networks were loaded.
     :param spreads: seconds of each stage.
@@ -52,6 +54,8 @@ class NodeHealth:
     query: Query
     unreadable: Sequence[str]
     unknown: Sequence[str]
+    too_long: Sequence[str]
+    complaints: Sequence[str]
     refused: int
     refusal: str
     texts: TextCounts
@@ -66,7 +70,8 @@ class CameraHealth:
 
     :param name: empty for the only one.
     :param listening: whether the node is active.
-    :param publishers: how many publish its images.
+    :param publishers: how many publish its images, so that they are heard.
+    :param complaints: what is wrong with how its images come, the worst first.
     :param image: what its newest image is, for people.
     :param silent_s: seconds since an image arrived, or since listening began.
     :param rates_hz: frames in and answered per second.
@@ -80,6 +85,7 @@ class CameraHealth:
     topic: str
     listening: bool
     publishers: int
+    complaints: Sequence[str]
     image: str
     silent_s: float
     rates_hz: Mapping[str, float]
@@ -129,12 +135,16 @@ def _node_verdict(health: NodeHealth) -> Verdict:
     if health.fell_back:
         asked = health.config.device
         return DiagnosticStatus.WARN, f"device {asked} was asked for and is not there: on the CPU"
+    if health.complaints:
+        return DiagnosticStatus.WARN, health.complaints[0]
     if health.refusal:
         return DiagnosticStatus.WARN, health.refusal
     if health.unreadable:
         return DiagnosticStatus.WARN, f"label '{health.unreadable[0][:60]}' {UNREADABLE}"
     if health.unknown:
         return DiagnosticStatus.WARN, health.unknown[0]
+    if health.too_long:
+        return DiagnosticStatus.WARN, f"label '{health.too_long[0][:60]}' {TOO_LONG}"
     if not health.query.labels:
         return DiagnosticStatus.OK, "waiting for a query"
     return DiagnosticStatus.OK, "ready"
@@ -163,7 +173,8 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
     if not health.listening:
         return DiagnosticStatus.OK, "not listening"
     if not health.publishers:
-        return DiagnosticStatus.WARN, f"nobody publishes {health.topic}"
+        nobody = f"nobody publishes {health.topic}"
+        return DiagnosticStatus.WARN, next(iter(health.complaints), nobody)
     if health.publishers > 1:
         said = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
         return DiagnosticStatus.WARN, said
@@ -174,6 +185,8 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
         return DiagnosticStatus.ERROR, health.last_error
     if said := _loss(health) or _lateness(health):
         return DiagnosticStatus.WARN, said
+    if health.complaints:
+        return DiagnosticStatus.WARN, health.complaints[0]
     if not node.query.labels:
         return DiagnosticStatus.OK, "images arrive; nothing is asked for, no work is done"
     if not health.counts.get("answered"):

@@ -210,12 +210,18 @@ def _is_for_cv_bridge(message: Image, encoding: _Encoding) -> bool:
     return is_in_order and message.encoding in _CV_BRIDGE_ENCODINGS
 
 
+def _as_depth(encoding: str) -> str:
+    """A word on encodings of depth images (REP 118), in which nothing can be found by name."""
+    is_depth = encoding in ("32FC1", "64FC1")
+    return ": a depth image, so remap image_raw to the camera's colour image" if is_depth else ""
+
+
 def _checked_encoding(message: Image) -> _Encoding:
     """The encoding of a message whose fields fit together."""
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise ImageError(
-            f"image encoding {message.encoding[:80]!r} is not known; "
+            f"image encoding {message.encoding[:80]!r} is not known{_as_depth(message.encoding)}; "
             f"expected one of {', '.join(sorted(ENCODINGS))}"
         )
     if not (0 < message.height <= MAX_SIDE and 0 < message.width <= MAX_SIDE):

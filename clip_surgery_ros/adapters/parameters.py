@@ -6,7 +6,8 @@ No default, limit or help text is written here.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,11 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.core.config import PARAMETERS, Config, Parameter
 from clip_surgery_ros.core.errors import ConfigError
 
@@ -42,15 +45,18 @@ class NodeParameters:
         self._node = node
         self._fixed_now = fixed_now
         self._changed = changed
-        declared = [
-            node.declare_parameter(entry.name, _ros_value(entry.default), descriptor(entry))
-            for entry in PARAMETERS
-        ]
-        self._values = {parameter.name: parameter.value for parameter in declared}
+        given = node._parameter_overrides  # rclpy has no public way to them
+        qos.check_overrides({name: one.value for name, one in given.items()})
+        self._values = own_values(given.values())
         self._config = Config.from_values(self._values)
-        for name, meant in misspelt(node._parameter_overrides):  # rclpy has no public way to them
+        for entry in PARAMETERS:
+            value = self._values[entry.name] = _ros_value(getattr(self._config, entry.name))
+            # Checked above, in words: rclpy's own check of what it was given is a traceback.
+            node.declare_parameter(entry.name, value, descriptor(entry), ignore_override=True)
+        for name, meant in misspelt(given):
             node.get_logger().warning(f"there is no parameter '{name}'; is '{meant}' meant?")
         _guard_types(node)
+        node.add_pre_set_parameters_callback(_with_fractions)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take)
 
@@ -88,8 +94,46 @@ def _ros_value(default: Any) -> Any:
 def own_values(parameters: Iterable[RosParameter]) -> dict[str, Any]:
     """Values of the parameters that are in the table; use_sim_time and the like are not."""
     return {
-        parameter.name: parameter.value for parameter in parameters if parameter.name in _BY_NAME
+        parameter.name: _list_or_value(parameter)
+        for parameter in parameters
+        if parameter.name in _BY_NAME
     }
+
+
+def _list_or_value(parameter: RosParameter) -> Any:
+    """The value; ROS gives an empty list of a file as no value at all."""
+    is_list = isinstance(_BY_NAME[parameter.name].default, tuple)
+    return [] if is_list and parameter.value is None else parameter.value
+
+
+def _with_fractions(parameters: list[RosParameter]) -> list[RosParameter]:
+    """Take 2 for 2.0, as YAML's reader cannot know which is meant."""
+    return [
+        RosParameter(one.name, value=float(one.value)) if _lacks_fraction(one) else one
+        for one in parameters
+    ]
+
+
+def _lacks_fraction(parameter: RosParameter) -> bool:
+    entry = _BY_NAME.get(parameter.name)
+    is_whole = parameter.type_ == RosParameter.Type.INTEGER
+    return is_whole and entry is not None and isinstance(entry.default, float)
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """Tell of values that rclpy's own parameters, such as use_sim_time, cannot take.
+
+    :raises ConfigError: instead of rclpy's errors.
+    """
+    try:
+        yield
+    except ParameterException as error:
+        said = str(error).rpartition(": ")[0]  # its last word repeats the name
+        raise ConfigError(
+            f"{said}. Unquoted, true and false are BOOL, 1 is INTEGER and 1.0 is DOUBLE; quoted, "
+            "everything is STRING"
+        ) from error
 
 
 def misspelt(names: Iterable[str]) -> list[tuple[str, str]]:

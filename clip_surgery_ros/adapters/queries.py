@@ -69,8 +69,11 @@ class Queries:
         """Why the last query was refused; empty when it was not."""
         self._echo = qos.open_publisher(node, TextQuery, "~/active_query", qos.latched())
         self._key = qos.open_publisher(node, LabelInfo, "~/label_info", qos.latched())
-        qos.open_subscription(node, String, "query", self._on_text, qos.query())
-        qos.open_subscription(node, TextQuery, "~/text_query", self._on_message, qos.query())
+        self.inputs = (
+            qos.open_subscription(node, String, "query", self._on_text, qos.query()),
+            qos.open_subscription(node, TextQuery, "~/text_query", self._on_message, qos.query()),
+        )
+        """Topics that queries come on."""
         node.create_service(SetQuery, "~/set_query", self._on_call)
 
     def ask(self, text: str) -> bool:

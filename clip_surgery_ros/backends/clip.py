@@ -47,8 +47,10 @@ from clip_surgery_ros.core.layers import Place
 from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.surgery import ATTENTIONS, ResNetSurgeon, VitSurgeon
-from clip_surgery_ros.core.templates import TEMPLATES
+from clip_surgery_ros.core.templates import PLACE, TEMPLATES
 from clip_surgery_ros.core.text import (
+    CAPACITY,
+    TOO_LONG,
     UNREADABLE,
     PromptEnsemble,
     TextCounts,
@@ -61,6 +63,8 @@ PRECISIONS: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+MAX_CUT = 256
+"""Texts that are remembered as cut: as many as a query may have labels."""
 VOCABULARY = 49408
 """Tokens of OpenAI's tokenizer."""
 _LOG = logging.getLogger(__name__)
@@ -141,6 +145,9 @@ class ClipBackend:
         self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
         self._ensemble = PromptEnsemble(self._encode_prompts, templates)
         self._warned: set[str] = set()
+        self._measured: set[str] = set()
+        self._cut: tuple[str, ...] = ()
+        self._context = int(tokenize([""]).shape[1])  # tokens that the network reads
 
     @classmethod
     def from_state_dict(
@@ -292,6 +299,7 @@ class ClipBackend:
         """(T, C) float32 prompt-ensemble features, unit rows; each text is encoded once."""
         if not self.traits.multilingual:
             self._warn_of_scripts(texts)
+        self._warn_of_length(texts)
         with torch.inference_mode():
             return self._ensemble(texts)
 
@@ -310,7 +318,7 @@ class ClipBackend:
     @property
     def text_counts(self) -> TextCounts:
         """How many texts went through the text tower so far, and how many came from the cache."""
-        return self._ensemble.counts
+        return replace(self._ensemble.counts, cut=self._cut)
 
     def _warn_of_scripts(self, texts: Sequence[str]) -> None:
         """Say once of each text that it is in letters that the network cannot read."""
@@ -318,6 +326,30 @@ class ClipBackend:
             if beyond_latin(text) and text not in self._warned:
                 self._warned.add(text)
                 _LOG.warning("label %.60r %s", text, UNREADABLE)
+
+    def _warn_of_length(self, texts: Sequence[str]) -> None:
+        """Say once of each text that the network reads no further than its context.
+
+        Texts whose features were kept are no exception: they were cut when they were encoded.
+        """
+        for text in texts:
+            if text in self._measured:
+                continue
+            if len(self._measured) == CAPACITY:
+                self._measured.clear()
+            self._measured.add(text)
+            if self._is_too_long(text):
+                self._cut = (*self._cut, text)[-MAX_CUT:]
+                _LOG.warning("label %.60r %s (%d tokens)", text, TOO_LONG, self._context)
+
+    def _is_too_long(self, text: str) -> bool:
+        """Whether one of a text's prompts fills the context, so that the rest is cut."""
+        templates = self._ensemble.templates
+        # A token takes a byte at least, and two more mark the ends.
+        if len(text.encode()) + max(map(len, templates)) < self._context - 2:
+            return False
+        tokens: Tensor = self._tokenize([one.replace(PLACE, text) for one in templates])
+        return bool((tokens[:, -1] != padding(self._tokenize)).any())
 
     def _checked(self, pixels: Tensor) -> Tensor:
         patch = self._surgeon.patch
@@ -333,17 +365,9 @@ class ClipBackend:
         return pixels.to(self.device, self.dtype)
 
     def _encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """(P, C) features; prompts over the context length are cut, and it is said."""
+        """(P, C) features; prompts over the context length are cut."""
         tokens: Tensor = self._tokenize(list(prompts))
-        pad = padding(self._tokenize)
-        full = (tokens[:, -1] != pad).nonzero().flatten().tolist()
-        if full:
-            _LOG.warning(
-                "%d of %d prompts, such as %.60r, are longer than the network's %d tokens: the "
-                "rest was cut",
-                *(len(full), len(prompts), prompts[full[0]], tokens.shape[1]),
-            )
-        tokens = without_padding(self._text, tokens, pad).to(self.device)
+        tokens = without_padding(self._text, tokens, padding(self._tokenize)).to(self.device)
         if not isinstance(self._text, CLIP):
             return self._text.encode_text(tokens)
         return _encode_causal(self._text, tokens)

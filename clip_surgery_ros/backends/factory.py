@@ -44,6 +44,18 @@ class LoadedNetworks:
     config: Config
 
     @property
+    def sources(self) -> str:
+        """Which networks these are, and of which files, for people."""
+        config = self.config
+        clip = _source(config.clip_model, config.clip_checkpoint)
+        return f"CLIP {clip}; SAM {_source(config.sam_model, config.sam_checkpoint)}"
+
+    @property
+    def know_demo_only(self) -> bool:
+        """Whether one of them is the demo's, which knows generated scenes only."""
+        return DEMO in (self.config.clip_model, self.config.sam_model)
+
+    @property
     def multilingual(self) -> bool:
         """Whether CLIP reads other scripts than the Latin."""
         return self.clip.traits.multilingual
@@ -189,6 +201,13 @@ def _sam(config: Config, device: str) -> PromptableSegmenter:
         return SamBackend.from_file(demo_weights("sam_demo"), device=device, dtype=dtype)
     architecture, checkpoint = _named(config.sam_model, config.sam_checkpoint)
     return load_segmenter(architecture, checkpoint, device=device, dtype=dtype)
+
+
+def _source(model: str, checkpoint: str) -> str:
+    """A network by its name and file."""
+    if model == DEMO:
+        return f"'{DEMO}', which comes with the package"
+    return f"'{model}' from {_named(model, checkpoint)[1]}"
 
 
 def _named(model: str, checkpoint: str) -> tuple[str, str | Path]:

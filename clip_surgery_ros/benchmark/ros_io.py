@@ -68,6 +68,7 @@ class Constant:
     fell_back = False
     multilingual = True
     vocabulary = Vocabulary()
+    know_demo_only, sources = False, "stand-ins of the benchmark"
     text_counts = TextCounts()
 
     def pipeline(self, config: Config) -> Constant:
@@ -121,6 +122,7 @@ class TrueSize:
     fell_back = False
     multilingual = True
     vocabulary = Vocabulary()
+    know_demo_only, sources = False, "stand-ins of the benchmark"
     text_counts = TextCounts()
 
     def __init__(self, sam_model: str, precision: str) -> None:

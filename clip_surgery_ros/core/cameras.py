@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from clip_surgery_ros.core.errors import ConfigError
 
+DEMO_FRAME = "clip_surgery_demo_camera"
+"""``frame_id`` of the demo's own camera, whose scenes are what the demo's networks know."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,6 +276,17 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 _CHECKSUM = re.compile("[0-9a-fA-F]{8,64}")
+_NULLS = ("null", "Null", "NULL", "~")
+_LONGEST = 80
+"""Characters of a value that a message repeats."""
+_CURES: Mapping[type, str] = {
+    str: "YAML takes digits, on, off, yes, no, true and false for no text, so quote it: "
+    "{name}: '...' in a file, -p \"{name}:='...'\" on a command line",
+    float: "write a number, without quotes",
+    int: "write a whole number, without quotes",
+    bool: "write true or false, without quotes",
+}
+"""What to do where a value has another type than the table's."""
 
 _BY_NAME = {entry.name: entry for entry in PARAMETERS}
 
@@ -348,25 +359,67 @@ def _checked(entry: Parameter, value: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise ConfigError(f"parameter '{entry.name}' wants {kind.__name__}, got {value!r}")
+        raise ConfigError(
+            f"parameter '{entry.name}' wants {kind.__name__}, got {_shown(value)}; "
+            + (_CURES[kind].format(name=entry.name) if _is_one(value) else "write one value")
+        )
+    if kind is str:
+        _refuse_null(entry, str(value))
     if entry.choices and value not in entry.choices:
         raise ConfigError(
             f"parameter '{entry.name}' is '{value}', but must be one of "
             f"{', '.join(entry.choices)}{did_you_mean(str(value), entry.choices)}"
         )
-    low, high = entry.minimum, entry.maximum
-    number: Any = value
-    # Written so that NaN is out of every range.
-    fits = (low is None or number >= low) and (high is None or number <= high)
-    if not fits:
-        raise ConfigError(f"parameter '{entry.name}' is {value}, but must be {_range(low, high)}")
+    if kind in (int, float):
+        _check_range(entry, value)
     return value
 
 
+def _check_range(entry: Parameter, number: Any) -> None:
+    low, high = entry.minimum, entry.maximum
+    # Written so that NaN is out of every range.
+    fits = (low is None or number >= low) and (high is None or number <= high)
+    if not fits:
+        raise ConfigError(f"parameter '{entry.name}' is {number}, but must be {_range(low, high)}")
+    if math.isinf(number):
+        raise ConfigError(f"parameter '{entry.name}' is {number}, but must be a finite number")
+
+
 def _checked_texts(entry: Parameter, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ConfigError(
+            f"parameter '{entry.name}' wants a list of str, got {_shown(value)}; write a list of "
+            f"one: ['{value[:_LONGEST]}']"
+        )
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise ConfigError(f"parameter '{entry.name}' wants a list of str, got {value!r}")
+        raise ConfigError(
+            f"parameter '{entry.name}' wants a list of str, got {_shown(value)}; quote each: "
+            "['...', '...']"
+        )
+    for text in value:
+        _refuse_null(entry, text)
     return tuple(value)
+
+
+def _refuse_null(entry: Parameter, text: str) -> None:
+    """ROS has no null: what YAML means by it arrives as the text that was written."""
+    if text in _NULLS:
+        raise ConfigError(
+            f"parameter '{entry.name}' is {text}, and ROS parameters have no null; leave it out "
+            "to have the default, or write '' for none"
+        )
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _shown(value: Any) -> str:
+    """A value for people, of limited length."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = list(value)
+    text = "an empty list" if value in (None, []) else repr(value)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def _range(low: float | None, high: float | None) -> str:

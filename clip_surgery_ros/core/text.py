@@ -19,6 +19,7 @@ UNREADABLE = (
     "is in letters that this CLIP cannot read; ask in English, or choose a multilingual open_clip "
     "model such as xlm-roberta-base-ViT-B-32"
 )
+TOO_LONG = "is longer than this CLIP reads: the rest was cut; say it in fewer words"
 _LATIN_SIGNS = "ªºµ"
 """Letters to Unicode, whose names do not say that English has them."""
 
@@ -40,10 +41,14 @@ def beyond_latin(text: str) -> bool:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """How many texts went through the network, and how many were found in the cache."""
+    """How many texts went through the network, and how many were found in the cache.
+
+    :param cut: the last ones asked for that are longer than the network reads.
+    """
 
     encoded: int = 0
     reused: int = 0
+    cut: tuple[str, ...] = ()
 
 
 class PromptEnsemble:

@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.adapters import qos
 from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.core.cameras import DEMO_FRAME
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
 from clip_surgery_ros.tools.pictures import read_image
@@ -88,7 +89,7 @@ class DemoCamera(Node):
             return
         self._seen = index
         name, image_rgb = self._view(index)
-        self._image = image_message(image_rgb, "rgb8", Header(frame_id="camera"))
+        self._image = image_message(image_rgb, "rgb8", Header(frame_id=DEMO_FRAME))
         self.get_logger().info(f"seeing {name}")
 
 

@@ -70,7 +70,8 @@ class FakeNetworks:
     """
 
     device, precision = "cpu", "float32"
-    fell_back = False
+    fell_back = know_demo_only = False
+    sources = "a fake"
     multilingual = True
     text_counts = TextCounts()
     vocabulary = Vocabulary()

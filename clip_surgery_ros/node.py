@@ -28,7 +28,12 @@ from std_srvs.srv import SetBool
 
 from clip_surgery_ros.adapters import messages, qos
 from clip_surgery_ros.adapters.camera import Camera, CameraImage
-from clip_surgery_ros.adapters.complaints import another_clock, depth, foreign_to_demo
+from clip_surgery_ros.adapters.complaints import (
+    another_clock,
+    are_recorded,
+    depth,
+    foreign_to_demo,
+)
 from clip_surgery_ros.adapters.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from clip_surgery_ros.adapters.endpoints import Publishers, publishers_of
 from clip_surgery_ros.adapters.images import compressed_to_rgb, image_to_rgb
@@ -139,7 +144,7 @@ class ClipSurgeryNode(LifecycleNode):
         self._enabled = True
         self._said_no_query = False
         self._last_error = ""
-        self._complaints: list[str] = []
+        self._said: list[str] = []
         self.tally = Tally()
         """Runs of each stage and calls of ``~/segment``, since the networks were loaded."""
         self._log = NodeLog(self.get_logger())
@@ -548,11 +553,13 @@ class ClipSurgeryNode(LifecycleNode):
         cameras = [self._camera_health(camera) for camera in self._cameras]
         node = self._node_health()
         self._health.publish(diagnostic_array(node, cameras, stamp))
-        complaints = [*node.complaints, *(said for one in cameras for said in one.complaints)]
-        for said in complaints:
-            if said not in self._complaints:
-                self.get_logger().warning(said)
-        self._complaints = complaints
+        said = [*node.complaints]
+        for one in cameras:
+            said += filter(None, [*one.complaints, one.remark])
+        for sentence in said:
+            if sentence not in self._said:
+                self.get_logger().warning(sentence)
+        self._said = said
 
     def _node_health(self) -> NodeHealth:
         networks, query = self._loaded[1] if self._loaded else None, self._queries.active.query
@@ -600,25 +607,32 @@ class ClipSurgeryNode(LifecycleNode):
     def _complaints_of(self, camera: Camera, publishers: Publishers) -> list[str]:
         """What is wrong with how a camera's images come."""
         topic, newest = camera.image_topic, camera.newest
+        clock = self._clock_of(camera)
         demo = self._loaded is not None and self._loaded[1].know_demo_only
         said = (
             publishers.unheard,
             depth(topic, newest),
-            another_clock(topic, camera.age_s, self._config.max_frame_age_s),
+            "" if are_recorded(camera.age_s, self._config.max_frame_age_s) else clock,
             foreign_to_demo(topic, newest) if demo else "",
         )
         return [one for one in said if one]
 
+    def _clock_of(self, camera: Camera) -> str:
+        """Whether another clock stamps a camera's images; empty when not."""
+        return another_clock(camera.image_topic, camera.age_s, self._config.max_frame_age_s)
+
     def _camera_health(self, camera: Camera) -> CameraHealth:
         tally, spreads = camera.tally, camera.tally.spreads()
         publishers = camera.publishers()
+        complaints = self._complaints_of(camera, publishers)
         silent_s = tally.seconds_since("in") or tally.seconds_since("listening") or 0.0
         return CameraHealth(
             name=camera.topic.name,
             topic=camera.image_topic,
             listening=self._active,
             publishers=publishers.heard,
-            complaints=self._complaints_of(camera, publishers),
+            complaints=complaints,
+            remark="" if complaints else self._clock_of(camera),
             image=_described(camera.newest),
             silent_s=silent_s,
             rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},

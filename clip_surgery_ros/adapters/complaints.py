@@ -17,6 +17,11 @@ def is_of_another_clock(age_s: float) -> bool:
     return abs(age_s) > ANOTHER_CLOCK_S
 
 
+def are_recorded(age_s: float | None, max_age_s: float) -> bool:
+    """Whether stamps may well be old: nothing is wrong with a bag where no age is asked for."""
+    return age_s is not None and age_s > ANOTHER_CLOCK_S and not max_age_s
+
+
 def another_clock(topic: str, age_s: float | None, max_age_s: float) -> str:
     """Tell of stamps from another clock; empty when they are not.
 

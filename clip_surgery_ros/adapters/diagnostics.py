@@ -72,6 +72,7 @@ class CameraHealth:
     :param listening: whether the node is active.
     :param publishers: how many publish its images, so that they are heard.
     :param complaints: what is wrong with how its images come, the worst first.
+    :param remark: what is odd about its images, and may be as it should.
     :param image: what its newest image is, for people.
     :param silent_s: seconds since an image arrived, or since listening began.
     :param rates_hz: frames in and answered per second.
@@ -86,6 +87,7 @@ class CameraHealth:
     listening: bool
     publishers: int
     complaints: Sequence[str]
+    remark: str
     image: str
     silent_s: float
     rates_hz: Mapping[str, float]
@@ -187,11 +189,13 @@ def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
         return DiagnosticStatus.WARN, said
     if health.complaints:
         return DiagnosticStatus.WARN, health.complaints[0]
+    return DiagnosticStatus.OK, "; ".join(filter(None, [_activity(node, health), health.remark]))
+
+
+def _activity(node: NodeHealth, health: CameraHealth) -> str:
     if not node.query.labels:
-        return DiagnosticStatus.OK, "images arrive; nothing is asked for, no work is done"
-    if not health.counts.get("answered"):
-        return DiagnosticStatus.OK, "images arrive"
-    return DiagnosticStatus.OK, "answering frames"
+        return "images arrive; nothing is asked for, no work is done"
+    return "answering frames" if health.counts.get("answered") else "images arrive"
 
 
 def _loss(health: CameraHealth) -> str:

@@ -24,6 +24,8 @@ LOSS_TO_WARN_OF = 0.1
 """Share of a camera's images: now and then one is lost on any wireless link."""
 LATE_S, OLD_S = 1.0, 60.0
 """Images that arrive so many seconds after their stamps are late; older ones were recorded."""
+LATE_IMAGES = 10
+"""So many are looked at before they are called late: fewer tell of a busy moment."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def _loss(health: CameraHealth) -> str:
 def _lateness(health: CameraHealth) -> str:
     """Whether images come late; empty if they do not."""
     age = health.spreads.get("age on arrival")
-    if age is None or not LATE_S < age.p50_s < OLD_S:
+    if age is None or health.counts["in"] < LATE_IMAGES or not LATE_S < age.p50_s < OLD_S:
         return ""
     return (
         f"images arrive {age.p50_s:.1f} s after their stamps: the network is too slow for them "

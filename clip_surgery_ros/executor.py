@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
-from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
+from rclpy.executors import (
+    ConditionReachedException,
+    ShutdownException,
+    SingleThreadedExecutor,
+    TimeoutException,
+)
 from rclpy.logging import get_logger
 from rclpy.task import Task
 
@@ -33,6 +39,23 @@ class SideThreadExecutor(SingleThreadedExecutor):
         super().__init__(context=context)
         self._side = ThreadPoolExecutor(1, thread_name_prefix="side")
         self._begun: set[Task] = set()
+        self._told = Event()
+
+    def stop(self) -> None:
+        """Let :meth:`spin` return after the callback in work. For other threads.
+
+        ``shutdown`` takes apart what the spinning thread may be waiting with.
+        """
+        self._told.set()
+        self.wake()
+
+    def spin(self) -> None:
+        """Run callbacks until told to stop.
+
+        :raises ExternalShutdownException: when ROS was shut down.
+        """
+        while self._context.ok() and not self._told.is_set():
+            self.spin_once()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Run the next callback, or see that it is run.
@@ -40,8 +63,10 @@ class SideThreadExecutor(SingleThreadedExecutor):
         :raises ExternalShutdownException: when ROS was shut down.
         """
         try:
-            ready: tuple[Task, Any, Any] = self.wait_for_ready_callbacks(timeout_sec)
-        except (ShutdownException, TimeoutException):
+            ready: tuple[Task, Any, Any] = self.wait_for_ready_callbacks(
+                timeout_sec, None, self._told.is_set
+            )
+        except (ConditionReachedException, ShutdownException, TimeoutException):
             return
         handler, entity, _ = ready
         if isinstance(entity.callback_group, SideThreadGroup):

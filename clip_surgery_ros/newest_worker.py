@@ -67,9 +67,10 @@ class NewestWorker:
             older.dropped()
         return True
 
-    def stop(self) -> None:
+    def stop(self, wait: bool = True) -> None:
         """Drop what waits, let the job in work finish and join the thread. May be repeated.
 
+        :param wait: False leaves the job in work to itself: the process is about to end.
         :raises RuntimeError: when called from the worker's own thread, which cannot wait for
             itself.
         """
@@ -83,7 +84,7 @@ class NewestWorker:
             thread, self._thread = self._thread, None
         for job in left:
             job.dropped()
-        if thread is not None:
+        if thread is not None and wait:
             thread.join()
 
     def _loop(self) -> None:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -142,6 +143,7 @@ class ClipSurgeryNode(LifecycleNode):
         self._worker = NewestWorker()
         self._active = False
         self._enabled = True
+        self._leaving = False
         self._said_no_query = False
         self._last_error = ""
         self._said: list[str] = []
@@ -214,6 +216,14 @@ class ClipSurgeryNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured, with nothing held."""
         return self._attempt("recover from the error", self._release)
+
+    def leave(self) -> None:
+        """Shut down and be destroyed for the end of the process: a frame in work is left."""
+        self._leaving = True
+        self._worker.stop(wait=False)
+        with suppress(RuntimeError):  # RCLError is one: in the middle of a transition
+            self.trigger_shutdown()
+        self.destroy_node()
 
     def destroy_node(self) -> None:
         """Join the worker before rclpy takes the node apart."""
@@ -298,7 +308,8 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _drop_networks(self) -> None:
         self._loaded = self._engine = None
-        self._release_memory()
+        if not self._leaving:  # the process gives it all back
+            self._release_memory()
 
     def _guard_transitions(self) -> None:
         """Refuse a transition that the state does not have; rclpy lets it end the process."""
@@ -435,7 +446,7 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _complain(self, camera: Camera, error: Exception, text: str) -> None:
         """On the worker's thread: a frame failed. Said at once, and repeated seldom."""
-        if not self.context.ok():
+        if self._leaving or not self.context.ok():
             return  # ROS was shut down in the middle of a frame: nothing is wrong with it
         is_new = str(error) != camera.last_error
         last_s = camera.tally.seconds_since("complaint")

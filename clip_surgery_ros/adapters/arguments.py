@@ -20,13 +20,14 @@ _SOURCE = re.compile(r", at \S+:\d+")
 """Where in rcl's source an error was met, which is of no use to who made it."""
 
 
-def start(arguments: Sequence[str]) -> None:
+def start(arguments: Sequence[str], **options: Any) -> None:
     """Start ROS with a command line, program name first.
 
+    :param options: as for ``rclpy.init``.
     :raises ConfigError: when ROS cannot use it.
     """
     try:
-        rclpy.init(args=list(arguments))
+        rclpy.init(args=list(arguments), **options)
     except RuntimeError as error:  # rclpy's own errors are
         raise ConfigError(_explained(error, arguments)) from error
 

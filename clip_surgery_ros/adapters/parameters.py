@@ -163,7 +163,8 @@ def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], fixed: bo
 NETWORKS = (
     *("clip_model", "clip_checkpoint", "clip_sha256", "clip_input_size", "attention"),
     *("sam_model", "sam_checkpoint", "sam_sha256"),
-    *("device", "allow_cpu_fallback", "precision", "templates", "text_cache"),
+    *("device", "allow_cpu_fallback", "precision", "cpu_threads"),
+    *("templates", "text_cache"),
 )
 """Parameters that make networks what they are; the others need no loading anew."""
 

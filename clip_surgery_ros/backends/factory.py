@@ -11,6 +11,10 @@ from pathlib import Path
 
 import torch
 
+from clip_surgery_ros.backends.slim_imports import import_slim
+
+import_slim()  # before the imports below do it whole
+
 from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
 from clip_surgery_ros.backends.fetching import home, in_place
 from clip_surgery_ros.backends.sam import SamBackend
@@ -25,6 +29,7 @@ from clip_surgery_ros.core.layers import bfloat16_gain
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.threads import use_threads
 from clip_surgery_ros.core.vocabulary import Vocabulary
 
 
@@ -103,6 +108,7 @@ def load_networks(config: Config) -> LoadedNetworks:
         check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
         check_sha256(checkpoint_file(config.sam_checkpoint), config.sam_sha256)
+    use_threads(config.cpu_threads, small=config.clip_model == config.sam_model == DEMO)
     meant = replace(config, precision=precision)
     return LoadedNetworks(_clip(meant, device), _sam(meant, device), device, precision, config)
 

@@ -15,6 +15,7 @@ from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
 from clip_surgery_ros.backends.fetching import home
+from clip_surgery_ros.backends.slim_imports import import_adapters
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 
 ENGLISH = ("bert-base-uncased", "roberta-base")
@@ -27,6 +28,7 @@ def create_model(name: str) -> nn.Module:
     :raises ConfigError: when the text tower needs a package that is not there.
     :raises WeightsError: when the text tower's configuration is not in place.
     """
+    import_adapters()
     text = _text_config(name)
     repository = text.get("hf_model_name")
     if not repository:

@@ -132,6 +132,15 @@ PARAMETERS: tuple[Parameter, ...] = (
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     Parameter(
+        "cpu_threads",
+        0,
+        "threads that the networks compute on, on a CPU; 0 takes one per core, or what "
+        "OMP_NUM_THREADS says, and for the demo's small networks at most 4",
+        "a robot that does other work keeps cores free with less",
+        minimum=0,
+        maximum=1024,
+    ),
+    Parameter(
         "templates",
         ("ensemble",),
         "prompts around a label: 'ensemble' (the published 85), 'single' ('a photo of a {}.') or "
@@ -306,6 +315,7 @@ class Config:
     device: str
     allow_cpu_fallback: bool
     precision: str
+    cpu_threads: int
     templates: tuple[str, ...]
     text_cache: bool
     image_topics: tuple[str, ...]

@@ -50,11 +50,11 @@ class SideThreadExecutor(SingleThreadedExecutor):
         self.wake()
 
     def spin(self) -> None:
-        """Run callbacks until told to stop.
+        """Run callbacks until told to stop, or shut down.
 
         :raises ExternalShutdownException: when ROS was shut down.
         """
-        while self._context.ok() and not self._told.is_set():
+        while self._context.ok() and not (self._is_shutdown or self._told.is_set()):
             self.spin_once()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:

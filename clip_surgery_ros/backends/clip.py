@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from clip_surgery_ros.backends.layouts import (
     OPENAI_EXTRAS,
@@ -489,14 +489,22 @@ def _empty_clip(embed_dim: int, vision_cfg: Any, text_cfg: Any, quick_gelu: bool
     Drawing weights at random first, as open_clip does, would take longer than reading them.
     """
     vision, text = CLIPVisionCfg(**vision_cfg), CLIPTextCfg(**text_cfg)
-    with torch.device("meta"):
-        model = CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
-    model.to_empty(device="cpu")
-    for buffer in model.buffers():  # old checkpoints lack batch norm's counters
-        buffer.zero_()
-    if model.attn_mask is not None:  # which no checkpoint has
-        model.attn_mask.fill_(-math.inf).triu_(1)
-    return model
+    with _Undrawn():
+        return CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Tensors that would be drawn at random are left as the memory is.
+
+    (torch's meta device does the same, but imports torch's compiler for it, for over a second.)
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _check_activation(name: str, path: Path, known: Provenance) -> None:

@@ -22,7 +22,8 @@ def use_threads(asked: int, small: bool) -> int:
     :param small: whether the networks are.
     :returns: how many.
     """
-    count = _within(asked, cores()) if asked else _chosen(given_threads(), small)
+    given = given_threads()
+    count = _within(asked, cores()) if asked else _chosen(given, small)
     torch.set_num_threads(count)
     return count
 

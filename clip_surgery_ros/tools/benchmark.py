@@ -34,6 +34,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "sizes": "sweeps:sizes",
     "agreement": "rows:precision_agreement",
     "start": "rows:start",
+    "busy": "busy:busy_machine",
 }
 """By the name that ``--only`` takes: a module of ``benchmark`` and its function, from a setting to
 rows, which is imported when it is run."""

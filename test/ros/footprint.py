@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ros.harness import Process
 
@@ -25,15 +24,11 @@ class Watched(Process):
         """What it holds now."""
         return Footprint(
             self.held_mib,
-            threads=len(list((self._folder / "task").iterdir())),
-            files=len(list((self._folder / "fd").iterdir())),
+            threads=len(list((self.folder / "task").iterdir())),
+            files=len(list((self.folder / "fd").iterdir())),
         )
 
     @property
     def peak_mib(self) -> float:
         """The most that was ever resident."""
-        return int(re.search(r"VmHWM:\s*(\d+)", (self._folder / "status").read_text())[1]) / 1024
-
-    @property
-    def _folder(self) -> Path:
-        return Path(f"/proc/{self._process.pid}")
+        return int(re.search(r"VmHWM:\s*(\d+)", (self.folder / "status").read_text())[1]) / 1024

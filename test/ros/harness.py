@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakSet
 
 import pytest
@@ -42,9 +44,11 @@ A killed process leaves its shared-memory port behind, and Fast DDS 2.14 may go 
 it what is meant for the next process of that port, in a later test.
 """
 DEADLINE_S = 30.0
-"""How long a test waits for something that is on its way; a healthy run takes a fraction."""
+"""How long a test waits for something that is on its way; a healthy run takes a fraction. On a
+machine that does other work it is as many times more as that is slower: see :func:`in_time`."""
 
 
+T = TypeVar("T")
 _DOMAINS = itertools.cycle(range(1, 102))
 """Those above share ports with what the system hands out."""
 _MET: WeakSet[Client] = WeakSet()
@@ -114,14 +118,38 @@ def spinning(node: Node, executor: Executor) -> Iterator[None]:
         thread.join()
 
 
+def slowdown() -> float:
+    """How many times as long work takes as on this machine when it does nothing else: programs
+    that want a core, for each that there is, of the last minute.
+    """
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def in_time(wait: Callable[[float], T], deadline_s: float) -> T:
+    """The outcome of a wait, which is true when what it waited for came.
+
+    Where it does not come on a machine that does other work, it is waited for as much longer as
+    the machine is slower. One that does nothing else is given the deadline alone.
+
+    :param wait: waits at most so many seconds; may be called again.
+    """
+    return wait(deadline_s) or wait(deadline_s * (slowdown() - 1))
+
+
 def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
     """Wait for what gives no event of its own, by asking in turns."""
     pause = threading.Event()
-    end_s = time.monotonic() + deadline_s
-    while not true():
-        if time.monotonic() > end_s:
-            raise AssertionError(f"not so within {deadline_s} s")
-        pause.wait(0.01)
+
+    def wait(longest_s: float) -> bool:
+        end_s = time.monotonic() + longest_s
+        while not true():
+            if time.monotonic() > end_s:
+                return False
+            pause.wait(0.01)
+        return True
+
+    if not in_time(wait, deadline_s):
+        raise AssertionError(f"not so within {deadline_s} s")
 
 
 def wait_for_reader(publisher: Publisher) -> None:
@@ -134,7 +162,7 @@ def call(
 ) -> object:
     """Call a service from the test's own thread and wait for the answer."""
     client = client_of(node, kind, name)
-    assert client.wait_for_service(deadline_s), f"{name} is not there"
+    assert in_time(client.wait_for_service, deadline_s), f"{name} is not there"
     if client not in _MET:
         _meet(node, client.service_name.rpartition("/")[0], deadline_s)
         _MET.add(client)
@@ -150,9 +178,15 @@ def _meet(node: Node, server: str, deadline_s: float) -> None:
     machine that happens. It discovers the clients of a process in the order they were made.
     """
     client = node.create_client(GetParameterTypes, f"{server}/get_parameter_types")
-    end_s = time.monotonic() + deadline_s
-    while _answer(client, GetParameterTypes.Request(), 1.0) is None:
-        assert time.monotonic() < end_s, f"{server} does not answer"
+
+    def wait(longest_s: float) -> bool:
+        end_s = time.monotonic() + longest_s
+        while _answer(client, GetParameterTypes.Request(), slowdown()) is None:
+            if time.monotonic() > end_s:
+                return False
+        return True
+
+    assert in_time(wait, deadline_s), f"{server} does not answer"
     node.destroy_client(client)
 
 
@@ -161,7 +195,7 @@ def _answer(client: Client, request: object, deadline_s: float) -> object | None
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
-    if answered.wait(deadline_s):
+    if in_time(answered.wait, deadline_s):
         return future.result()
     client.remove_pending_request(future)
     return None
@@ -202,7 +236,7 @@ class Inbox:
             return [message for message in self.messages[after:] if accept(message)][:1]
 
         with self._arrived:
-            if not self._arrived.wait_for(found, deadline_s):
+            if not in_time(partial(self._arrived.wait_for, found), deadline_s):
                 topic = self._subscription.topic_name
                 raise AssertionError(
                     f"{topic}: nothing as expected within {deadline_s} s "
@@ -213,7 +247,8 @@ class Inbox:
     def wait_count(self, count: int, deadline_s: float = DEADLINE_S) -> list:
         """Wait for this many messages; returns those that came, even if fewer."""
         with self._arrived:
-            self._arrived.wait_for(lambda: len(self.messages) >= count, deadline_s)
+            enough = partial(self._arrived.wait_for, lambda: len(self.messages) >= count)
+            in_time(enough, deadline_s)
             return list(self.messages)
 
 
@@ -258,10 +293,21 @@ class Process:
             return [line for line in self.lines if part in line][:1]
 
         with self._printed:
-            self._printed.wait_for(lambda: found() or self._closed, deadline_s)
+            in_time(partial(self._printed.wait_for, lambda: found() or self._closed), deadline_s)
             if not found():
                 raise AssertionError(f"'{part}' was not printed; output:\n" + self.text())
             return found()[0]
+
+    @property
+    def folder(self) -> Path:
+        """What Linux tells of the process."""
+        return Path(f"/proc/{self._process.pid}")
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of processor time that it took so far."""
+        fields = (self.folder / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def resident_mib(self) -> float:
@@ -274,7 +320,7 @@ class Process:
         return self._memory_mib("RssAnon") + self._memory_mib("RssShmem")
 
     def _memory_mib(self, name: str) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = (self.folder / "status").read_text()
         return int(re.search(rf"{name}:\s*(\d+) kB", status)[1]) / 1024
 
     def say(self, line: str) -> None:
@@ -292,9 +338,15 @@ class Process:
 
     def wait(self, deadline_s: float = DEADLINE_S) -> int:
         """Exit status, once it has ended and all output was read."""
-        status = self._process.wait(deadline_s)
+
+        def ended(longest_s: float) -> bool:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(longest_s)
+            return not self.alive
+
+        assert in_time(ended, deadline_s), f"did not end within {deadline_s} s:\n{self.text()}"
         self._reader.join(deadline_s)
-        return status
+        return int(self._process.returncode)
 
     @property
     def alive(self) -> bool:
@@ -305,7 +357,7 @@ class Process:
         """Ask it to end; a killed one leaves shared memory behind that others may wait for."""
         self._process.terminate()
         try:
-            self._process.wait(10.0)
+            self._process.wait(10.0 * slowdown())
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -1,0 +1,57 @@
+"""A process that computes as many frames as a line of its input says, and tells the time taken.
+
+``python -m clip_surgery_ros.benchmark.frames_on_demand NETWORKS PRECISION``, where networks are
+``demo``, or SAM's model beside a ViT-B/16.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from clip_surgery_ros.openmp import wait_sparingly
+
+READY = "ready"
+DEMO_LABELS = ("red apple", "hammer", "car", "banana", "mug")
+
+
+def main() -> None:
+    """Say when ready, and how many threads compute; then for every line seconds and processor
+    seconds per frame.
+    """
+    wait_sparingly()  # as the node's own program does
+    import torch
+
+    answer = _frames(*sys.argv[1:])
+    answer()
+    print(READY, torch.get_num_threads(), flush=True)
+    for line in sys.stdin:
+        count = int(line)
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            answer()
+        wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+        print(wall_s / count, cpu_s / count, flush=True)
+
+
+def _frames(networks: str, precision: str) -> Callable[[], object]:
+    """Answers a picture that it has not seen."""
+    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.benchmark.networks import random_texts
+    from clip_surgery_ros.benchmark.setting import LABELS, Setting, endless
+    from clip_surgery_ros.core.config import DEMO, Config
+    from clip_surgery_ros.core.query import query_of
+
+    if networks == DEMO:
+        config = Config.from_values({"precision": precision, "presence_threshold": 0.0})
+        pipeline, names = load_networks(config).pipeline(config), list(DEMO_LABELS)
+    else:
+        setting = Setting(networks, precision)
+        pipeline, (names, _) = setting.pipeline(), random_texts(setting.own[0], LABELS)
+    query, shown = query_of(names), endless()
+    return lambda: pipeline.run(shown(), query)
+
+
+if __name__ == "__main__":
+    main()

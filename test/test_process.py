@@ -1,0 +1,221 @@
+"""The node's process: what it imports, how its threads wait, and how it ends."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from clip_surgery_ros.msg import SegmentArray
+from lifecycle_msgs.msg import TransitionEvent
+from ros.harness import CAMERA, NODE, START_S, Inbox, Process, slowdown, wait_until
+
+from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.core import threads
+from clip_surgery_ros.core.config import Config
+from clip_surgery_ros.core.threads import SMALL_THREADS, cores, use_threads
+from clip_surgery_ros.openmp import SPINS, wait_sparingly
+
+END_S = 0.5
+"""Wanted of an idle machine, in which ros2 launch never gets impatient."""
+NEEDLESS = (
+    *("transformers", "timm", "matplotlib", "scipy", "pandas", "sympy", "sam2", "mobile_sam"),
+    *("torch._dynamo", "torch._inductor", "torch.utils.tensorboard", "triton", "hydra"),
+    *("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "IPython", "pytest", "ray"),
+)
+"""What the demo's networks do without."""
+
+
+def run_python(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        cwd="/",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_nothing_is_imported_that_the_demos_networks_do_not_need():
+    code = (
+        "import sys, clip_surgery_ros.program\n"
+        "from clip_surgery_ros.backends.factory import load_networks\n"
+        "from clip_surgery_ros.core.config import Config\n"
+        "load_networks(Config.from_values())\n"
+        f"print([name for name in {NEEDLESS!r} if name in sys.modules], len(sys.modules))"
+    )
+    needless, count = run_python(code).stdout.splitlines()[-1].rsplit(" ", 1)
+    assert needless == "[]"
+    # 2,000 today; 3,200 with torch's compiler, timm and transformers.
+    assert int(count) < 2400
+
+
+def test_the_program_hears_signals_before_it_imports_anything_that_takes_long():
+    code = (
+        "import sys, clip_surgery_ros.main; print('torch' in sys.modules, 'rclpy' in sys.modules)"
+    )
+    assert run_python(code).stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("first", ["import open_clip", "import torch._dynamo", ""])
+def test_what_was_left_out_is_there_for_towers_that_need_it(first):
+    code = (
+        f"{first}\n"
+        "import clip_surgery_ros.backends.factory\n"
+        "from clip_surgery_ros.backends.text_towers import create_model\n"
+        "import torchvision, torch\n"
+        "print(torchvision.ops.roi_align.__globals__['is_compile_supported']('cpu'))\n"
+        "print(type(create_model('MobileCLIP-S1').visual).__name__)\n"
+    )
+    assert run_python(code).stdout.split()[-2:] == ["True", "TimmModel"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"KMP_BLOCKTIME": "0"}, {"KMP_BLOCKTIME": "0"}),
+    ],
+)
+def test_how_threads_wait_is_set_unless_the_user_did(given, kept):
+    environment = dict(given)
+    wait_sparingly(environment)
+    assert environment == kept
+
+
+def test_openmp_has_read_how_threads_shall_wait_in_the_nodes_process():
+    with Process(*NODE, environment={"OMP_DISPLAY_ENV": "VERBOSE"}) as node:
+        node.wait_for_line(f"GOMP_SPINCOUNT = '{SPINS}'", START_S)
+
+
+@pytest.fixture
+def torch_threads():
+    before = torch.get_num_threads()
+    threads.given_threads.cache_clear()
+    yield before
+    torch.set_num_threads(before)
+    threads.given_threads.cache_clear()
+
+
+def threads_of_a_new_thread():
+    seen = []
+    worker = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    worker.start()
+    worker.join()
+    return seen[0]
+
+
+def test_networks_compute_on_as_many_threads_as_asked_also_on_other_threads(torch_threads):
+    load_networks(Config.from_values({"cpu_threads": 1}))
+    assert threads_of_a_new_thread() == 1
+    load_networks(Config.from_values())
+    assert threads_of_a_new_thread() == min(torch_threads, SMALL_THREADS)
+
+
+@pytest.mark.parametrize(
+    ("given", "small", "told", "chosen"),
+    [(1, True, False, 1), (16, True, False, 4), (16, False, False, 16), (16, True, True, 16)],
+)
+def test_small_networks_take_few_threads_unless_the_user_told(
+    torch_threads, monkeypatch, given, small, told, chosen
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(given))
+    torch.set_num_threads(given)
+    assert use_threads(0, small) == chosen == torch.get_num_threads()
+
+
+def test_more_threads_than_cores_are_not_taken_and_that_is_said(torch_threads, caplog):
+    assert use_threads(1000, small=False) == cores()
+    assert f"cpu_threads is 1000, but the process may use {cores()} cores" in caplog.text
+
+
+class Ending:
+    """Tells a process to end, and what that took."""
+
+    def __init__(self, process, number):
+        used_s, start_s = process.cpu_s, time.monotonic()
+        before_s = children_s()
+        process.signal(number)
+        self.status = process.wait()
+        self.wall_s = time.monotonic() - start_s
+        self.cpu_s = children_s() - before_s - used_s
+
+    def check(self):
+        print(f"ended in {self.wall_s:.2f} s, {self.cpu_s:.2f} s of processor time")
+        assert self.status == 0
+        assert self.cpu_s < END_S
+        # Programs beside this one come in turns, and so do the threads of this one.
+        assert self.wall_s < END_S * 2 * slowdown()
+
+
+def children_s():
+    """Processor time of the processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_ends_at_once_in_the_middle_of_a_frame(ros_node, number, tmp_path):
+    arguments = ("-p", "default_query:=car; hammer", "-p", "presence_threshold:=0.0")
+    logs = {"ROS_LOG_DIR": str(tmp_path)}
+    with (
+        Process(*CAMERA, "--rate", "30"),
+        Process(*NODE, *arguments, environment=logs) as node,
+    ):
+        events = Inbox(ros_node, TransitionEvent, "/clip_surgery/transition_event")
+        segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
+        segments.wait(deadline_s=START_S)
+        Ending(node, number).check()
+        # A lifecycle manager hears of it, and no reader of the graph believes it to be there.
+        events.wait(lambda event: event.goal_state.label == "finalized")
+        wait_until(lambda: not ros_node.count_publishers("/clip_surgery/segments"), 10.0)
+        assert "Traceback" not in node.text() and "ERROR" not in node.text()
+    (log,) = tmp_path.glob("*.log")
+    assert "active on cpu" in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_ends_at_once_while_it_loads_networks(ros_node, number, tmp_path):
+    endless = tmp_path / "clip.pt"
+    with endless.open("wb") as file:
+        file.truncate(2**42)  # holes, whose checksum takes an hour
+    networks = ("clip_model:=openai", f"clip_checkpoint:={endless}", "clip_sha256:='01234567'")
+    options = [word for one in networks for word in ("-p", one)]
+    with Process(*NODE, *options) as node:
+        node.wait_for_line("query 1", START_S)
+        wait_until(lambda: ros_node.count_publishers("/clip_surgery/active_query") == 1, START_S)
+        Ending(node, number).check()
+        wait_until(lambda: not ros_node.count_publishers("/clip_surgery/active_query"), 10.0)
+        assert "Traceback" not in node.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_ends_at_once_while_it_starts(number):
+    for _ in range(3):
+        with Process(*NODE) as node:
+            wait_until(lambda node=node: maps(node, "libtorch_cpu"), START_S)
+            ending = Ending(node, number)
+            assert ending.status == 0
+            assert not node.text()
+
+
+def maps(process, library):
+    """Whether a process has loaded a library."""
+    return library in (process.folder / "maps").read_text()
+
+
+def test_a_node_that_cannot_start_says_so_and_keeps_its_status():
+    with Process(*NODE, "-p", "threshold:=7.0") as node:
+        assert node.wait(START_S) == 2
+        assert node.text().startswith("clip_surgery: threshold is 7.0")

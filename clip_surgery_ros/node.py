@@ -230,6 +230,8 @@ class ClipSurgeryNode(LifecycleNode):
         self._release()
         self._log.close()
         super().destroy_node()
+        # Which rclpy leaves, and with it the middleware's participant and shared memory.
+        self._state_machine.destroy_when_not_in_use()
 
     def _attempt(
         self, name: str, work: Callable[[], None], undo: Callable[[], None] | None = None

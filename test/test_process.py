@@ -204,15 +204,26 @@ def test_a_node_ends_at_once_while_it_loads_networks(ros_node, number, tmp_path)
 def test_a_node_ends_at_once_while_it_starts(number):
     for _ in range(3):
         with Process(*NODE) as node:
-            wait_until(lambda node=node: maps(node, "libtorch_cpu"), START_S)
+            wait_until(lambda node=node: "libtorch_cpu" in str(maps(node)), START_S)
             ending = Ending(node, number)
             assert ending.status == 0
             assert not node.text()
 
 
-def maps(process, library):
-    """Whether a process has loaded a library."""
-    return library in (process.folder / "maps").read_text()
+def maps(process):
+    """Lines about what a process has mapped into its memory."""
+    return (process.folder / "maps").read_text().splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_leaves_nothing_in_shared_memory(ros_context, number):
+    """Nobody else is in its domain, who would keep a part of it."""
+    with Process(*NODE) as node:
+        node.wait_for_line("active on", START_S)
+        files = {line.split()[-1] for line in maps(node) if "/dev/shm/fastrtps_" in line}
+        assert files and all(map(os.path.exists, files))
+        Ending(node, number)
+        assert not any(map(os.path.exists, files))
 
 
 def test_a_node_that_cannot_start_says_so_and_keeps_its_status():

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.openmp import wait_sparingly
 
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: of the command line; the process's own by default, which Ctrl-C then ends.
     """
+    wait_sparingly()  # before a subcommand imports torch
     status = _status(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and status == INTERRUPTED:
         # Python itself would end by the signal where it came amid code that was a text, as

@@ -6,11 +6,12 @@ must not end in a traceback.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from clip_surgery_ros.allocator import suit_frames
-from clip_surgery_ros.ending import end_at_once_when_told, end_process
+from clip_surgery_ros.ending import end_at_once_when_told, end_process, hear_signals
 from clip_surgery_ros.openmp import wait_sparingly
 
 
@@ -24,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     wait_sparingly()
     from clip_surgery_ros.program import run
 
-    end_process(run(args))
+    end_process(run(list(sys.argv if args is None else args), hear_signals()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 SPINS = "1000"
 """Turns of a waiting thread's loop, some 20 us: about what waking it costs. As many by default as
 take 3 ms, which on a busy machine is taken from whoever else would work, the thread that is waited
-for among them. None at all cost a frame of small networks 5 % on an idle machine."""
+for among them. None at all cost a frame of small networks some per cent on an idle machine."""
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS}
 """The first for every OpenMP, the second for GNU's, which comes with torch."""
 _USERS = (*_WAITING, "KMP_BLOCKTIME", "KMP_LIBRARY")

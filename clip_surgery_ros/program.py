@@ -15,7 +15,6 @@ from rclpy.signals import SignalHandlerOptions
 from clip_surgery_ros.adapters.arguments import check_files_meant, start
 from clip_surgery_ros.backends.factory import load_networks, release_memory
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.ending import hear_signals
 from clip_surgery_ros.executor import SideThreadExecutor
 from clip_surgery_ros.node import ClipSurgeryNode
 
@@ -23,17 +22,16 @@ PATIENCE_S = 0.2
 """For the callback in work when the process shall end; one that loads networks takes longer."""
 
 
-def run(args: Sequence[str] | None) -> int:
-    """Run the node until a signal comes.
+def run(arguments: Sequence[str], heard: SimpleQueue[None]) -> int:
+    """Run the node until a signal is heard.
 
     rclpy's own handling of signals shuts ROS down at once: a lifecycle manager would not hear of
     the node's end, and nothing interrupts the loading of networks.
 
-    :param args: command line with ROS arguments; the process's own if None.
+    :param arguments: command line with ROS arguments, program name first.
+    :param heard: gets an item for every signal.
     :return: exit status.
     """
-    heard = hear_signals()
-    arguments = list(sys.argv if args is None else args)
     try:
         start(arguments, signal_handler_options=SignalHandlerOptions.NO)
         return _run_node(arguments, heard)

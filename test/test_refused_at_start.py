@@ -1,12 +1,14 @@
 """What the node is told at the start and cannot use: one sentence on stderr and status 2."""
 
+from queue import SimpleQueue
+
 import pytest
 from rclpy.parameter import Parameter
 from ros.harness import NODE, START_S, Process
 
 from clip_surgery_ros.adapters.arguments import check_files_meant, check_parameter_file
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.main import main
+from clip_surgery_ros.program import run
 
 DIGITS = "0123456789" * 6 + "0123"
 IMAGES, QUERY = "qos_overrides./image_raw.subscription", "qos_overrides./query.subscription"
@@ -83,7 +85,7 @@ ARGUMENTS = [
 
 def refusal(capfd, *arguments):
     """What the node's program says before it ends with status 2."""
-    assert main(["clip_surgery_node", "--ros-args", *arguments]) == 2
+    assert run(["clip_surgery_node", "--ros-args", *arguments], SimpleQueue()) == 2
     said = capfd.readouterr().err
     assert "Traceback" not in said
     (sentence,) = (line for line in said.splitlines() if line.startswith("clip_surgery: "))

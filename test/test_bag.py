@@ -258,7 +258,7 @@ def test_calibrating_on_a_damaged_bag_ends_with_that_sentence_and_writes_nothing
 ) -> None:
     bag = DAMAGED[case][0](tmp_path)
     output = tmp_path / "out"
-    options = ["--query", "mug", "--no-clip-windows", "--output", str(output)]
+    options = ["--query", "hammer", "--no-clip-windows", "--output", str(output)]
     assert main(["calibrate", "--bag", str(bag), *options]) == 2
     assert str(bag) in capsys.readouterr().err.splitlines()[-1]
     assert not output.exists()

@@ -109,7 +109,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     ((*SEGMENT, "--min-area", "1.5"), "--min-area: invalid int value: '1.5'"),
     ((*SEGMENT, "--presence-threshold", "nan"), "must be 0 to 1"),
     ((*SEGMENT, "--presence-threshold", "x"), "invalid float value: 'x'"),
-    ((*SEGMENT, "--threshold", "inf"), "threshold is inf"),
+    ((*SEGMENT, "--threshold", "inf"), "'threshold' is inf, but must be a finite number"),
     ((*SEGMENT, "--templates", "no place"), "'no place', but must have ensemble"),
     ((*SEGMENT, "--label-thresholds", "mug"), "label_thresholds has"),
     # What is shown.
@@ -331,8 +331,8 @@ def test_a_benchmark_that_is_interrupted_keeps_the_rows_that_it_has(tmp_path: Pa
     assert content["complete"] is False
 
 
-def test_a_benchmark_without_the_environment_of_ros_says_so_at_once(tmp_path: Path) -> None:
-    blind = {**os.environ, "AMENT_PREFIX_PATH": str(tmp_path)}
+def test_a_benchmark_where_ros_does_not_start_says_so_at_once(tmp_path: Path) -> None:
+    blind = {**os.environ, "RMW_IMPLEMENTATION": "rmw_that_nobody_has"}
     process = started("benchmark", "--only", "ros", "--output", str(tmp_path / "out"), env=blind)
     output, errors = process.communicate()
     assert process.returncode == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_surgery_ros.benchmark import models, ros_io, rows, sweeps  # noqa: F401
+from clip_surgery_ros.benchmark import busy, models, ros_io, rows, sweeps  # noqa: F401
 from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.tools.benchmark import MEASUREMENTS
 from clip_surgery_ros.tools.truth import SETS
@@ -92,4 +92,4 @@ def test_what_options_name_without_importing_it_is_there() -> None:
     assert tuple(SCENE_SETS) == SETS
     for place in MEASUREMENTS.values():
         module, _, function = place.partition(":")
-        assert callable(getattr({"rows": rows, "sweeps": sweeps}[module], function))
+        assert callable(getattr({"busy": busy, "rows": rows, "sweeps": sweeps}[module], function))

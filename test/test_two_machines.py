@@ -56,6 +56,11 @@ def test_a_middleware_that_does_not_tell_of_losses_serves_too() -> None:
     class Deaf:
         """A node whose middleware knows no such event."""
 
+        subscriptions = publishers = ()
+
+        def resolve_topic_name(self, topic: str) -> str:
+            return f"/{topic}"
+
         def create_subscription(self, *_: object, event_callbacks: object, **__: object) -> str:
             if event_callbacks is not None:
                 raise UnsupportedEventTypeError("message lost")

@@ -106,7 +106,7 @@ def test_the_demo_finds_things_and_draws_them(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--image", "/nowhere/photo.jpg"), "'/nowhere/photo.jpg' cannot be read as a picture"),
+        (("--image", "/nowhere/photo.jpg"), "/nowhere/photo.jpg does not exist"),
         (("--size", "0x0"), "'0x0' is no size"),
         (("--rate", "0"), "0 is not above 0"),
     ],

@@ -425,7 +425,8 @@ def refusable_values():
     """Wrong types for every parameter, numbers out of range, and names that nobody has."""
     for entry in PARAMETERS:
         kind = type(entry.default).__name__
-        yield from ((entry.name, value) for name, value in VALUES.items() if name != kind)
+        taken = (kind, "int") if kind == "float" and entry.maximum is None else (kind,)
+        yield from ((entry.name, value) for name, value in VALUES.items() if name not in taken)
         if entry.choices:
             yield entry.name, VALUES["str"]
         if entry.minimum is not None:

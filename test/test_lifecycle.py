@@ -66,7 +66,9 @@ def test_memory_is_given_back_ten_times_in_a_row(managed):
         assert managed.change(DEACTIVATE) and managed.change(CLEANUP)
         released.append(managed.process.resident_mib)
     print(f"MiB before {before:.0f}, loaded {loaded}, released {released}")
-    assert max(released) < 1.1 * before
+    # The first time imports what only networks need, which stays; after that nothing more does.
+    assert released[0] < 1.15 * before
+    assert max(released) < 1.05 * released[0]
     # The networks themselves take some 25 MiB and their work more: were they kept, it would show.
     assert min(one - two for one, two in zip(loaded, released, strict=True)) > 25
 

@@ -55,7 +55,7 @@ _NAMED = 3
 
 
 def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Put tensors into a network by their names.
+    """Put tensors into a network by their names; if one has another size, none.
 
     Counters of batch norm may be missing and positions' numbers be there: some publishers leave
     the ones out and some keep the others, and neither changes what a network answers.
@@ -64,13 +64,15 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """
     own = network.state_dict()
     wrong = [k for k, v in tensors.items() if k in own and v.shape != own[k].shape]
-    sized = {k: v for k, v in tensors.items() if k not in wrong}
-    left = network.load_state_dict(sized, strict=False)
-    missing = [k for k in left.missing_keys if k not in wrong]
+    if wrong:
+        missing, unknown = [k for k in own if k not in tensors], []
+    else:
+        # The network says what is unknown: SAM 2's passes over its memory of videos.
+        missing, unknown = network.load_state_dict(tensors, strict=False)
     differences = (
         ("lacks", [k for k in missing if not k.endswith("num_batches_tracked")]),
         ("has another size of", [_sizes(k, tensors, own) for k in wrong]),
-        ("has an unknown", [k for k in left.unexpected_keys if not k.endswith("position_ids")]),
+        ("has an unknown", [k for k in unknown if not k.endswith("position_ids")]),
     )
     return " and ".join(f"{verb} {_named(names)}" for verb, names in differences if names)
 

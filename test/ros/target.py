@@ -110,7 +110,9 @@ class Target:
 
         def is_settled(_: Values, camera: Values) -> bool:
             counts = frame_counts(camera)
-            return counts["in"] == sum(counts.values()) - counts["in"]
+            arrived = counts.pop("in")
+            counts.pop("lost on the way")  # these never came in
+            return arrived == sum(counts.values())
 
         _, camera = self.health(is_settled)
         return frame_counts(camera), camera["last error"]

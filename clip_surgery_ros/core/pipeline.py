@@ -214,10 +214,12 @@ class Pipeline:
     ) -> _Scene:
         everything = torch.cat([texts, distractors])
         cosines = surgery_cosines(tokens, everything)[0, 1:, : len(texts)].T
-        # All distractors, whether asked for or not: what is asked must not move the level. With
-        # the distractors left out, the empty string stands for them.
-        others = self._clip.text_features(self._settings.distractor_names or ("",))
-        presence = presence_score(tokens[0], texts, others, self._settings.presence_level)
+        level = self._settings.presence_level
+        if level.offset is None:
+            # All distractors, whether asked for or not: what is asked must not move the level.
+            # With the distractors left out, the empty string stands for them.
+            distractors = self._clip.text_features(self._settings.distractor_names or ("",))
+        presence = presence_score(tokens[0], texts, distractors, level)
         chance = zero_shot_probabilities(tokens[:, 0], everything)[0, : len(texts)]
         # All in one piece: on a GPU this is where the host waits.
         told = torch.cat([cosines, presence[:, None], chance[:, None]], dim=1).cpu().numpy()

@@ -54,10 +54,10 @@ def test_everything_worth_knowing_is_told(rigs):
     assert (values["device"], values["device asked for"]) == ("cpu", "auto")
     assert (values["precision"], values["precision asked for"]) == ("float32", "float32")
     assert values["query"] == "; ".join(labels)
-    # The empty text stands for everything else. It and the names come with the network; of a
-    # label that it was not made for nothing is computed.
+    # The names come with the network; a label that it was not made for is never encoded, and a
+    # measured presence level needs no text that stands for everything else.
     assert int(values["texts encoded"]) == 0
-    assert int(values["text cache hits"]) == 3 * (len(scene.names) + 1)
+    assert int(values["text cache hits"]) == 3 * len(scene.names)
     for stage in ("convert", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"):
         assert values[f"{stage}: count"] == "3"
         assert 0 <= float(values[f"{stage}: p50 [s]"]) <= float(values[f"{stage}: p95 [s]"])

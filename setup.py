@@ -20,7 +20,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
-AT_START = "import clip_surgery_ros.wheels; clip_surgery_ros.wheels.enter()\n"
+AT_START = "import clip_surgery_ros.ros.wheels; clip_surgery_ros.ros.wheels.enter()\n"
 """Run at the start of every Python of an environment with ROS from wheels."""
 BUILT_HERE = "built_by_clip_surgery_ros"
 """Marks an underlay that this file built, which is no reason not to build it again."""
@@ -135,7 +135,7 @@ setup(
     entry_points={
         "console_scripts": [
             "clip_surgery = clip_surgery_ros.tools.cli:main",
-            "clip_surgery_node = clip_surgery_ros.main:main",
+            "clip_surgery_node = clip_surgery_ros.node.main:main",
             "demo_camera = clip_surgery_ros.demo.camera:main",
         ]
     },

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets everything up, then checks format, lint and types, and runs every test.
+# Sets everything up, then checks format, lint, types and rooms, and runs every test.
 # Arguments go to pytest: ./test.sh -k points
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup/environment.sh"
@@ -10,6 +10,9 @@ ruff format --check .
 ruff check .
 echo "types"
 mypy
+echo "rooms"
+# The source tree's own package, not the installed one.
+PYTHONPATH=$ROOT lint-imports --no-logo --no-cache
 echo "tests"
 # A sourced ROS brings plugins that are written for another pytest; the tests need none.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1

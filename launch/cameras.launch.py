@@ -15,7 +15,7 @@ from launch.actions import (
 from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration
 
-from clip_surgery_ros.core.cameras import parse_cameras
+from clip_surgery_ros.parameters.cameras import parse_cameras
 from launch import LaunchContext, LaunchDescription
 
 CAMERAS = LaunchConfiguration("cameras")

@@ -13,10 +13,10 @@ from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from clip_surgery_ros.adapters.arguments import check_parameter_file
-from clip_surgery_ros.core.cameras import parse_cameras
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
+from clip_surgery_ros.parameters.cameras import parse_cameras
+from clip_surgery_ros.ros.arguments import check_parameter_file
+from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 from launch import LaunchContext, LaunchDescription
 
 CONFIG = Path(get_package_share_directory("clip_surgery_ros")) / "config"

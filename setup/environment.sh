@@ -148,7 +148,7 @@ profiles_variable() {
 
 complete_activate() {
   # `. .venv/bin/activate` alone is enough, also where ROS comes from apt. With wheels, a .pth file
-  # does the like for every Python of the environment (clip_surgery_ros/wheels.py).
+  # does the like for every Python of the environment (clip_surgery_ros/ros/wheels.py).
   cat >>"$VENV/bin/activate" <<END
 
 # ROS, and what is installed here, which overlays it:

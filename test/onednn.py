@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clip_surgery_ros.core.layers import Place, onednn_serves
+from clip_surgery_ros.arithmetic.layers import Place, onednn_serves
 
 
 def needs_onednn(dtype: torch.dtype) -> pytest.MarkDecorator:

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
+from clip_surgery_ros.pictures.files import read_image
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.tools.pictures import read_image
 
 STORED_HW = (40, 100)
 TURNS = range(1, 9)

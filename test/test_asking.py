@@ -8,8 +8,8 @@ from ros.harness import wait_for_reader
 from ros.rig import CONFIGURE, PIXELS
 from std_msgs.msg import Header, String
 
-from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.vocabulary import Vocabulary
+from clip_surgery_ros.ros.images import image_message
 
 KNOWN = Vocabulary(("hammer", "saw"))
 LISTS = ('["mug", "saw"]', '"mug", "saw"', "mug . saw .", "mug，saw", "'mug', 'saw'")

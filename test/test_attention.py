@@ -7,14 +7,14 @@ import torch
 from onednn import needs_onednn
 from torch import Tensor
 
-from clip_surgery_ros.core.attention import (
+from clip_surgery_ros.arithmetic.attention import (
     Attend,
     by_products,
     fastest_attention,
     fused,
     head_by_head,
 )
-from clip_surgery_ros.core.layers import Place
+from clip_surgery_ros.arithmetic.layers import Place
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 

@@ -13,7 +13,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.evaluation.bag import images_of_bag
+from clip_surgery_ros.ros.bag import images_of_bag
 from clip_surgery_ros.tools.cli import main
 
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"

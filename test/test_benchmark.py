@@ -16,8 +16,6 @@ import torch
 from small_networks import small_clip, small_sam
 from torch import Tensor
 
-from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits
-from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.plots import draw
 from clip_surgery_ros.benchmark.rows import least_overlap
@@ -30,6 +28,8 @@ from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.views import CAPACITY
+from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits
+from clip_surgery_ros.networks.sam.backend import SamBackend
 
 SIZE = 64
 

@@ -9,14 +9,9 @@ import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError, ImageError
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.thresholds import parse_thresholds, thresholds_text
 from clip_surgery_ros.core.types import Wanted
-from clip_surgery_ros.demo.scenes import SceneGenerator
-from clip_surgery_ros.evaluation.bag import images_of_bag
 from clip_surgery_ros.evaluation.calibration import (
     Similarities,
     by_false_alarms,
@@ -24,7 +19,12 @@ from clip_surgery_ros.evaluation.calibration import (
     parameter_file,
     propose,
 )
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.parameters.thresholds import parse_thresholds, thresholds_text
+from clip_surgery_ros.ros.bag import images_of_bag
 from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.world.scenes import SceneGenerator
 
 
 def test_the_rate_of_false_alarms_is_kept_and_no_lower_threshold_keeps_it():

@@ -10,11 +10,11 @@ from ros.rig import PIXELS, wait_frames, wait_readers
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.core.cameras import CameraTopic, parse_cameras
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.parameters.cameras import CameraTopic, parse_cameras
+from clip_surgery_ros.ros.images import image_message
 
-NODE = ("-m", "clip_surgery_ros.main")
+NODE = ("-m", "clip_surgery_ros.node.main")
 START_S = 120.0
 TWO = ["/front/image_raw", "rear:=/back/color/image_raw"]
 

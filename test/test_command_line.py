@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
 from clip_surgery_ros.tools.cli import SUBCOMMANDS, without_ros_arguments
+from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -17,12 +17,12 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from small_networks import small_clip
 from std_msgs.msg import Header, String
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.core.cameras import DEMO_FRAME
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.parameters.cameras import DEMO_FRAME
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)

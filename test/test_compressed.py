@@ -12,8 +12,8 @@ from ros.rig import wait_readers
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import compressed_to_rgb, image_message, image_to_rgb
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.ros.images import compressed_to_rgb, image_message, image_to_rgb
 
 RGB = np.zeros((24, 32, 3), np.uint8)
 RGB[:, :16], RGB[:, 16:] = (200, 0, 40), (0, 60, 200)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from clip_surgery_ros.core.config import PARAMETERS, Config, defaults
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.parameters.config import PARAMETERS, Config, defaults
 
 
 def test_the_snapshot_has_exactly_the_parameters_of_the_table_in_order() -> None:

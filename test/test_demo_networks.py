@@ -10,19 +10,20 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from clip_surgery_ros.backends.clip import ClipBackend, build_openai
-from clip_surgery_ros.backends.factory import LoadedNetworks, demo_weights, load_networks
-from clip_surgery_ros.backends.text_features import load_text_features
-from clip_surgery_ros.backends.weights import load_state_dict
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.query import parse_query, query_of
-from clip_surgery_ros.demo.card import Tally, evaluate
-from clip_surgery_ros.demo.export import fit_presence
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
-from clip_surgery_ros.demo.sprites import NAMES
-from clip_surgery_ros.demo.train_clip import image_paths
 from clip_surgery_ros.evaluation.examples import some_absent
 from clip_surgery_ros.evaluation.figures import auroc
+from clip_surgery_ros.networks.clip.backend import ClipBackend, build_openai
+from clip_surgery_ros.networks.clip.text_features import load_text_features
+from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.training.card import Tally, evaluate
+from clip_surgery_ros.training.export import fit_presence
+from clip_surgery_ros.training.train_clip import image_paths
+from clip_surgery_ros.weights.files import demo_weights
+from clip_surgery_ros.weights.state_dicts import load_state_dict
+from clip_surgery_ros.world.scene_sets import SCENE_SETS
+from clip_surgery_ros.world.sprites import NAMES
 
 SCENES = 80
 

@@ -9,8 +9,8 @@ from ros.known_scene import known_scene
 from ros.rig import CONFIGURE, values_of, wait_readers
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.ros.images import image_message
 
 without_gpu = pytest.mark.skipif(
     torch.cuda.is_available(), reason="this machine has the device whose absence is tested"

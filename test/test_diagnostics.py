@@ -15,8 +15,8 @@ from ros.rig import ACTIVATE, CONFIGURE, PIXELS, values_of, wait_frames, wait_re
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.ros.images import image_message
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

@@ -13,9 +13,9 @@ from ros.rounding_bridge import RoundingBridge
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters import images
-from clip_surgery_ros.adapters.images import ENCODINGS, image_message
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.ros import images
+from clip_surgery_ros.ros.images import ENCODINGS, image_message
 
 RED, GREEN, BLUE, ORANGE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 136, 17)
 COLOURS = [RED, GREEN, BLUE, ORANGE]

@@ -11,8 +11,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.demo.sprites import NAMES
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.world.sprites import NAMES
 
 
 @pytest.fixture(scope="module")

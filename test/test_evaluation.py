@@ -13,9 +13,6 @@ from PIL import Image
 
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS, TWINS
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
-from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.evaluation.examples import Example, example, generated
 from clip_surgery_ros.evaluation.figures import (
     FIGURES,
@@ -27,6 +24,9 @@ from clip_surgery_ros.evaluation.figures import (
 from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
 from clip_surgery_ros.evaluation.outcome import Outcome, match, outcome_of
 from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
+from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
+from clip_surgery_ros.world.sprites import NAMES
 
 SIZE = (8, 12)
 POINTS = PointPrompts(np.zeros((1, 2), np.int32), np.ones(1, np.bool_))

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_surgery_ros.backends.clip import PRECISIONS
-from clip_surgery_ros.backends.factory import (
+from clip_surgery_ros.arithmetic.layers import Place, onednn_serves
+from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
+from clip_surgery_ros.networks.clip.backend import PRECISIONS
+from clip_surgery_ros.networks.factory import (
     cpu_precision,
-    demo_weights,
     gpu_precision,
     load_networks,
     resolve_device,
     resolve_precision,
 )
-from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
-from clip_surgery_ros.core.layers import Place, onednn_serves
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.weights.files import demo_weights
 
 
 def test_auto_takes_the_gpu_where_there_is_one() -> None:

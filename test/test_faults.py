@@ -31,8 +31,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from vision_msgs.msg import LabelInfo
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
 
 QUICK = ("-p", "distractors:=false", "-p", "presence_threshold:=0.0")
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN

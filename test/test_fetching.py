@@ -18,13 +18,12 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from clip_surgery_ros.backends import fetching
-from clip_surgery_ros.backends.fetching import fetch, in_place, place, problem
-from clip_surgery_ros.core import catalogue
-from clip_surgery_ros.core.catalogue import CLIP, Published
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.weights import catalogue, fetching
+from clip_surgery_ros.weights.catalogue import CLIP, Published
+from clip_surgery_ros.weights.fetching import fetch, in_place, place, problem
 
 CONTENT = save({"table": torch.arange(700_000, dtype=torch.float32)})  # 2.8 MB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from ros.harness import ROOT, START_S
 
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
-from clip_surgery_ros.wheels import TRANSPORT_CHOICES, enter
+from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, enter
+from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
 THERE, ABSENT = "banana", "hammer"
 """What the README asks for."""
@@ -127,7 +127,7 @@ def test_a_command_that_is_called_by_its_path_needs_no_activated_environment(
 @pytest.mark.slow
 def test_in_the_checkout_the_module_that_is_run_is_the_installed_one(terminal: Terminal) -> None:
     node = terminal(
-        ". .venv/bin/activate\npython -m clip_surgery_ros.main --ros-args -p device:=gpu"
+        ". .venv/bin/activate\npython -m clip_surgery_ros.node.main --ros-args -p device:=gpu"
     )
     output, _ = node.communicate(timeout=START_S)
     assert output.splitlines() == [

@@ -32,8 +32,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 from type_description_interfaces.srv import GetTypeDescription
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.core.config import PARAMETERS
+from clip_surgery_ros.parameters.config import PARAMETERS
+from clip_surgery_ros.ros.images import image_message
 
 LEAST_INPUTS = 5000
 LONGEST_SENTENCE = 600

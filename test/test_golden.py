@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.heatmap import (
     feature_surgery,
     normalized_map,
     zero_shot_probabilities,
 )
 from clip_surgery_ros.core.points import combined_points, reference_points
+from clip_surgery_ros.networks.clip.backend import ClipBackend
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4

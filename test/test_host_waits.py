@@ -12,12 +12,12 @@ from small_networks import small_clip, small_sam
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.sam import SamBackend
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Wanted
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.sam.backend import SamBackend
 
 WAITS = {
     function: name

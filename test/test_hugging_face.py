@@ -18,15 +18,15 @@ from open_clip.push_to_hf_hub import save_config_for_hf
 from safetensors.torch import save, save_file
 from small_networks import small_clip
 
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.backends.fetching import fetch, in_place, place, problem
-from clip_surgery_ros.backends.provenance import CONFIG_FILE, provenance
-from clip_surgery_ros.backends.weight_files import checkpoint_file
-from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published, published
+from clip_surgery_ros.weights.fetching import fetch, in_place, place, problem
+from clip_surgery_ros.weights.files import checkpoint_file
+from clip_surgery_ros.weights.provenance import CONFIG_FILE, provenance
 
 MODEL = next(one for one in PUBLISHED if one.name == "laion2b/ViT-B-32")
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -110,8 +110,8 @@ def test_the_environment_tells_where_the_cache_is(tmp_path: Path, variable: str)
     hub = tmp_path / "there" / ("hub" if variable == "HF_HOME" else "")
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     ask = (
-        "from clip_surgery_ros.backends.fetching import in_place\n"
-        "from clip_surgery_ros.core.catalogue import published\n"
+        "from clip_surgery_ros.weights.fetching import in_place\n"
+        "from clip_surgery_ros.weights.catalogue import published\n"
         f"print(in_place(published('{MODEL.name}')))"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}

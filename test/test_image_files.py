@@ -12,7 +12,7 @@ import pytest
 from ros import hostile
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.core.image_files import (
+from clip_surgery_ros.pictures.image_files import (
     IN_MESSAGES,
     MAX_PIXELS,
     MAX_SIDE,

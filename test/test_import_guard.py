@@ -29,7 +29,7 @@ print(len(names))
     ("package", "blocked"),
     [
         ("clip_surgery_ros.core", (*ROS, "open_clip", "segment_anything")),
-        ("clip_surgery_ros.backends", (*ROS, *OPTIONAL)),
+        ("clip_surgery_ros.networks", (*ROS, *OPTIONAL)),
         ("clip_surgery_ros.tools", (*ROS, *OPTIONAL)),
     ],
 )

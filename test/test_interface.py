@@ -12,9 +12,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 VOLATILE, LATCHED = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
@@ -161,7 +161,7 @@ def test_every_result_has_the_source_images_own_header_and_names_its_query(activ
 
 def test_results_are_published_when_nothing_is_found_too(rigs):
     """With the networks that are shipped: noise has no mug in it."""
-    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.networks.factory import load_networks
 
     rig = rigs(load=load_networks, distractors=True)
     rig.activate()

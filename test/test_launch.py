@@ -13,7 +13,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros.harness import ROOT, START_S, Process, call, wait_until
 
-from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
 WITHOUT_LAUNCH = (

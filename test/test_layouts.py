@@ -17,15 +17,15 @@ from safetensors.torch import save, save_file
 from small_networks import small_clip, small_sam
 from torch import Tensor
 
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.backends.fetching import place
-from clip_surgery_ros.backends.layouts import looks_like
-from clip_surgery_ros.backends.sam import SPECS, build_sam
-from clip_surgery_ros.backends.weights import load_state_dict
-from clip_surgery_ros.core.catalogue import published
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import DeviceError, WeightsError
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.weights.catalogue import published
+from clip_surgery_ros.weights.fetching import place
+from clip_surgery_ros.weights.layouts import looks_like
+from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 NAMES = (
     *("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64"),

@@ -14,10 +14,9 @@ from ros.harness import NODE, START_S, Process, call, wait_until
 from ros.rig import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, wait_frames, wait_readers
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.backends.factory import demo_weights
-from clip_surgery_ros.backends.weight_files import sha256
-from clip_surgery_ros.demo.scenes import SceneGenerator
+from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.weights.files import demo_weights, sha256
+from clip_surgery_ros.world.scenes import SceneGenerator
 
 CYCLES = 10
 

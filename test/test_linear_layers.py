@@ -11,8 +11,8 @@ from onednn import needs_onednn
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from clip_surgery_ros.core.attention import fused
-from clip_surgery_ros.core.layers import (
+from clip_surgery_ros.arithmetic.attention import fused
+from clip_surgery_ros.arithmetic.layers import (
     Linear,
     Mlp,
     Norm,
@@ -22,7 +22,7 @@ from clip_surgery_ros.core.layers import (
     noise,
     onednn_pays,
 )
-from clip_surgery_ros.core.transformer import TransformerBlock
+from clip_surgery_ros.arithmetic.transformer import TransformerBlock
 
 CPU = torch.device("cpu")
 DTYPES = [

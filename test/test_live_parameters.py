@@ -11,9 +11,9 @@ from rclpy.qos import ReliabilityPolicy
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process, call, client_of
 from ros.rig import wait_readers
 
-from clip_surgery_ros.adapters.outputs import OUTPUTS
-from clip_surgery_ros.core.config import PARAMETERS
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.parameters.config import PARAMETERS
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 IN = {"/image_raw", "/query", "/clip_surgery/text_query"}
 OUT = {f"/clip_surgery/{output.name}" for output in OUTPUTS} | {

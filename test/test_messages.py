@@ -9,9 +9,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from ros.fakes import SIZE_HW, frame_result
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters import messages
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, wanted_work
 from clip_surgery_ros.core.types import Label, Query
+from clip_surgery_ros.ros import messages
+from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, wanted_work
 
 STAMP = Time(sec=12, nanosec=34)
 HEADER = Header(stamp=STAMP, frame_id="camera_optical")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from clip_surgery_ros.core.catalogue import PUBLISHED, suggestion
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.near_names import did_you_mean, nearest
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.weights.catalogue import PUBLISHED, suggestion
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ros.harness import CAMERA, NODE, START_S, Inbox, Process
 from ros.rig import values_of
 from sensor_msgs.msg import Image
 
-from clip_surgery_ros.adapters import qos
+from clip_surgery_ros.ros import qos
 
 RATE_HZ = 60
 RESULTS = 40

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from clip_surgery_ros.newest_worker import Job, NewestWorker
+from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
 
 DEADLINE_S = 10
 

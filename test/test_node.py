@@ -21,9 +21,9 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
 from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
 
 
 def test_a_frame_and_a_query_give_segments_with_the_images_header(active):

@@ -9,9 +9,9 @@ from ros.known_scene import known_scene
 from ros.rig import wait_frames, wait_readers
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS
-from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 NUMBERS = itertools.count()
 SEGMENTER = {"points", "sam encoder", "sam decoder", "masks"}

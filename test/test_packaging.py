@@ -56,12 +56,12 @@ def from_wheels() -> str:
 
 
 LOOK = """
-import clip_surgery_ros.core.pipeline, clip_surgery_ros.node
+import clip_surgery_ros.core.pipeline, clip_surgery_ros.node.node
 from clip_surgery_ros.msg import SegmentArray
 from clip_surgery_ros.srv import SetQuery
 from vision_msgs.msg import Detection2DArray
 from ament_index_python.packages import get_package_prefix
-print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.__file__)
+print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.node.__file__)
 """
 
 
@@ -142,8 +142,8 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> 
         names = wheel.namelist()
         wheel_path = wheel.filename
     assert "clip_surgery_ros/core/pipeline.py" in names
-    assert "clip_surgery_ros/demo/weights/clip_demo.safetensors" in names
-    assert "clip_surgery_ros/demo/assets/sprites.png" in names
+    assert "clip_surgery_ros/weights/demo/clip_demo.safetensors" in names
+    assert "clip_surgery_ros/world/assets/sprites.png" in names
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
     # A ROS from wheels has nobody to source it.
     assert ("clip_surgery_ros.pth" in names) == bool(from_wheels())

@@ -9,8 +9,8 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter as RosParameter
 from ros.harness import ROOT
 
-from clip_surgery_ros.adapters.parameters import NETWORKS, NodeParameters, same_networks
-from clip_surgery_ros.core.config import PARAMETERS, Config
+from clip_surgery_ros.parameters.config import PARAMETERS, Config
+from clip_surgery_ros.ros.parameters import NETWORKS, NodeParameters, same_networks
 
 FILES = sorted((ROOT / "config").glob("*.yaml"))
 TYPES = {

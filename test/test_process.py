@@ -14,11 +14,11 @@ from clip_surgery_ros.msg import SegmentArray
 from lifecycle_msgs.msg import TransitionEvent
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process, slowdown, wait_until
 
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.core import threads
-from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.threads import SMALL_THREADS, cores, use_threads
-from clip_surgery_ros.openmp import SPINS, wait_sparingly
+from clip_surgery_ros.arithmetic import threads
+from clip_surgery_ros.arithmetic.openmp import SPINS, wait_sparingly
+from clip_surgery_ros.arithmetic.threads import SMALL_THREADS, cores, use_threads
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.parameters.config import Config
 
 END_S = 0.5
 """Wanted of an idle machine, in which ros2 launch never gets impatient."""
@@ -45,9 +45,9 @@ def run_python(code, **environment):
 
 def test_nothing_is_imported_that_the_demos_networks_do_not_need():
     code = (
-        "import sys, clip_surgery_ros.program\n"
-        "from clip_surgery_ros.backends.factory import load_networks\n"
-        "from clip_surgery_ros.core.config import Config\n"
+        "import sys, clip_surgery_ros.node.program\n"
+        "from clip_surgery_ros.networks.factory import load_networks\n"
+        "from clip_surgery_ros.parameters.config import Config\n"
         "load_networks(Config.from_values())\n"
         f"print([name for name in {NEEDLESS!r} if name in sys.modules], len(sys.modules))"
     )
@@ -59,7 +59,8 @@ def test_nothing_is_imported_that_the_demos_networks_do_not_need():
 
 def test_the_program_hears_signals_before_it_imports_anything_that_takes_long():
     code = (
-        "import sys, clip_surgery_ros.main; print('torch' in sys.modules, 'rclpy' in sys.modules)"
+        "import sys, clip_surgery_ros.node.main;"
+        "print('torch' in sys.modules, 'rclpy' in sys.modules)"
     )
     assert run_python(code).stdout.split() == ["False", "False"]
 
@@ -68,8 +69,8 @@ def test_the_program_hears_signals_before_it_imports_anything_that_takes_long():
 def test_what_was_left_out_is_there_for_towers_that_need_it(first):
     code = (
         f"{first}\n"
-        "import clip_surgery_ros.backends.factory\n"
-        "from clip_surgery_ros.backends.text_towers import create_model\n"
+        "import clip_surgery_ros.networks.factory\n"
+        "from clip_surgery_ros.networks.clip.text_towers import create_model\n"
         "import torchvision, torch\n"
         "print(torchvision.ops.roi_align.__globals__['is_compile_supported']('cpu'))\n"
         "print(type(create_model('MobileCLIP-S1').visual).__name__)\n"

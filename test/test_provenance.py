@@ -12,12 +12,12 @@ import torch
 from checkpoints import cache, describe, hollow, save_as_openai, shapes_of
 from small_networks import small_clip
 
-from clip_surgery_ros.backends.clip import ClipBackend, _untrained
-from clip_surgery_ros.backends.factory import demo_weights
-from clip_surgery_ros.backends.provenance import provenance
-from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
-from clip_surgery_ros.core.surgery import VitSurgeon
+from clip_surgery_ros.networks.clip.backend import ClipBackend, _untrained
+from clip_surgery_ros.networks.clip.surgery import VitSurgeon
+from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published
+from clip_surgery_ros.weights.files import demo_weights
+from clip_surgery_ros.weights.provenance import provenance
 
 CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
 

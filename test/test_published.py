@@ -11,12 +11,12 @@ import pytest
 import torch
 from small_networks import small_sam
 
-from clip_surgery_ros.backends.clip import ClipBackend, ClipTraits, build_openai
-from clip_surgery_ros.backends.sam import SPECS
-from clip_surgery_ros.backends.sam_files import fill
-from clip_surgery_ros.backends.segmenters import SEGMENTERS
-from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, SAM, Published
 from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits, build_openai
+from clip_surgery_ros.networks.sam.backend import SPECS
+from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
+from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, SAM, Published
 
 CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
 OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]

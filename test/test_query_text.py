@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError, QueryError
 from clip_surgery_ros.core.query import parse_query, query_of, query_of_names, two_things
 from clip_surgery_ros.core.query_text import as_entry
-from clip_surgery_ros.core.thresholds import can_be_written, parse_thresholds
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.parameters.thresholds import can_be_written, parse_thresholds
 
 MUG_SAW = ("mug", "saw")
 LISTS = (

@@ -15,7 +15,7 @@ from clip_surgery_ros.core.ranking import (
     fields_of,
     predicted_iou,
 )
-from clip_surgery_ros.demo.fit_ranking import logistic
+from clip_surgery_ros.training.fit_ranking import logistic
 
 
 def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:

@@ -6,9 +6,9 @@ import pytest
 from rclpy.parameter import Parameter
 from ros.harness import NODE, START_S, Process
 
-from clip_surgery_ros.adapters.arguments import check_files_meant, check_parameter_file
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.program import run
+from clip_surgery_ros.node.program import run
+from clip_surgery_ros.ros.arguments import check_files_meant, check_parameter_file
 
 DIGITS = "0123456789" * 6 + "0123"
 IMAGES, QUERY = "qos_overrides./image_raw.subscription", "qos_overrides./query.subscription"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clip_surgery_ros.core import render
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Segment
+from clip_surgery_ros.pictures import render
 
 
 def result(size_hw: tuple[int, int]) -> FrameResult:

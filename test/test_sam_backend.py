@@ -14,11 +14,11 @@ from segment_anything import SamPredictor, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
 from small_networks import SMALL, small_sam
 
-from clip_surgery_ros.backends.sam import SPECS, SamBackend, build_sam
-from clip_surgery_ros.backends.sam_decoder import full_size_masks
-from clip_surgery_ros.backends.segmenters import load_segmenter
 from clip_surgery_ros.core.errors import ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
+from clip_surgery_ros.networks.sam.backend import SPECS, SamBackend, build_sam
+from clip_surgery_ros.networks.sam.decoder import full_size_masks
+from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 
 
 def picture(height: int = 40, width: int = 60) -> np.ndarray:

@@ -15,8 +15,9 @@ from onednn import needs_onednn
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
-from clip_surgery_ros.backends.sam import SPECS, build_sam
-from clip_surgery_ros.backends.sam_encoder import (
+from clip_surgery_ros.arithmetic.layers import NARROW, Place
+from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
+from clip_surgery_ros.networks.sam.encoder import (
     AttentionForm,
     ChunkedAttention,
     ExplicitAttention,
@@ -29,7 +30,6 @@ from clip_surgery_ros.backends.sam_encoder import (
     faster_dtype,
     working_dtype,
 )
-from clip_surgery_ros.core.layers import NARROW, Place
 
 CPU = torch.device("cpu")
 FORMS = [

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from clip_surgery_ros.demo.scenes import (
+from clip_surgery_ros.training.train_clip import token_targets
+from clip_surgery_ros.world.scenes import (
     SPLITS,
     SceneGenerator,
     SceneStyle,
@@ -15,8 +16,7 @@ from clip_surgery_ros.demo.scenes import (
     innermost,
     squashed,
 )
-from clip_surgery_ros.demo.sprites import NAMES, load_sprites
-from clip_surgery_ros.demo.train_clip import token_targets
+from clip_surgery_ros.world.sprites import NAMES, load_sprites
 
 
 def test_a_seed_makes_the_same_scene_again_and_another_does_not() -> None:

@@ -9,7 +9,7 @@ from ros.rig import ACTIVATE, CONFIGURE, DEACTIVATE, PIXELS, wait_frames, wait_r
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.ros.images import image_message
 
 
 def test_a_supplied_image_is_answered_with_its_own_header(active):

@@ -19,26 +19,26 @@ from safetensors.torch import save_file
 from small_networks import small_clip
 from torch import nn
 
-from clip_surgery_ros.backends import stock_encoder
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.encoded_once import EncodedOnce
-from clip_surgery_ros.backends.factory import load_networks
-from clip_surgery_ros.backends.fetching import place
-from clip_surgery_ros.backends.layouts import SAM_SIGNS
-from clip_surgery_ros.backends.mobile_sam import TinyEncoder
-from clip_surgery_ros.backends.optional import quietly
-from clip_surgery_ros.backends.sam2 import HieraEncoder, build_sam2
-from clip_surgery_ros.backends.sam_files import fill
-from clip_surgery_ros.backends.segmenters import SEGMENTERS, load_segmenter
 from clip_surgery_ros.benchmark.networks import random_texts
-from clip_surgery_ros.core.catalogue import PUBLISHED, SAM, published
-from clip_surgery_ros.core.config import DEMO, Config
-from clip_surgery_ros.core.config import SEGMENTERS as CHOICES
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import PointPrompts
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.networks.optional import quietly
+from clip_surgery_ros.networks.sam import stock_encoder
+from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder
+from clip_surgery_ros.networks.sam.sam2 import HieraEncoder, build_sam2
+from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS, load_segmenter
+from clip_surgery_ros.parameters.config import DEMO, Config
+from clip_surgery_ros.parameters.config import SEGMENTERS as CHOICES
+from clip_surgery_ros.weights.catalogue import PUBLISHED, SAM, published
+from clip_surgery_ros.weights.fetching import place
+from clip_surgery_ros.weights.layouts import SAM_SIGNS
 
 NAMES = ("vit_t", "sam2.1_hiera_tiny")
 SIZE_HW = (90, 140)

@@ -18,7 +18,7 @@ from ros.harness import CAMERA, NODE, START_S, Process, call, wait_for_reader
 from ros.target import read_all
 from std_msgs.msg import String
 
-from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 SOAK_S = float(os.environ.get("CLIP_SURGERY_SOAK_S", "180"))
 PERIOD_S = 0.1

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from clip_surgery_ros.benchmark import busy, models, ros_io, rows, sweeps  # noqa: F401
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
 from clip_surgery_ros.tools.benchmark import MEASUREMENTS
 from clip_surgery_ros.tools.truth import SETS
+from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
 HEAVY = (
     *("torch", "open_clip", "transformers", "segment_anything", "cv2", "matplotlib", "scipy"),
@@ -63,7 +63,7 @@ def test_help_lists_and_mistakes_import_no_network(tmp_path: Path) -> None:
 
 
 def test_the_table_of_parameters_needs_no_torch() -> None:
-    code = "import clip_surgery_ros.core.config, sys; print('torch' in sys.modules)"
+    code = "import clip_surgery_ros.parameters.config, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

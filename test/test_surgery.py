@@ -12,10 +12,10 @@ from open_clip.model import CLIP
 from small_networks import small_clip
 from torch import Tensor
 
-from clip_surgery_ros.backends.clip import ClipBackend
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.core.surgery import PositionTable
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.surgery import PositionTable
 
 
 def backend(model: CLIP, **options: object) -> ClipBackend:

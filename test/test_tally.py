@@ -2,8 +2,8 @@
 
 import pytest
 
-from clip_surgery_ros.rate_limit import RateLimit
-from clip_surgery_ros.tally import Tally
+from clip_surgery_ros.ros.rate_limit import RateLimit
+from clip_surgery_ros.ros.tally import Tally
 
 
 class Clock:

@@ -19,19 +19,19 @@ from safetensors.torch import save_file
 from small_networks import small_clip
 from torch import nn
 
-from clip_surgery_ros.backends import text_features
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.factory import _clip
-from clip_surgery_ros.backends.text_features import (
+from clip_surgery_ros.core.templates import TEMPLATES
+from clip_surgery_ros.core.text import CAPACITY, TextCounts
+from clip_surgery_ros.networks.clip import text_features
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.text_features import (
     FILES,
     TextStore,
     load_text_features,
     save_text_features,
     text_network,
 )
-from clip_surgery_ros.core.config import Config
-from clip_surgery_ros.core.templates import TEMPLATES
-from clip_surgery_ros.core.text import CAPACITY, TextCounts
+from clip_surgery_ros.networks.factory import _clip
+from clip_surgery_ros.parameters.config import Config
 
 NETWORK = "0123456789abcdef" * 4
 TOKENIZE = open_clip.SimpleTokenizer()

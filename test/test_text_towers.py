@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import nn
 
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.text_towers import create_model, get_tokenizer, is_multilingual
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.text_towers import create_model, get_tokenizer, is_multilingual
 
 HAVE_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 needs_transformers = pytest.mark.skipif(

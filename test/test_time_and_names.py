@@ -9,7 +9,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.ros.images import image_message
 
 
 def stamped(sec, frame_id):

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clip_surgery_ros.backends.sam import build_sam
-from clip_surgery_ros.demo import train_sam
-from clip_surgery_ros.demo.scene_sets import SceneSet
-from clip_surgery_ros.demo.scenes import Scene, SceneGenerator, SceneStyle
-from clip_surgery_ros.demo.train_sam import (
+from clip_surgery_ros.networks.sam.backend import build_sam
+from clip_surgery_ros.training import train_sam
+from clip_surgery_ros.training.train_sam import (
     SPEC,
     Options,
     PromptStream,
     click_among_others,
     collate,
 )
+from clip_surgery_ros.world.scene_sets import SceneSet
+from clip_surgery_ros.world.scenes import Scene, SceneGenerator, SceneStyle
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -11,8 +11,6 @@ from rclpy.event_handler import UnsupportedEventTypeError
 from ros.harness import PROFILE, ROOT
 from sensor_msgs.msg import Image
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.transport import LIMIT, SOCKET_BYTES, cure_of_loss
 from clip_surgery_ros.benchmark.two_machines import (
     BEFORE,
     SHIPPED,
@@ -22,6 +20,8 @@ from clip_surgery_ros.benchmark.two_machines import (
     table_row,
     two_machines,
 )
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.transport import LIMIT, SOCKET_BYTES, cure_of_loss
 
 IMAGE_BYTES = 1280 * 720 * 3
 

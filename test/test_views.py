@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.views import CAPACITY, Views
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator
+from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ENCODERS = {"clip", "sam encoder"}
 SCENE = SceneGenerator().scene(SPLITS["held_out"].start + 29)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from ros.known_scene import known_scene
 
-from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Absent, FrameResult, Query, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.demo.scenes import Scene
+from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.pictures.files import write_image
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.tools.pictures import write_image
+from clip_surgery_ros.world.scenes import Scene
 
 KNOWN = Vocabulary(
     (

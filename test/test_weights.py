@@ -13,10 +13,10 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from safetensors.torch import save_file
 from test_golden import load_weights_module
 
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.weight_files import sha256
-from clip_surgery_ros.backends.weights import load_state_dict
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.weights.files import sha256
+from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.backends.factory import LoadedNetworks, load_networks
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.windows import SHARE, averaged, fine_grid, look
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS
+from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
 GRID = (6, 9)
 

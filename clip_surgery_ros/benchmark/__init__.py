@@ -1,1 +1,4 @@
-"""What a frame costs, beside what the same work costs with the packages as they come."""
+"""What a frame costs, side by side with the same work by the packages as they come.
+
+Not here: how right it is (``evaluation/``). Begin with ``setting.py`` and ``rows.py``.
+"""

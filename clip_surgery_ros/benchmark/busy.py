@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from clip_surgery_ros.arithmetic.threads import cores
 from clip_surgery_ros.benchmark.frames_on_demand import READY
 from clip_surgery_ros.benchmark.setting import Row, Setting
-from clip_surgery_ros.core.config import DEMO
-from clip_surgery_ros.core.threads import cores
+from clip_surgery_ros.parameters.config import DEMO
 
 COMPETITORS = (0, 2, 4, 8)
 """Programs that never wait for anything."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from clip_surgery_ros.openmp import wait_sparingly
+from clip_surgery_ros.arithmetic.openmp import wait_sparingly
 
 READY = "ready"
 DEMO_LABELS = ("red apple", "hammer", "car", "banana", "mug")
@@ -37,11 +37,11 @@ def main() -> None:
 
 def _frames(networks: str, precision: str) -> Callable[[], object]:
     """Answers a picture that it has not seen."""
-    from clip_surgery_ros.backends.factory import load_networks
     from clip_surgery_ros.benchmark.networks import random_texts
     from clip_surgery_ros.benchmark.setting import LABELS, Setting, endless
-    from clip_surgery_ros.core.config import DEMO, Config
     from clip_surgery_ros.core.query import query_of
+    from clip_surgery_ros.networks.factory import load_networks
+    from clip_surgery_ros.parameters.config import DEMO, Config
 
     if networks == DEMO:
         config = Config.from_values({"precision": precision, "presence_threshold": 0.0})

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 import open_clip
 import torch
 
-from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend
-from clip_surgery_ros.backends.segmenters import SEGMENTERS
 from clip_surgery_ros.benchmark.networks import CLIP_MODEL, CLIP_SIZE, SEED, random_sam
 from clip_surgery_ros.benchmark.setting import Row, Setting, frames
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
+from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend
+from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 
 CLIPS: Mapping[str, int] = {
     "ViT-B-32-quickgelu": CLIP_SIZE,

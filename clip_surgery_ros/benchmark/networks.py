@@ -8,10 +8,10 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from clip_surgery_ros.backends.clip import PRECISIONS, ClipBackend, ClipTraits
-from clip_surgery_ros.backends.segmenters import SEGMENTERS
 from clip_surgery_ros.benchmark.stock import StockFlow
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
+from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend, ClipTraits
+from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 
 CLIP_MODEL = "ViT-B-16-quickgelu"
 CLIP_SIZE = 512

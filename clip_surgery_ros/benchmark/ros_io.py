@@ -28,24 +28,24 @@ from rclpy.qos import HistoryPolicy, QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_to_rgb
-from clip_surgery_ros.adapters.messages import query_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS, Frame, Output
-from clip_surgery_ros.allocator import suit_frames
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
 from clip_surgery_ros.benchmark.timing import side_by_side
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.node import HEALTH_PERIOD_S, ClipSurgeryNode
-from clip_surgery_ros.tally import Tally
-from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
+from clip_surgery_ros.node.allocator import suit_frames
+from clip_surgery_ros.node.node import HEALTH_PERIOD_S, ClipSurgeryNode
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_to_rgb
+from clip_surgery_ros.ros.messages import query_message
+from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, Output
+from clip_surgery_ros.ros.tally import Tally
+from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 
 SIZE = (1280, 720)
 RATE_HZ = 30

@@ -12,24 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.backends.clip import PRECISIONS
-from clip_surgery_ros.backends.factory import load_networks
+from clip_surgery_ros.arithmetic.layers import Place, onednn_product, onednn_serves
 from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_this, random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
 from clip_surgery_ros.benchmark.timing import side_by_side
-from clip_surgery_ros.core.config import RECIPES, Config
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.geometry import paste
-from clip_surgery_ros.core.layers import Place, onednn_product, onednn_serves
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
 from clip_surgery_ros.core.points import PEAKS
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.windows import look
-from clip_surgery_ros.demo.card import found_mask
-from clip_surgery_ros.demo.scenes import SceneGenerator
-from clip_surgery_ros.evaluation.outcome import iou
+from clip_surgery_ros.evaluation.outcome import found_mask, iou
+from clip_surgery_ros.networks.clip.backend import PRECISIONS
+from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.parameters.config import RECIPES, Config
+from clip_surgery_ros.world.scenes import SceneGenerator
 
 AGREEMENT_SCENES = 100
 PRODUCT = 4096

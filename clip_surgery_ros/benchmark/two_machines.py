@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_surgery_ros.adapters.transport import LIMIT
 from clip_surgery_ros.benchmark import image_link
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.wheels import TRANSPORT_CHOICES, profiles_variable, ros_prefixes
+from clip_surgery_ros.ros.transport import LIMIT
+from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, profiles_variable, ros_prefixes
 
 CAMERA, ROBOT = "camera", "robot"
 """The two machines."""

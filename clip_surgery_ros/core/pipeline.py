@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.core.choice import Choice, instances, judged
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.heatmap import floored, surgery_cosines, zero_shot_probabilities
@@ -29,7 +27,6 @@ from clip_surgery_ros.core.points import combined_points, instance_points, refer
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
 from clip_surgery_ros.core.ranking import chance
 from clip_surgery_ros.core.stages import Stages
-from clip_surgery_ros.core.thresholds import parse_thresholds
 from clip_surgery_ros.core.types import (
     Absent,
     FrameResult,
@@ -49,7 +46,7 @@ MIN_SIDE = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What a frame is answered with; :class:`Config` documents each.
+    """What a frame is answered with; the parameters of the same names document each.
 
     :param threshold: raw similarity below which tokens count as nothing; None for none.
     :param label_thresholds: the same for single labels, by name without regard to case.
@@ -68,32 +65,6 @@ class Settings:
     min_area: int = 16
     still_threshold: float = 0.0
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Config,
-        level: PresenceLevel,
-        vocabulary: Vocabulary,
-    ) -> Settings:
-        """Settings of a configuration, with what the network knows of itself.
-
-        :param vocabulary: its names are the distractors, if it has any.
-        """
-        names = vocabulary.names or DISTRACTORS
-        return cls(
-            presence_level=level,
-            presence_threshold=config.presence_threshold,
-            threshold=None if math.isnan(config.threshold) else config.threshold,
-            label_thresholds=parse_thresholds(config.label_thresholds),
-            distractor_names=names if config.distractors else (),
-            recipe=config.recipe,
-            windows=config.windows,
-            point_threshold=config.point_threshold,
-            min_area=config.min_area,
-            still_threshold=config.still_threshold,
-            vocabulary=vocabulary,
-        )
 
 
 class Pipeline:

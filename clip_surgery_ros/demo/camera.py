@@ -21,12 +21,12 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.core.cameras import DEMO_FRAME
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.demo.scenes import SPLITS, SceneGenerator, SceneStyle
-from clip_surgery_ros.tools.pictures import read_image
+from clip_surgery_ros.parameters.cameras import DEMO_FRAME
+from clip_surgery_ros.pictures.files import read_image
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
 KNOWN_S = 1.0
 """A camera knows its reader up to so many seconds before the reader knows the camera."""

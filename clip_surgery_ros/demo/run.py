@@ -28,20 +28,20 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from tqdm import tqdm
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_to_rgb
-from clip_surgery_ros.backends.clip import ClipBackend
-from clip_surgery_ros.backends.factory import demo_weights
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Query, Segment
 from clip_surgery_ros.core.windows import look
-from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
-from clip_surgery_ros.demo.sprites import NAMES
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.msg import Segment as SegmentMessage
-from clip_surgery_ros.tools.pictures import read_image, story, write_image
-from clip_surgery_ros.tools.segment import DEMO_NOTE, report
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.pictures.files import read_image, story, write_image
+from clip_surgery_ros.pictures.summary import DEMO_NOTE, report
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_to_rgb
+from clip_surgery_ros.weights.files import demo_weights
+from clip_surgery_ros.world.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
+from clip_surgery_ros.world.sprites import NAMES
 
 SIZE_HW = (480, 640)
 FIRST_SCENE = 7000  # among the held-out ones; any would do
@@ -242,7 +242,7 @@ def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
     found = 0
     with (
         process("camera", output, "clip_surgery_ros.demo.camera", *camera) as camera_process,
-        process("node", output, "clip_surgery_ros.main") as node_process,
+        process("node", output, "clip_surgery_ros.node.main") as node_process,
     ):
         running = (camera_process, node_process)
         rclpy.init()

@@ -1,1 +1,4 @@
-"""How right the answers are: examples with known objects, outcomes, figures, pictures."""
+"""How right the answers are, on generated scenes and on annotated pictures.
+
+Not here: what a frame costs (``benchmark/``). Begin with ``examples.py`` and ``outcome.py``.
+"""

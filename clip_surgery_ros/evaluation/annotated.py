@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.core.image_files import UPRIGHT, file_content, read_picture
+from clip_surgery_ros.pictures.image_files import UPRIGHT, file_content, read_picture
 
 
 class DatasetError(ClipSurgeryError):

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
-from clip_surgery_ros.core.thresholds import can_be_written, thresholds_text
 from clip_surgery_ros.core.types import Query, Wanted
 from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.parameters.thresholds import can_be_written, thresholds_text
 
 LEVELS = 256
 """Of the histogram that Otsu's threshold is found on, OpenCV's."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
-from clip_surgery_ros.backends.encoded_once import EncodedOnce
-from clip_surgery_ros.backends.factory import LoadedNetworks, settings_of
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
+from clip_surgery_ros.networks.factory import LoadedNetworks, settings_of
+from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.parameters.config import Config
 
 Outcomes = Mapping[str, Sequence[Outcome]]
 """By name of the variant, in the order of the examples."""

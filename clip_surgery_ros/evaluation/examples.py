@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.demo.scene_sets import SCENE_SETS, TWINS, SceneSet
-from clip_surgery_ros.demo.scenes import Scene
-from clip_surgery_ros.demo.sprites import NAMES
+from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS, SceneSet
+from clip_surgery_ros.world.scenes import Scene
+from clip_surgery_ros.world.sprites import NAMES
 
 ABSENT_ASKED = 2
 """Names asked of every picture that are not in it: as many as let false alarms be counted on 200

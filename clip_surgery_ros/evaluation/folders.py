@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clip_surgery_ros.core.image_files import MAX_BYTES, MAX_PIXELS, NOT_READ, file_content
 from clip_surgery_ros.evaluation.annotated import DatasetError, annotated_picture, text_of
 from clip_surgery_ros.evaluation.coco_masks import declared_size, is_whole, mask_of
 from clip_surgery_ros.evaluation.examples import Example, example, some_absent
+from clip_surgery_ros.pictures.image_files import MAX_BYTES, MAX_PIXELS, NOT_READ, file_content
 
 VOC_NAMES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

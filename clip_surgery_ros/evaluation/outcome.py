@@ -114,3 +114,12 @@ def points_into(similarity: NDArray[np.float32], mask: NDArray[np.bool_]) -> boo
     """Does the highest pixel of the (h, w) map, upsampled bilinearly, lie in the (H, W) mask?"""
     large = resized(similarity, (mask.shape[0], mask.shape[1]))
     return bool(mask.reshape(-1)[int(large.argmax())])
+
+
+def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
+    """(H, W) union of the segments of a label."""
+    union = np.zeros(result.size_hw, np.bool_)
+    for segment in result.segments:
+        if segment.name == name:
+            paste(union, segment.mask, segment.box, True)
+    return union

@@ -38,7 +38,7 @@ def _answer(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
     :raises ClipSurgeryError: when ROS or the node is not there, or has no answer.
     """
     try:
-        from clip_surgery_ros.adapters.asking import asker
+        from clip_surgery_ros.ros.asking import asker
     except ImportError as error:
         raise ClipSurgeryError(
             f"ask needs ROS ({error}); source it, or use the environment that ./demo makes"
@@ -46,7 +46,7 @@ def _answer(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
     if not arguments.image:
         with asker(arguments.node, arguments.wait) as ask:
             return ask.stream(labels, arguments.camera)
-    from clip_surgery_ros.tools.pictures import read_image
+    from clip_surgery_ros.pictures.files import read_image
 
     image_rgb = read_image(arguments.image)
     with asker(arguments.node, arguments.wait) as ask:

@@ -14,9 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_surgery_ros.core.config import Config
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.files import written_together
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.options import above_zero, path, whole
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from clip_surgery_ros.backends.factory import resolve_device
+    from clip_surgery_ros.networks.factory import resolve_device
 
     arguments.device = resolve_device(arguments.device)
     if arguments.threads:

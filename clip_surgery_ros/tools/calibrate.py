@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output_folder(arguments.output, *filter(None, [arguments.folder, arguments.images]))
     measure = _measuring(arguments)
 
-    from clip_surgery_ros.backends.factory import load_networks
+    from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
     if arguments.query:
@@ -183,7 +183,7 @@ def _images(arguments: argparse.Namespace) -> Images:
     if arguments.folder:
         return _folder(arguments.folder, arguments.count)
 
-    from clip_surgery_ros.evaluation.bag import images_of_bag
+    from clip_surgery_ros.ros.bag import images_of_bag
 
     return images_of_bag(arguments.bag, arguments.topic, arguments.count)
 
@@ -193,7 +193,7 @@ def _folder(folder: Path, count: int) -> Images:
 
     :raises ImageError: when there is none, or one cannot be read.
     """
-    from clip_surgery_ros.tools.pictures import read_image
+    from clip_surgery_ros.pictures.files import read_image
 
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
     if not paths:

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from clip_surgery_ros.arithmetic.openmp import wait_sparingly
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.openmp import wait_sparingly
 
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",

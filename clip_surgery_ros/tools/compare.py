@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from clip_surgery_ros.core.config import DEMO
+from clip_surgery_ros.parameters.config import DEMO
+from clip_surgery_ros.pictures.summary import DEMO_NOTE
 from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
-from clip_surgery_ros.tools.output import check_output_file
-from clip_surgery_ros.tools.segment import DEMO_NOTE
+from clip_surgery_ros.tools.output import check_output_file, write_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     config, query = config_of(arguments), asked(arguments.query)
     check_output_file(arguments.output, arguments.image)
 
-    from clip_surgery_ros.tools.pictures import check_picture_name, read_image, write_image
+    from clip_surgery_ros.pictures.files import check_picture_name, read_image
 
     check_picture_name(arguments.output)
     image = read_image(arguments.image)
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
 
-    from clip_surgery_ros.backends.factory import load_networks
-    from clip_surgery_ros.tools.attentions import by_attention, picture
+    from clip_surgery_ros.evaluation.attentions import by_attention, picture
+    from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
     for said in (*networks.vocabulary.told(query), *networks.vocabulary.remarks(query)):
@@ -47,6 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     for attention, result in results.items():
         found = ", ".join(f"{s.name} {s.score:.2f}" for s in result.segments) or "nothing"
         print(f"  {attention:<7} found {found}")
-    write_image(arguments.output, picture(image, query, results, config.point_threshold))
+    write_picture(arguments.output, picture(image, query, results, config.point_threshold))
     print(f"wrote {arguments.output}")
     return 0

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clip_surgery_ros.core.config import RECIPES, Config
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.parameters.config import RECIPES, Config
 from clip_surgery_ros.tools.options import add_network_options, config_of, path, whole
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
@@ -66,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output_folder(arguments.output)
 
-    from clip_surgery_ros.backends.factory import load_networks
     from clip_surgery_ros.evaluation.comparison import compared
     from clip_surgery_ros.evaluation.report import markdown, report_of, write
+    from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
     results = {

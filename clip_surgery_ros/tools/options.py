@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from clip_surgery_ros.core.config import PARAMETERS, Config
 from clip_surgery_ros.core.errors import QueryError
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Query
+from clip_surgery_ros.parameters.config import PARAMETERS, Config
 
 _ABOUT_NODES = (
     *("image_topics", "image_transport", "image_timeout_s", "autostart", "default_query"),

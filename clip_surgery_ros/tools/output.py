@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.files import written_together
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def check_output_file(path: Path, *inputs: Path) -> None:
@@ -51,8 +56,23 @@ def check_output_folder(folder: Path, *inputs: Path) -> None:
 @contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, see :func:`written_together`; that one was made is said."""
-    new = not folder.exists()
-    with written_together(folder) as unfinished:
+    with _folder_reported(folder), written_together(folder) as unfinished:
         yield unfinished
+
+
+def write_picture(path: Path, image_rgb: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) uint8 RGB as a picture file, see :func:`write_image`; a folder that had to
+    be made is reported.
+    """
+    from clip_surgery_ros.pictures.files import write_image
+
+    with _folder_reported(path.parent):
+        write_image(path, image_rgb)
+
+
+@contextmanager
+def _folder_reported(folder: Path) -> Iterator[None]:
+    new = not folder.exists()
+    yield
     if new:
         print(f"made the folder {folder}", file=sys.stderr)

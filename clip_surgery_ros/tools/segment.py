@@ -6,12 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from clip_surgery_ros.core.config import DEMO
+from clip_surgery_ros.parameters.config import DEMO
+from clip_surgery_ros.pictures.summary import DEMO_NOTE, report
 from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
-from clip_surgery_ros.tools.output import check_output_file
+from clip_surgery_ros.tools.output import check_output_file, write_picture
 
 if TYPE_CHECKING:
-    from clip_surgery_ros.core.types import FrameResult
+    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output_file(arguments.output, arguments.image)
 
-    from clip_surgery_ros.tools.pictures import check_picture_name, read_image, story, write_image
+    from clip_surgery_ros.pictures.files import check_picture_name, read_image, story
 
     if arguments.output:
         check_picture_name(arguments.output)
@@ -36,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
 
-    from clip_surgery_ros.backends.factory import load_networks
     from clip_surgery_ros.core.types import Wanted
+    from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
     for said in networks.vocabulary.told(query):
@@ -47,25 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(report(result))
     if arguments.output:
-        write_image(arguments.output, story(image, result))
+        write_picture(arguments.output, story(image, result))
         print(f"wrote {arguments.output}")
     return 0
-
-
-DEMO_NOTE = (
-    "note: the demo networks know the demo's generated scenes only, not photographs; for real "
-    "pictures give --clip-model, --clip-checkpoint, --sam-model and --sam-checkpoint (README, "
-    '"Real networks")'
-)
-
-
-def report(result: FrameResult) -> str:
-    """What was found, what was not and why, and where the time went."""
-    lines = [
-        f"  found      {s.name:<18} score {s.score:.2f}  presence {s.presence:.2f}  "
-        f"box {s.box.width} x {s.box.height} at ({s.box.x}, {s.box.y})"
-        for s in result.segments
-    ]
-    lines += [f"  not found  {label.name:<18} {label.reason}" for label in result.absent]
-    times = ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in result.stage_seconds.items())
-    return "\n".join([*lines, f"  time       {times}"])

@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.network == "export":
         _export(arguments)
     elif arguments.network == "ranking":
-        from clip_surgery_ros.backends.factory import load_networks
-        from clip_surgery_ros.core.config import Config
         from clip_surgery_ros.core.ranking import FEATURES
-        from clip_surgery_ros.demo.fit_ranking import fit, fit_chance
+        from clip_surgery_ros.networks.factory import load_networks
+        from clip_surgery_ros.parameters.config import Config
+        from clip_surgery_ros.training.fit_ranking import fit, fit_chance
 
         networks = load_networks(Config.from_values())
         weights, correlation = fit(networks, arguments.scenes)
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.network == "clip":
         check_output_file(arguments.checkpoint)
 
-        from clip_surgery_ros.demo import train_clip
+        from clip_surgery_ros.training import train_clip
 
         train_clip.train(
             _options(train_clip.Options, arguments),
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         check_output_file(arguments.checkpoint)
 
-        from clip_surgery_ros.demo import train_sam
+        from clip_surgery_ros.training import train_sam
 
         train_sam.train(
             _options(train_sam.Options, arguments),
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> None:
     check_output_folder(arguments.folder)
 
-    from clip_surgery_ros.demo.export import export_clip, export_sam, export_texts
+    from clip_surgery_ros.training.export import export_clip, export_sam, export_texts
 
     with output_folder(arguments.folder) as unfinished:
         export_sam(arguments.sam, unfinished / "sam_demo.safetensors")
@@ -107,9 +107,9 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _print_card(scenes: int) -> None:
-    from clip_surgery_ros.backends.factory import load_networks
-    from clip_surgery_ros.core.config import Config
-    from clip_surgery_ros.demo.card import evaluate
+    from clip_surgery_ros.networks.factory import load_networks
+    from clip_surgery_ros.parameters.config import Config
+    from clip_surgery_ros.training.card import evaluate
 
     config = Config.from_values({"recipe": "reference"})
     networks = load_networks(config)

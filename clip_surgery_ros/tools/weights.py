@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from clip_surgery_ros.backends.fetching import fetch, found, home, in_place, place, problem
-from clip_surgery_ros.core.catalogue import CLIP, PUBLISHED, Published, published, suggestion
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published, published, suggestion
+from clip_surgery_ros.weights.fetching import fetch, found, home, in_place, place, problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,9 +27,9 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from clip_surgery_ros.wheels import profiles_variable, ros_prefixes
+from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 
-NODE = ("-m", "clip_surgery_ros.main", "--ros-args")
+NODE = ("-m", "clip_surgery_ros.node.main", "--ros-args")
 """The node's program; what follows are ROS arguments."""
 CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 START_S = 120.0

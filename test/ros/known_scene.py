@@ -6,7 +6,7 @@ import numpy as np
 from clip_surgery_ros.msg import SegmentArray
 from numpy.typing import NDArray
 
-from clip_surgery_ros.demo.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
+from clip_surgery_ros.world.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
 
 SCENE = 55
 """Two objects that do not touch, whose boxes come out to a pixel."""

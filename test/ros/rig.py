@@ -14,10 +14,10 @@ from ros.harness import Inbox, call, spinning, wait_for_reader, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.executor import SideThreadExecutor
-from clip_surgery_ros.node import ClipSurgeryNode
+from clip_surgery_ros.node.node import ClipSurgeryNode
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.executor import SideThreadExecutor
+from clip_surgery_ros.ros.images import image_message
 
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE

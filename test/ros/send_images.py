@@ -12,8 +12,8 @@ import rclpy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters import qos
-from clip_surgery_ros.adapters.images import image_message
+from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.images import image_message
 
 TOPIC, COUNT = sys.argv[1], int(sys.argv[2])
 RATE_HZ = 30

@@ -19,8 +19,8 @@ from ros.rig import values_of
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.adapters.images import image_message
-from clip_surgery_ros.adapters.outputs import OUTPUTS
+from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.ros.outputs import OUTPUTS
 
 PATIENCE_S = 90.0
 """Until an answer is there, behind whatever work the node was given before."""

@@ -1,1 +1,0 @@
-"""ROS messages, parameters and qualities of service, to and from the core's types."""

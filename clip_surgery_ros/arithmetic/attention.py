@@ -1,0 +1,83 @@
+"""Attention as torch's fused kernel computes it, or by matrix products where those are faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clip_surgery_ros.arithmetic.layers import Place, close, noise, onednn_product, onednn_serves
+from clip_surgery_ros.arithmetic.timing import fastest
+
+BUFFER = 2**22
+"""Scores held at a time: 8 MB in bfloat16, which caches hold; half or twice as many, no faster."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values (B, heads, N, d)."""
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:data:`Attend` by torch's kernel."""
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def by_products(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER) -> Tensor:
+    """:data:`Attend` with the scores written out, those of a few heads at a time.
+
+    :param elements: scores held at a time, but those of a head at least.
+    """
+    queries, keys, values = (
+        x.flatten(0, 1) for x in (query * query.shape[-1] ** -0.5, key, value)
+    )
+    heads, asked, known = len(queries), queries.shape[1], keys.shape[1]
+    step = max(1, min(heads, elements // (asked * known)))
+    buffer = queries.new_empty(step, asked, known)
+    out = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    for first in range(0, heads, step):
+        some = slice(first, first + step)
+        scores = buffer[: len(queries[some])]
+        torch.bmm(queries[some], keys[some].mT, out=scores)
+        torch.bmm(torch.softmax(scores, dim=-1, out=scores), values[some], out=out[some])
+    return out.view_as(query)
+
+
+def head_by_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """:data:`Attend` by oneDNN's products, those of one head after the other's."""
+    scaled = query * query.shape[-1] ** -0.5
+    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    heads = (x.contiguous().flatten(0, 1) for x in (scaled, key, value, out))
+    for q, k, v, mixed in zip(*heads, strict=True):
+        scores = onednn_product(q, k)
+        mixed.copy_(onednn_product(torch.softmax(scores, dim=-1, out=scores), v.mT))
+    return out
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, N, C) to (B, heads, N, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def mix(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention, heads side by side again: (B, N, C)."""
+    return attend(query, key, value).transpose(1, 2).flatten(2)
+
+
+@cache
+@torch.inference_mode()
+def fastest_attention(place: Place, shape: tuple[int, int, int]) -> Attend:
+    """The fastest of these, timed; one that is wrong here is left out.
+
+    torch's fused kernel is made for MKL's products in float32, which are slow on AMD's
+    processors, and for AMX in bfloat16.
+
+    :param shape: heads, N and d.
+    """
+    if not onednn_serves(place):
+        return fused
+    x = place(noise(1, *shape))
+    runs = {form: partial(form, x, x, x) for form in (fused, by_products, head_by_head)}
+    expected = fused(x, x, x)
+    return fastest({form: run for form, run in runs.items() if close(run(), expected)})

@@ -1,1 +1,0 @@
-"""Networks behind the protocols of ``core.interfaces``; no ROS."""

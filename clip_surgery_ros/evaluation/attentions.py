@@ -1,0 +1,83 @@
+"""What CLIP and CLIP Surgery, by each of its attentions, make of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.types import FrameResult, Query, Wanted
+from clip_surgery_ros.networks.clip.surgery import ATTENTIONS
+from clip_surgery_ros.networks.factory import LoadedNetworks, settings_of
+from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.pictures import render
+
+Panel = tuple[str, NDArray[np.uint8]]
+
+
+def by_attention(
+    networks: LoadedNetworks, config: Config, image_rgb: NDArray[np.uint8], query: Query
+) -> dict[str, FrameResult]:
+    """The frame's result by each attention; the segmenter sees the image once."""
+    segmenter = EncodedOnce(networks.sam)
+    results = {}
+    for attention in tqdm(ATTENTIONS, unit="attention"):
+        clip = networks.clip.with_attention(attention)
+        pipeline = Pipeline(clip, segmenter, settings_of(config, clip))
+        results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
+    return results
+
+
+def picture(
+    image_rgb: NDArray[np.uint8], query: Query, results: dict[str, FrameResult], share: float
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB: maps, points and masks side by side, an attention a column.
+
+    :param share: of a map's range, from which it is shown cut.
+    """
+    panels = [*_panels(image_rgb, query, results, share)]
+    return render.strip(panels, columns=2 + len(ATTENTIONS), width=240)
+
+
+def _panels(
+    image_rgb: NDArray[np.uint8], query: Query, results: dict[str, FrameResult], share: float
+) -> Iterator[Panel]:
+    """Per label a row of maps and a row of them cut; below, points and masks of all labels."""
+    blank = np.full_like(image_rgb, 255)
+    for index, name in enumerate(query.names):
+        maps = _maps(results, index)
+        yield (name, image_rgb)
+        for title, one in maps.items():
+            yield (title, render.map_picture(image_rgb, one))
+        yield ("", blank)
+        for one in maps.values():
+            yield (f"above {share:.0%} of its range", render.cut_picture(image_rgb, one, share))
+    for title, draw in (("points", _points), ("masks", _masks)):
+        yield (title, blank)
+        yield ("", blank)
+        for attention, result in results.items():
+            yield (attention, draw(image_rgb, result))
+
+
+def _maps(results: dict[str, FrameResult], index: int) -> dict[str, NDArray[np.float32]]:
+    """(h, w) maps of a label, plain CLIP's first."""
+    plain = next(iter(results.values())).plain_similarity
+    maps = {} if plain is None else {"CLIP": plain[index]}
+    return maps | {attention: result.similarity[index] for attention, result in results.items()}
+
+
+def _points(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
+    drawn = image_rgb.copy()
+    for segment in result.segments:
+        render.draw_points(drawn, segment.points)
+    return drawn
+
+
+def _masks(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
+    drawn = render.draw_segments(image_rgb, result.segments)
+    render.draw_absent(drawn, [label.name for label in result.absent])
+    return drawn

@@ -1,0 +1,57 @@
+"""MobileSAM (Zhang et al. 2023): a TinyViT, distilled from vit_h's encoder, and SAM's decoder.
+
+The package ``mobile_sam`` has the encoder; all the rest is segment-anything's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+
+from clip_surgery_ros.networks.optional import optional
+from clip_surgery_ros.networks.sam.backend import SamSpec, with_decoder
+from clip_surgery_ros.networks.sam.stock_encoder import placed_copy
+
+DISTRIBUTION = "mobilesam-mirror"
+"""The authors' code as it stands in their repository, which is in no package index."""
+TINY_VIT: Mapping[str, Any] = {
+    "img_size": 1024,
+    "embed_dims": [64, 128, 160, 320],
+    "depths": [2, 2, 6, 2],
+    "num_heads": [2, 4, 5, 10],
+    "window_sizes": [7, 7, 14, 7],
+    "drop_path_rate": 0.0,
+}
+"""As the published weights want it, with the classifier that nothing uses."""
+
+
+def build_mobile_sam() -> Sam:
+    """An untrained MobileSAM.
+
+    :raises ConfigError: where its package is not installed.
+    """
+    tiny_vit = optional("mobile_sam.modeling.tiny_vit_sam", DISTRIBUTION).TinyViT
+    return with_decoder(tiny_vit(**TINY_VIT), SamSpec())
+
+
+class TinyEncoder:
+    """MobileSAM's image encoder on a device.
+
+    :param net: a ``TinyViT``; it is copied.
+    :param dtype: of weights and arithmetic, unless float32 is faster on this machine.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        tiny: Any = net
+        copied = placed_copy(net, tiny.layers[-1].blocks[0].mlp, device, dtype)
+        self._net = copied.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+        self._dtype = next(self._net.parameters()).dtype
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """See :class:`clip_surgery_ros.networks.sam.backend.ImageEncoder`."""
+        features: Tensor = self._net(pixels.to(self._dtype))
+        return features

@@ -1,0 +1,61 @@
+"""Published segmenters by name: the one place that knows which code runs which network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip_surgery_ros.core.interfaces import PromptableSegmenter
+from clip_surgery_ros.networks.sam.backend import SPECS, SamBackend, build_sam
+from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder, build_mobile_sam
+from clip_surgery_ros.networks.sam.sam2 import CONFIGS, Sam2Backend, build_sam2
+from clip_surgery_ros.weights.files import checkpoint_file
+from clip_surgery_ros.weights.state_dicts import load_state_dict
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a network is built and run.
+
+    :param build: makes it, untrained; raises ConfigError where its package is not installed.
+    :param run: puts it behind the protocol, on a ``device`` and with its encoder in a ``dtype``.
+    """
+
+    build: Callable[[], Any]
+    run: Callable[..., PromptableSegmenter]
+
+
+SEGMENTERS: Mapping[str, Kind] = {
+    "vit_t": Kind(build_mobile_sam, partial(SamBackend, make_encoder=TinyEncoder)),
+    **{name: Kind(partial(build_sam, spec), SamBackend) for name, spec in SPECS.items()},
+    **{name: Kind(partial(build_sam2, name), Sam2Backend) for name in CONFIGS},
+}
+"""By what ``sam_model`` calls them."""
+
+
+def load_segmenter(
+    name: str,
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> PromptableSegmenter:
+    """Load the checkpoint of a published network.
+
+    :param name: one of :data:`SEGMENTERS`.
+    :param path: of the file, or of a folder with one.
+    :param dtype: of the image encoder.
+    :raises ConfigError: where the package that the network needs is not installed.
+    :raises WeightsError: when the file is damaged or of another network.
+    """
+    path = checkpoint_file(path)
+    tensors, _ = load_state_dict(path)
+    network = SEGMENTERS[name].build()
+    fill(network, tensors, path, name)
+    return SEGMENTERS[name].run(network, device=device, dtype=dtype)

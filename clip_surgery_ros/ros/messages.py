@@ -1,0 +1,159 @@
+"""Results and queries to ROS messages. No node, no arithmetic on images.
+
+Every message built here carries the header it is given, as it is: the source image's.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from sensor_msgs.msg import RegionOfInterest
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Classification,
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesis,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
+
+from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, PromptPoint, SegmentArray, TextQuery
+from clip_surgery_ros.msg import Segment as SegmentMessage
+from clip_surgery_ros.ros.images import image_message
+
+NO_THRESHOLD = math.nan
+"""On the wire: this label takes the node's own threshold."""
+
+
+def query_message(query: Query, stamp: Time) -> TextQuery:
+    """The query as a message.
+
+    :param stamp: when it was made.
+    """
+    thresholds = [
+        NO_THRESHOLD if label.threshold is None else label.threshold for label in query.labels
+    ]
+    return TextQuery(
+        header=Header(stamp=stamp),
+        labels=list(query.names),
+        thresholds=thresholds,
+        sequence=query.sequence,
+    )
+
+
+def segment_array(result: FrameResult, header: Header, query: TextQuery) -> SegmentArray:
+    """Everything known of a frame in one message.
+
+    :param query: the message of ``result.query``.
+    """
+    return SegmentArray(
+        header=header,
+        query=query,
+        segments=[_segment(segment, header) for segment in result.segments],
+        absent=[AbsentLabel(label=label.name, reason=label.reason) for label in result.absent],
+        stage_names=list(result.stage_seconds),
+        stage_seconds=list(result.stage_seconds.values()),
+    )
+
+
+def _segment(segment: Segment, header: Header) -> SegmentMessage:
+    box = segment.box
+    return SegmentMessage(
+        id=segment.id,
+        label=segment.name,
+        label_id=segment.label,
+        score=float(segment.score),
+        presence=float(segment.presence),
+        similarity=float(segment.similarity),
+        agreement=float(segment.agreement),
+        box=RegionOfInterest(x_offset=box.x, y_offset=box.y, height=box.height, width=box.width),
+        mask=image_message(segment.mask.astype(np.uint8) * 255, "mono8", header),
+        points=_points(segment.points),
+    )
+
+
+def _points(points: PointPrompts) -> list[PromptPoint]:
+    return [
+        PromptPoint(x=x, y=y, positive=positive)
+        for (x, y), positive in zip(points.xy.tolist(), points.positive.tolist(), strict=True)
+    ]
+
+
+def detection_array(result: FrameResult, header: Header) -> Detection2DArray:
+    """The segments as boxes with a label and a score; empty when nothing was found."""
+    return Detection2DArray(
+        header=header, detections=[_detection(segment, header) for segment in result.segments]
+    )
+
+
+def _detection(segment: Segment, header: Header) -> Detection2D:
+    hypothesis = ObjectHypothesis(class_id=segment.name, score=float(segment.score))
+    return Detection2D(
+        header=header,
+        results=[ObjectHypothesisWithPose(hypothesis=hypothesis)],
+        bbox=_centred(segment.box),
+        id=str(segment.id),
+    )
+
+
+def _centred(box: Box) -> BoundingBox2D:
+    """The same box by its centre; a pixel covers x to x + 1."""
+    message = BoundingBox2D(size_x=float(box.width), size_y=float(box.height))
+    message.center.position.x = box.x + box.width / 2
+    message.center.position.y = box.y + box.height / 2
+    return message
+
+
+def heatmap_array(result: FrameResult, header: Header) -> HeatmapArray:
+    """Every label's raw similarity on the token grid."""
+    height, width = result.size_hw
+    grid_height, grid_width = result.similarity.shape[1:]
+    return HeatmapArray(
+        header=header,
+        sequence=result.query.sequence,
+        labels=list(result.query.names),
+        height=grid_height,
+        width=grid_width,
+        image_height=height,
+        image_width=width,
+        values=_floats(result.similarity),
+        thresholds=_floats(result.thresholds),
+    )
+
+
+def _floats(values: NDArray[np.float32]) -> array.array[float]:
+    """Row-major float32[]; like bytes, array.array is what rclpy takes unchecked."""
+    return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())
+
+
+def classification(result: FrameResult, header: Header) -> Classification:
+    """Zero-shot probability of every label, in the query's order."""
+    return Classification(
+        header=header,
+        results=[
+            ObjectHypothesis(class_id=name, score=float(probability))
+            for name, probability in zip(result.query.names, result.probabilities, strict=True)
+        ],
+    )
+
+
+def label_info(query: Query, stamp: Time, threshold: float) -> LabelInfo:
+    """The key of the class mask: label index to name.
+
+    :param threshold: the score from which a pixel is given a label.
+    """
+    return LabelInfo(
+        header=Header(stamp=stamp),
+        class_map=[
+            VisionClass(class_id=index, class_name=name) for index, name in enumerate(query.names)
+        ],
+        threshold=threshold,
+    )

@@ -373,6 +373,7 @@ def test_the_test_script_starts_beside_any_plugin(
     for name, does in (
         ("ruff", "true"),
         ("mypy", "true"),
+        ("lint-imports", "true"),
         ("pytest", f"{sys.executable} -m pytest"),
     ):
         (commands / name).write_text(f'#!/bin/bash\nexec {does} "$@"\n')

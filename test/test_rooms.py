@@ -1,0 +1,92 @@
+"""Which room may import which, and how long files, classes and functions may be."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "clip_surgery_ros"
+LINES = {"file": 400, "class": 250, "function": 50}
+"""The most of each; what is longer for a reason says so in a comment (:data:`EXCUSE`)."""
+EXCUSE = "# Longer than {} lines: "
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the import linter on the package in a folder."""
+    command = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [str(command), "--no-logo", "--no-cache", str(ROOT / "pyproject.toml")],
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    """A folder with a copy of the package, to be changed."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.png", "*.safetensors")
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignore)
+    return tmp_path
+
+
+def test_rooms_import_what_the_table_allows() -> None:
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("core/types.py", "networks.factory"),
+        ("world/scenes.py", "pictures.render"),
+        ("ros/qos.py", "weights.catalogue"),
+        ("demo/run.py", "evaluation.outcome"),
+    ],
+)
+def test_an_arrow_that_breaks_the_table_is_named(changed: Path, file: str, module: str) -> None:
+    path = changed / PACKAGE.name / file
+    path.write_text(f"{path.read_text()}\nimport {PACKAGE.name}.{module}\n")
+    done = lint(changed)
+    assert done.returncode == 1
+    source = f"{PACKAGE.name}.{file.removesuffix('.py').replace('/', '.')}"
+    assert f"{source} -> {PACKAGE.name}.{module}" in done.stdout
+
+
+def test_every_room_says_what_it_holds() -> None:
+    for init in PACKAGE.rglob("__init__.py"):
+        docstring = ast.get_docstring(ast.parse(init.read_text())) or ""
+        assert "begin with" in " ".join(docstring.casefold().split()), init
+        assert len(docstring.splitlines()) <= 5, init
+
+
+def parts(path: Path) -> Iterator[tuple[str, str, int, list[str]]]:
+    """Kind, name, length and lines of a file, and of each class and function in it."""
+    lines = path.read_text().splitlines()
+    yield "file", str(path.relative_to(ROOT)), len(lines), lines
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            kind = "class" if isinstance(node, ast.ClassDef) else "function"
+            own = lines[node.lineno - 1 : node.end_lineno]
+            yield kind, f"{path.relative_to(ROOT)}: {node.name}", len(own), own
+
+
+def test_files_classes_and_functions_are_short() -> None:
+    long = [
+        f"{name} has {length} lines"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for kind, name, length, lines in parts(path)
+        if length > LINES[kind] and not any(EXCUSE.format(LINES[kind]) in line for line in lines)
+    ]
+    assert not long, "\n".join(long)

@@ -1,7 +1,8 @@
-"""What a frame takes beside programs that compete for the processor."""
+"""What a frame costs while other programs compete for the processor."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import statistics
@@ -18,13 +19,16 @@ from clip_surgery_ros.benchmark.setting import Row, Setting
 from clip_surgery_ros.parameters.config import DEMO
 
 COMPETITORS = (0, 2, 4, 8)
-"""Programs that never wait for anything."""
-THIS, SPINNING = "this", "torch's own"
+"""Numbers of competing programs, which never wait for anything."""
+THIS, SPINNING = "this", "torch's default"
 WAYS: Mapping[str, Mapping[str, str]] = {
     THIS: {},
-    SPINNING: {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP takes where nothing is set
+    SPINNING: {"GOMP_SPINCOUNT": "300000"},  # the default of GNU's OpenMP
 }
-"""Ways to wait for threads: variables of the process."""
+"""How threads wait for each other: environment variables of the process."""
+_SPINNING_BESIDE = (0, 4)
+"""Numbers of competitors beside which spinning threads are measured: each frame takes many times
+as long, and one number shows it."""
 _SET_BY_THIS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _COMPETE = """
 import os
@@ -33,14 +37,14 @@ while os.getppid() == parent:
     sum(range(1_000_000))
 """
 _DEMO_FRAMES = 5
-"""Frames at a time; a single small one may fit between two turns of the scheduler."""
+"""Frames computed at a time: a single small frame may fit between two turns of the scheduler."""
 _SETTLED_S = 0.3
-"""Until the scheduler has spread programs that begin or stop."""
+"""Seconds until the scheduler has spread processes that start or stop over the cores."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What single frames took, by way and number of competitors.
+    """What frames took, by the way of waiting and the number of competitors.
 
     :param wall_s: seconds that passed.
     :param cpu_s: seconds of processor time, of all threads.
@@ -63,64 +67,68 @@ class Spent:
         return statistics.median(self.cpu_s[way, load])
 
 
-def busy_machine(setting: Setting) -> list[Row]:
-    """Frames of the demo's networks and of the setting's, alone and beside other programs."""
-    demo = _measured(DEMO, setting.precision, _DEMO_FRAMES, 2 * setting.rounds)
-    true_size = _measured(setting.sam_model, setting.precision, 1, setting.rounds // 3 + 1)
-    return [*rows("demo networks", *demo), *rows(f"SAM {setting.sam_model}", *true_size)]
+def busy_machine(setting: Setting) -> Iterator[Row]:
+    """Measure frames of the demo's networks and of the setting's, alone and beside competitors.
+
+    Rows of the demo's networks come first: the others take minutes.
+    """
+    demo = _measure(DEMO, setting.precision, _DEMO_FRAMES, 2 * setting.rounds, _SPINNING_BESIDE)
+    yield from rows("demo networks", *demo)
+    true_size = _measure(setting.sam_model, setting.precision, 1, setting.rounds // 3 + 1, (0,))
+    yield from rows(f"SAM {setting.sam_model}", *true_size)
 
 
 def rows(networks: str, spent: Spent, threads: int) -> list[Row]:
-    """What was measured of networks that compute on so many threads."""
-    idle_cpu_s = spent.cpu(THIS, 0)
+    """Return the rows of one pair of networks.
+
+    :param networks: their name, for the rows.
+    :param threads: how many threads compute a frame.
+    """
     most_cpu_s = max(spent.cpu(THIS, load) for load in COMPETITORS)
     pairs = zip(spent.wall_s[THIS, 0], spent.wall_s[SPINNING, 0], strict=True)
     return [
         *(_beside(networks, spent, threads, load) for load in COMPETITORS[1:]),
         Row(
-            f"{networks}, nothing beside: this / {SPINNING} way of waiting",
-            statistics.median(one / other for one, other in pairs),
+            f"{networks}, no competitor: this / {SPINNING} waiting",
+            statistics.median(this / spinning for this, spinning in pairs),
             "at most 1.03",
             seconds={way: spent.wall(way, 0) for way in WAYS},
         ),
         Row(
-            f"{networks}, processor time of a frame: most beside others / alone",
-            most_cpu_s / idle_cpu_s,
+            f"{networks}, processor time of a frame: most beside competitors / alone",
+            most_cpu_s / spent.cpu(THIS, 0),
             "at most 1.1",
-            seconds={
-                f"{way}, {load} beside": spent.cpu(way, load)
-                for way in WAYS
-                for load in COMPETITORS
-            },
+            seconds={f"{way}, {load} beside": spent.cpu(way, load) for way, load in spent.cpu_s},
         ),
     ]
 
 
 def _beside(networks: str, spent: Spent, threads: int, load: int) -> Row:
-    fair_s = {way: spent.wall(way, 0) * fair_slowdown(threads, load, cores()) for way in WAYS}
+    fair_s = spent.wall(THIS, 0) * fair_slowdown(threads, load, cores())
+    measured_s = {way: spent.wall(way, load) for way in WAYS if (way, load) in spent.wall_s}
     return Row(
-        f"{networks} beside {load} busy programs: frame / fair share",
-        spent.wall(THIS, load) / fair_s[THIS],
+        f"{networks} beside {load} competitors: frame / fair share",
+        spent.wall(THIS, load) / fair_s,
         "at most 1.5",
-        seconds={
-            THIS: spent.wall(THIS, load),
-            SPINNING: spent.wall(SPINNING, load),
-            "fair share": fair_s[THIS],
-        },
+        seconds={**measured_s, "fair share": fair_s},
     )
 
 
 def fair_slowdown(threads: int, competitors: int, cores: int) -> float:
-    """How many times as long a frame takes when each of its threads gets as much of the cores as
-    every competitor.
+    """Return how many times as long a frame takes when each of its threads gets the same share of
+    the cores as every competitor.
     """
     return max(1.0, (threads + competitors) / cores) / max(1.0, threads / cores)
 
 
-def _measured(networks: str, precision: str, frames: int, rounds: int) -> tuple[Spent, int]:
-    """What frames took, and on how many threads; ways and loads take turns.
+def _measure(
+    networks: str, precision: str, frames: int, rounds: int, spinning_beside: Sequence[int]
+) -> tuple[Spent, int]:
+    """Measure frames, both ways of waiting and all loads in turns.
 
-    :param frames: computed at a time.
+    :param frames: how many are computed at a time.
+    :param spinning_beside: numbers of competitors beside which spinning threads are measured.
+    :returns: what frames took, and on how many threads.
     """
     spent = Spent()
     with ExitStack() as stack:
@@ -128,13 +136,13 @@ def _measured(networks: str, precision: str, frames: int, rounds: int) -> tuple[
             way: stack.enter_context(_worker(networks, precision, environment))
             for way, environment in WAYS.items()
         }
-        threads = {way: _ready(worker) for way, worker in workers.items()}[THIS]
+        threads = {way: _wait_ready(worker) for way, worker in workers.items()}[THIS]
         competitors = stack.enter_context(_competitors(max(COMPETITORS)))
-        for _ in range(rounds):
-            for load in COMPETITORS:
-                with _going_on(competitors[:load]):
-                    for way, worker in workers.items():
-                        spent.add(way, load, *_ask(worker, frames))
+        for _, load in itertools.product(range(rounds), COMPETITORS):
+            with _running(competitors[:load]):
+                for way, worker in workers.items():
+                    if way == THIS or load in spinning_beside:
+                        spent.add(way, load, *_compute(worker, frames))
     return spent, threads
 
 
@@ -158,10 +166,10 @@ def _worker(
         process.communicate()
 
 
-def _ready(worker: subprocess.Popen[str]) -> int:
-    """Wait until the networks are loaded; on how many threads they compute.
+def _wait_ready(worker: subprocess.Popen[str]) -> int:
+    """Wait until the networks are loaded, and return how many threads compute.
 
-    :raises RuntimeError: when they are not.
+    :raises RuntimeError: when the process ended before that.
     """
     assert worker.stdout
     for line in worker.stdout:
@@ -170,8 +178,8 @@ def _ready(worker: subprocess.Popen[str]) -> int:
     raise RuntimeError("the process that computes frames ended before it was ready")
 
 
-def _ask(worker: subprocess.Popen[str], frames: int) -> tuple[float, float]:
-    """Seconds and processor seconds of a frame."""
+def _compute(worker: subprocess.Popen[str], frames: int) -> tuple[float, float]:
+    """Let a worker compute frames; seconds and processor seconds of each."""
     assert worker.stdin and worker.stdout
     worker.stdin.write(f"{frames}\n")
     worker.stdin.flush()
@@ -181,7 +189,7 @@ def _ask(worker: subprocess.Popen[str], frames: int) -> tuple[float, float]:
 
 @contextmanager
 def _competitors(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Programs that would never wait for anything, stopped."""
+    """Start programs that never wait for anything, each stopped (SIGSTOP) at first."""
     command = [sys.executable, "-S", "-c", _COMPETE]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -195,7 +203,8 @@ def _competitors(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 @contextmanager
-def _going_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _running(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Let stopped processes run for a while."""
     for process in processes:
         process.send_signal(signal.SIGCONT)
     time.sleep(_SETTLED_S)

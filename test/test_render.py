@@ -101,7 +101,7 @@ def test_a_constant_map_draws_without_a_warning() -> None:
 
 def test_a_strip_holds_panels_of_different_sizes() -> None:
     panels = [(f"panel {i}", np.zeros((40 + 10 * i, 60, 3), np.uint8)) for i in range(5)]
-    picture = render.strip(panels, columns=3, width=90)
+    picture = render.panel_grid(panels, columns=3, width=90)
     assert picture.shape[1] == 3 * (90 + 12)
     assert picture.shape[0] == 2 * (round(80 * 90 / 60) + 34)
 
@@ -109,6 +109,6 @@ def test_a_strip_holds_panels_of_different_sizes() -> None:
 def test_a_strip_of_pictures_with_one_long_side_is_drawn_and_no_larger_than_others() -> None:
     panels = [("wide", np.zeros((20, 16384, 3), np.uint8))]
     panels += [("tall", np.zeros((16384, 20, 3), np.uint8)), ("", np.zeros((9, 9, 3), np.uint8))]
-    picture = render.strip(panels, columns=3, width=80)
+    picture = render.panel_grid(panels, columns=3, width=80)
     assert picture.shape == (4 * 80 + 34, 3 * 92, 3)
     assert (picture.reshape(-1, 3) == 0).all(axis=1).any()

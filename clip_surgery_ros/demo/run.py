@@ -35,8 +35,9 @@ from clip_surgery_ros.core.windows import look
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.networks.clip.backend import ClipBackend
-from clip_surgery_ros.pictures.files import read_image, story, write_image
-from clip_surgery_ros.pictures.summary import DEMO_NOTE, report
+from clip_surgery_ros.pictures.files import read_image, write_image
+from clip_surgery_ros.pictures.result_picture import result_picture
+from clip_surgery_ros.pictures.summary import DEMO_NOTE, result_summary
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_to_rgb
 from clip_surgery_ros.weights.files import demo_weights
@@ -259,8 +260,10 @@ def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
                 result = result_of(query, shot, segments, heatmaps, plain)
                 found += len(result.segments)
                 path = output / f"{shot.name.replace(' ', '_')}.png"
-                write_image(path, story(shot.image_rgb, result))
-                tqdm.write(f'{shot.name}: asked "{shot.query}"\n{report(result)}\n  see {path}\n')
+                write_image(path, result_picture(shot.image_rgb, result))
+                tqdm.write(
+                    f'{shot.name}: asked "{shot.query}"\n{result_summary(result)}\n  see {path}\n'
+                )
         finally:
             listener.destroy_node()
             rclpy.try_shutdown()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.pictures.image_files import UPRIGHT, file_content, read_picture
+from clip_surgery_ros.pictures.decode import UPRIGHT
+from clip_surgery_ros.pictures.files import read_bytes, read_picture_file
 
 
 class DatasetError(ClipSurgeryError):
@@ -30,10 +31,12 @@ def annotated_picture(path: Path, sizes_hw: Mapping[str, tuple[int, int]]) -> ND
     :raises DatasetError: when a declared size is neither.
     :raises ImageError: when the picture cannot be read.
     """
-    picture = read_picture(path)
-    stored, turned = picture.image_rgb, picture.turned()
+    picture = read_picture_file(path)
+    stored, turned = picture.image_rgb, picture.upright()
     if all(size == stored.shape[:2] for size in sizes_hw.values()):
-        if picture.turn != UPRIGHT and all(s == turned.shape[:2] for s in sizes_hw.values()):
+        if picture.orientation != UPRIGHT and all(
+            s == turned.shape[:2] for s in sizes_hw.values()
+        ):
             _note(
                 f"{path} asks to be turned (Exif), and no size tells whether it was annotated so"
             )
@@ -56,7 +59,7 @@ def text_of(path: Path) -> str:
     :raises ImageError: when it cannot be read.
     """
     try:
-        return file_content(path).decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not text in UTF-8: {error.reason}") from error
 

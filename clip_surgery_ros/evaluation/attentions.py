@@ -40,7 +40,7 @@ def picture(
     :param share: of a map's range, from which it is shown cut.
     """
     panels = [*_panels(image_rgb, query, results, share)]
-    return render.strip(panels, columns=2 + len(ATTENTIONS), width=240)
+    return render.panel_grid(panels, columns=2 + len(ATTENTIONS), width=240)
 
 
 def _panels(
@@ -55,7 +55,10 @@ def _panels(
             yield (title, render.map_picture(image_rgb, one))
         yield ("", blank)
         for one in maps.values():
-            yield (f"above {share:.0%} of its range", render.cut_picture(image_rgb, one, share))
+            yield (
+                f"above {share:.0%} of its range",
+                render.threshold_picture(image_rgb, one, share),
+            )
     for title, draw in (("points", _points), ("masks", _masks)):
         yield (title, blank)
         yield ("", blank)

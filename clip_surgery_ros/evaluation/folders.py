@@ -18,7 +18,8 @@ from PIL import Image
 from clip_surgery_ros.evaluation.annotated import DatasetError, annotated_picture, text_of
 from clip_surgery_ros.evaluation.coco_masks import declared_size, is_whole, mask_of
 from clip_surgery_ros.evaluation.examples import Example, example, some_absent
-from clip_surgery_ros.pictures.image_files import MAX_BYTES, MAX_PIXELS, NOT_READ, file_content
+from clip_surgery_ros.pictures.decode import DECODE_ERRORS, MAX_BYTES, MAX_PIXELS
+from clip_surgery_ros.pictures.files import read_bytes
 
 VOC_NAMES: tuple[str, ...] = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -229,14 +230,14 @@ def _size_hw(values: NDArray) -> tuple[int, int]:
 
 def _indices(path: Path) -> NDArray[np.uint8]:
     """(H, W) palette indices, or grey values; colours would not say which class."""
-    data = file_content(path, MAX_BYTES)
+    data = read_bytes(path, MAX_BYTES)
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DatasetError(f"{path} claims {picture.width} x {picture.height} pixels")
             picture.load()
             values = np.asarray(picture)
-    except (*NOT_READ, Image.DecompressionBombError) as error:
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} is not a picture, or damaged: {error}") from error
     if values.ndim != 2 or values.dtype != np.uint8:
         raise DatasetError(
@@ -248,7 +249,7 @@ def _indices(path: Path) -> NDArray[np.uint8]:
 
 def _xml_size(path: Path) -> tuple[int, int]:
     """Height and width of VOC's description of a picture."""
-    data = file_content(path, MAX_BYTES)
+    data = read_bytes(path, MAX_BYTES)
     try:
         described = ElementTree.fromstring(data)
         height, width = (int(described.findtext(f"size/{s}", "")) for s in ("height", "width"))

@@ -1,4 +1,4 @@
-"""Picture files in, drawings of results out, for the overlay, the tools and the demo.
+"""Picture files and drawings of results, for the overlay, the tools and the demo.
 
 Not here: image messages (``ros/images.py``), plots of measurements. Begin with ``render.py``.
 """

@@ -1,4 +1,4 @@
-"""What was found in a picture, in words."""
+"""A result as lines of text, for the tools and the demo."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ DEMO_NOTE = (
 )
 
 
-def report(result: FrameResult) -> str:
-    """What was found, what was not and why, and where the time went."""
+def result_summary(result: FrameResult) -> str:
+    """Say what was found, what was not and why, and how long each stage took."""
     lines = [
-        f"  found      {s.name:<18} score {s.score:.2f}  presence {s.presence:.2f}  "
-        f"box {s.box.width} x {s.box.height} at ({s.box.x}, {s.box.y})"
-        for s in result.segments
+        f"  found      {segment.name:<18} score {segment.score:.2f}  "
+        f"presence {segment.presence:.2f}  box {segment.box.width} x {segment.box.height} at "
+        f"({segment.box.x}, {segment.box.y})"
+        for segment in result.segments
     ]
     lines += [f"  not found  {label.name:<18} {label.reason}" for label in result.absent]
     times = ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in result.stage_seconds.items())

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.pictures.image_files import IN_MESSAGES, MAX_SIDE, decode, eight_bits
+from clip_surgery_ros.pictures.decode import MAX_SIDE, MESSAGE_FORMATS, decode, to_uint8
 from clip_surgery_ros.ros.compressed_format import stored_colours
 
 Converter = Callable[[Image], NDArray[np.uint8]]
@@ -138,7 +138,7 @@ def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
             f"{name} is a depth image, in which nothing can be found by name; remap image_raw to "
             "the camera's colour image"
         )
-    pixels = decode(message.data, name, IN_MESSAGES)
+    pixels = decode(message.data, name, MESSAGE_FORMATS)
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # (H, W) -> (H, W, 1)
     colours = stored_colours(message.format, pixels.shape[2])
     encoding = ENCODINGS[f"{colours}{8 * pixels.itemsize}"]
@@ -285,4 +285,4 @@ def _convert(pixels: NDArray, encoding: _Encoding) -> NDArray[np.uint8]:
     source = pixels[..., 0] if encoding.channels == 1 else pixels
     # OpenCV wants whole rows; a padded image is copied once, a dense one not at all.
     source = np.ascontiguousarray(source)
-    return eight_bits(source if encoding.code is None else cv2.cvtColor(source, encoding.code))
+    return to_uint8(source if encoding.code is None else cv2.cvtColor(source, encoding.code))

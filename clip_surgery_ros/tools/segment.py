@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.parameters.config import DEMO
-from clip_surgery_ros.pictures.summary import DEMO_NOTE, report
+from clip_surgery_ros.pictures.summary import DEMO_NOTE, result_summary
 from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
 from clip_surgery_ros.tools.output import check_output_file, write_picture
 
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output_file(arguments.output, arguments.image)
 
-    from clip_surgery_ros.pictures.files import check_picture_name, read_image, story
+    from clip_surgery_ros.pictures.files import check_picture_name, read_image
+    from clip_surgery_ros.pictures.result_picture import result_picture
 
     if arguments.output:
         check_picture_name(arguments.output)
@@ -46,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = networks.pipeline(config).run(
         image, query, Wanted(plain_similarity=bool(arguments.output))
     )
-    print(report(result))
+    print(result_summary(result))
     if arguments.output:
-        write_picture(arguments.output, story(image, result))
+        write_picture(arguments.output, result_picture(image, result))
         print(f"wrote {arguments.output}")
     return 0

@@ -12,14 +12,14 @@ import pytest
 from ros import hostile
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.pictures.image_files import (
-    IN_MESSAGES,
+from clip_surgery_ros.pictures.decode import (
+    DISK_FORMATS,
     MAX_PIXELS,
     MAX_SIDE,
-    ON_DISK,
+    MESSAGE_FORMATS,
     decode,
-    read_picture,
 )
+from clip_surgery_ros.pictures.files import read_picture_file
 
 NOISE = cv2.GaussianBlur(
     np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8), (0, 0), 1.5
@@ -50,7 +50,7 @@ def encoded(suffix, pixels=NOISE):
 
 def is_refused(data, said="damaged|cannot be decoded"):
     with pytest.raises(ImageError, match=said) as refusal:
-        decode(data, "picture x", ON_DISK)
+        decode(data, "picture x", DISK_FORMATS)
     return "\n" not in str(refusal.value)
 
 
@@ -63,19 +63,19 @@ def scan_of(data):
 def test_a_jpeg_is_decoded_as_opencv_does(kind):
     data = jpeg(kind)
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert np.abs(decode(data, "x", IN_MESSAGES).astype(int) - expected).max() <= 1
+    assert np.abs(decode(data, "x", MESSAGE_FORMATS).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp", ".ppm"])
 def test_other_files_come_back_as_they_were_saved(suffix):
-    np.testing.assert_array_equal(decode(encoded(suffix), "x", ON_DISK), NOISE)
+    np.testing.assert_array_equal(decode(encoded(suffix), "x", DISK_FORMATS), NOISE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_bits_and_channels_are_kept(suffix, channels):
     pixels = np.random.default_rng(1).integers(0, 65536, (6, 8, channels), np.uint16).squeeze()
-    np.testing.assert_array_equal(decode(encoded(suffix, pixels), "x", IN_MESSAGES), pixels)
+    np.testing.assert_array_equal(decode(encoded(suffix, pixels), "x", MESSAGE_FORMATS), pixels)
 
 
 @pytest.mark.parametrize("kind", JPEGS)
@@ -103,8 +103,8 @@ def test_a_jpeg_without_its_middle_is_refused(kind):
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("tail", [bytes(1000), b"junk\xff\xd8\xff\xda", b"\xff" * 7])
 def test_what_a_camera_appends_behind_the_end_is_left_alone(kind, tail):
-    whole = decode(jpeg(kind), "x", IN_MESSAGES)
-    np.testing.assert_array_equal(decode(jpeg(kind) + tail, "x", IN_MESSAGES), whole)
+    whole = decode(jpeg(kind), "x", MESSAGE_FORMATS)
+    np.testing.assert_array_equal(decode(jpeg(kind) + tail, "x", MESSAGE_FORMATS), whole)
 
 
 def test_a_few_stray_bytes_before_a_marker_are_left_alone():
@@ -112,8 +112,8 @@ def test_a_few_stray_bytes_before_a_marker_are_left_alone():
     data = jpeg("restarts")
     at = data.index(b"\xff\xd2", scan_of(data))
     stray = data[:at] + bytes(9) + data[at:]
-    whole = decode(data, "x", IN_MESSAGES)
-    assert np.abs(decode(stray, "x", IN_MESSAGES).astype(int) - whole).max() <= 1
+    whole = decode(data, "x", MESSAGE_FORMATS)
+    assert np.abs(decode(stray, "x", MESSAGE_FORMATS).astype(int) - whole).max() <= 1
     assert is_refused(stray[: len(stray) // 2])
 
 
@@ -127,13 +127,15 @@ def test_a_frame_of_motion_jpeg_without_tables_is_read():
             data, length = data[:at] + data[at + length :], 0
         at += length
     assert len(data) < len(whole)
-    np.testing.assert_array_equal(decode(data, "x", IN_MESSAGES), decode(whole, "x", IN_MESSAGES))
+    np.testing.assert_array_equal(
+        decode(data, "x", MESSAGE_FORMATS), decode(whole, "x", MESSAGE_FORMATS)
+    )
 
 
 def test_a_jpeg_in_printers_colours_is_read_and_refused_when_cut():
     file = io.BytesIO()
     PIL.Image.new("CMYK", (16, 8), (0, 255, 255, 0)).save(file, "JPEG", quality=95)
-    red = decode(file.getvalue(), "x", ON_DISK)
+    red = decode(file.getvalue(), "x", DISK_FORMATS)
     assert red.shape == (8, 16, 3) and red[4, 8, 2] > red[4, 8, 0]
     assert is_refused(file.getvalue()[:-20])
 
@@ -156,7 +158,7 @@ def test_a_png_without_its_middle_is_refused_and_one_with_a_tail_is_not():
     middle = len(data) // 2
     assert is_refused(data[:middle] + data[middle + 100 :])
     assert is_refused(data[:middle] + bytes(50) + data[middle + 50 :])
-    np.testing.assert_array_equal(decode(data + b"tail", "x", IN_MESSAGES), NOISE)
+    np.testing.assert_array_equal(decode(data + b"tail", "x", MESSAGE_FORMATS), NOISE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
@@ -194,23 +196,23 @@ def test_a_picture_comes_as_stored_and_knows_its_turn(turn, tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = turn
     (tmp_path / "x.png").write_bytes(by_pillow(NOISE, "PNG", exif=exif))
-    picture = read_picture(tmp_path / "x.png")
+    picture = read_picture_file(tmp_path / "x.png")
     np.testing.assert_array_equal(picture.image_rgb, NOISE)
     with PIL.Image.open(tmp_path / "x.png") as opened:
         upright = np.asarray(PIL.ImageOps.exif_transpose(opened))
-    np.testing.assert_array_equal(picture.turned(), upright)
+    np.testing.assert_array_equal(picture.upright(), upright)
 
 
 def test_damaged_exif_data_ask_for_no_turn(tmp_path):
     data = by_pillow(NOISE, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff junk")
     (tmp_path / "x.jpg").write_bytes(data)
-    assert read_picture(tmp_path / "x.jpg").turn == 1
+    assert read_picture_file(tmp_path / "x.jpg").orientation == 1
 
 
 def test_a_tiff_that_asks_for_a_turn_is_refused(tmp_path):
     (tmp_path / "x.tiff").write_bytes(by_pillow(NOISE, "TIFF", tiffinfo={274: 6}))
     with pytest.raises(ImageError, match="save it upright"):
-        read_picture(tmp_path / "x.tiff")
+        read_picture_file(tmp_path / "x.tiff")
 
 
 def test_what_cannot_be_read_from_disk_is_named(tmp_path):
@@ -233,4 +235,4 @@ def test_what_cannot_be_read_from_disk_is_named(tmp_path):
         ("huge.png", "at most"),
     ):
         with pytest.raises(ImageError, match=f"{name}.*{said}"):
-            read_picture(tmp_path / name)
+            read_picture_file(tmp_path / name)

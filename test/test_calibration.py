@@ -21,7 +21,7 @@ from clip_surgery_ros.evaluation.calibration import (
 )
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.parameters.thresholds import parse_thresholds, thresholds_text
+from clip_surgery_ros.parameters.thresholds import format_thresholds, parse_thresholds
 from clip_surgery_ros.ros.bag import images_of_bag
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.world.scenes import SceneGenerator
@@ -88,7 +88,7 @@ def test_too_little_is_said_to_be_too_little(seen):
 
 
 def test_label_thresholds_are_read_as_they_are_written():
-    written = thresholds_text({"red mug": 0.21, "x=y": -0.5})
+    written = format_thresholds({"red mug": 0.21, "x=y": -0.5})
     assert parse_thresholds(written) == {"red mug": 0.21, "x=y": -0.5}
     assert parse_thresholds(" Red  MUG = 0.21 ,\n") == {"red mug": 0.21}
     assert parse_thresholds("") == {}

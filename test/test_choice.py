@@ -7,7 +7,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.choice import Candidate, Choice, distinct, instances, judged
+from clip_surgery_ros.core.choice import (
+    Candidate,
+    Choice,
+    choose_objects,
+    distinct,
+    rank_candidates,
+)
 from clip_surgery_ros.core.interfaces import MaskCandidates
 from clip_surgery_ros.core.ranking import FEATURES
 
@@ -51,7 +57,7 @@ def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at(
         candidates(third, one, everything),
     ]
 
-    chosen = instances(judged(offered, [0, 0, 0, 1], maps, (12, 16)))
+    chosen = choose_objects(rank_candidates(offered, [0, 0, 0, 1], maps, (12, 16)))
 
     assert sorted(choice.prompt for choice in chosen) in ([0, 1, 3], [1, 2, 3])
     found = {choice.prompt: (choice.logits > 0).numpy() for choice in chosen}
@@ -66,7 +72,7 @@ def test_a_mask_of_two_objects_gives_way_to_what_clicks_on_each_like_best() -> N
     maps = blob(both)[None]
 
     def found(*offered: MaskCandidates) -> list[NDArray[np.bool_]]:
-        chosen = instances(judged(offered, [0] * len(offered), maps, (16, 16)))
+        chosen = choose_objects(rank_candidates(offered, [0] * len(offered), maps, (16, 16)))
         return [(choice.logits > 0).numpy() for choice in chosen]
 
     apart = found(candidates(both), candidates(one, nothing), candidates(two, nothing))
@@ -84,7 +90,7 @@ def test_parts_that_a_click_offers_beside_a_whole_that_it_likes_better_are_no_ob
     offered = [
         candidates(quarter, half, whole) for quarter, half in zip(quarters, halves, strict=True)
     ]
-    (chosen,) = instances(judged(offered, [0, 0], blob(whole)[None], (16, 16)))
+    (chosen,) = choose_objects(rank_candidates(offered, [0, 0], blob(whole)[None], (16, 16)))
     assert ((chosen.logits > 0).numpy() == whole).all()
 
 
@@ -101,10 +107,10 @@ def test_a_part_is_an_object_only_as_the_best_answer_of_its_own_click(half: floa
         for prompt, part in enumerate((left, right))
         for mask, quality in ((whole, 0.8), (part, half))
     ]
-    assert [choice.quality for choice in instances(nested)] == [0.8]
+    assert [choice.quality for choice in choose_objects(nested)] == [0.8]
     told_apart = [
         one_of_a_pool(whole, 0.8, 0, True),
         one_of_a_pool(left, half, 1, True),
         one_of_a_pool(right, half, 2, True),
     ]
-    assert [choice.quality for choice in instances(told_apart)] == [half, half]
+    assert [choice.quality for choice in choose_objects(told_apart)] == [half, half]

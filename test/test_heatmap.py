@@ -11,10 +11,10 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.heatmap import (
     feature_surgery,
-    floored,
     min_max,
     normalized_map,
     surgery_cosines,
+    thresholded,
 )
 
 
@@ -104,5 +104,5 @@ def test_min_max_spans_zero_to_one() -> None:
 
 def test_tokens_below_the_threshold_count_as_nothing() -> None:
     maps = np.array([[[0.1, 0.3]], [[-0.2, 0.05]]], np.float32)
-    kept = floored(maps, np.array([0.2, 0.1], np.float32))
+    kept = thresholded(maps, np.array([0.2, 0.1], np.float32))
     np.testing.assert_allclose(kept, [[[0.2, 0.3]], [[0.1, 0.1]]], rtol=1e-6)

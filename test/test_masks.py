@@ -15,7 +15,7 @@ from clip_surgery_ros.core.masks import (
     combined_heatmap,
     confidence_map,
     instance_map,
-    without_specks,
+    remove_specks,
 )
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
@@ -56,11 +56,11 @@ def test_specks_are_removed_and_the_rest_stays() -> None:
     mask = np.zeros((10, 10), np.bool_)
     mask[:4, :4] = True
     mask[8, 8] = True
-    cleaned = without_specks(mask, 5)
+    cleaned = remove_specks(mask, 5)
     assert cleaned[:4, :4].all()
     assert cleaned.sum() == 16
-    assert not without_specks(mask, 100).any()
-    assert not without_specks(np.zeros((4, 4), np.bool_), 1).any()
+    assert not remove_specks(mask, 100).any()
+    assert not remove_specks(np.zeros((4, 4), np.bool_), 1).any()
 
 
 def test_agreement_is_the_share_of_positive_mass_inside() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip_surgery_ros.core.points import (
-    PEAKS,
+    MAX_PEAKS,
     combined_points,
     instance_points,
     reference_points,
@@ -78,5 +78,5 @@ def test_a_plateau_gives_one_click_in_its_middle() -> None:
 
 def test_clicks_are_few_and_a_constant_map_gives_none() -> None:
     checks = (np.indices((16, 16)) % 2 == 0).all(axis=0).astype(np.float32)
-    assert len(instance_points(checks.reshape(-1), (16, 16), (16, 16))) == PEAKS
+    assert len(instance_points(checks.reshape(-1), (16, 16), (16, 16))) == MAX_PEAKS
     assert instance_points(np.ones(64, np.float32), (8, 8), (8, 8)) == []

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from clip_surgery_ros.core.errors import ConfigError, QueryError
-from clip_surgery_ros.core.query import parse_query, query_of, query_of_names, two_things
+from clip_surgery_ros.core.query import parse_query, query_of, query_of_names, split_hint
 from clip_surgery_ros.core.query_text import as_entry
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.parameters.thresholds import can_be_written, parse_thresholds
+from clip_surgery_ros.parameters.thresholds import is_parsable, parse_thresholds
 
 MUG_SAW = ("mug", "saw")
 LISTS = (
@@ -152,9 +152,9 @@ def test_names_of_data_sets_stay_what_they_are() -> None:
 
 
 def test_two_names_joined_by_and_are_one_label_and_how_to_ask_for_two_is_told() -> None:
-    assert two_things("mug and saw") == "'mug and saw' is one label; for two write 'mug; saw'"
-    assert two_things("mug & saw") and two_things("mug or saw")
-    assert not two_things("sandwich") and not two_things("android")
+    assert split_hint("mug and saw") == "'mug and saw' is one label; for two write 'mug; saw'"
+    assert split_hint("mug & saw") and split_hint("mug or saw")
+    assert not split_hint("sandwich") and not split_hint("android")
 
 
 def test_parameters_read_names_as_queries_do() -> None:
@@ -169,8 +169,8 @@ def test_parameters_read_names_as_queries_do() -> None:
 
 @pytest.mark.parametrize("name", ["bed, single", '"mug"', "axe. bed", "mug、saw", "[mug"])
 def test_a_name_that_would_be_read_otherwise_cannot_be_written(name: str) -> None:
-    assert not can_be_written(name)
-    assert can_be_written("Red mug") and can_be_written("no. 2 pencil") and can_be_written("x=y")
+    assert not is_parsable(name)
+    assert is_parsable("Red mug") and is_parsable("no. 2 pencil") and is_parsable("x=y")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core.ranking import (
     FEATURES,
     WEIGHTS,
-    Field,
+    RasterMap,
     candidate_features,
-    chance,
-    fields_of,
     predicted_iou,
+    probability_correct,
+    raster_maps,
 )
 from clip_surgery_ros.training.fit_ranking import logistic
 
@@ -31,7 +31,7 @@ def blob(mask: NDArray[np.bool_], height: float = 1.0) -> NDArray[np.float32]:
 def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
     left, right = box(4, 0, 8, 4), box(4, 8, 8, 16)
     masks = np.stack([left, left | right, np.zeros_like(left)])
-    label = Field(blob(left | right), ~box(4, 0, 6, 4))
+    label = RasterMap(blob(left | right), ~box(4, 0, 6, 4))
 
     rows = candidate_features(masks, np.array([0.7, 0.8, 0.9], np.float32), label)
 
@@ -49,7 +49,7 @@ def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
 
 def test_a_map_on_the_raster_goes_from_0_to_1_and_a_constant_one_is_0() -> None:
     rising, constant = np.array([[2.0, 3.0], [4.0, 6.0]], np.float32), np.full((2, 2), 0.3)
-    scaled, flat = fields_of(np.stack([rising, constant.astype(np.float32)]), (8, 8))
+    scaled, flat = raster_maps(np.stack([rising, constant.astype(np.float32)]), (8, 8))
     assert scaled.own.shape == (8, 8) and scaled.own.min() == 0 and scaled.own.max() == 1
     assert (flat.own == 0).all()
 
@@ -58,16 +58,16 @@ def test_where_a_label_wins_is_told_by_maps_as_they_are_not_stretched() -> None:
     """The second map has its range too, but is nowhere as high as the first."""
     strong = np.array([[0.3, 0.5], [0.7, 0.9]], np.float32)
     weak = np.array([[0.2, 0.1], [0.0, -0.1]], np.float32)
-    first, second = fields_of(np.stack([strong, weak]), (8, 8))
+    first, second = raster_maps(np.stack([strong, weak]), (8, 8))
     assert first.wins.all() and not second.wins.any()
-    (alone,) = fields_of(weak[None], (8, 8))
+    (alone,) = raster_maps(weak[None], (8, 8))
     assert alone.wins.all()
 
 
 def test_a_mask_on_the_map_is_predicted_to_be_better_than_one_beside_it() -> None:
     right, wide, beside = box(4, 4, 10, 10), box(2, 2, 14, 14), box(11, 11, 15, 15)
     scores = np.array([0.8, 0.8, 0.8], np.float32)
-    masks, label = np.stack([right, wide, beside]), Field(blob(right), box(0, 0, 16, 16))
+    masks, label = np.stack([right, wide, beside]), RasterMap(blob(right), box(0, 0, 16, 16))
 
     quality = predicted_iou(candidate_features(masks, scores, label))
 
@@ -78,9 +78,9 @@ def test_a_mask_on_the_map_is_predicted_to_be_better_than_one_beside_it() -> Non
 
 def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say() -> None:
     for further in (False, True):
-        values = [chance(quality, further) for quality in (0.0, 0.3, 0.6, 1.0)]
+        values = [probability_correct(quality, further) for quality in (0.0, 0.3, 0.6, 1.0)]
         assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9
-    assert chance(0.5, further=True) < chance(0.5, further=False)
+    assert probability_correct(0.5, further=True) < probability_correct(0.5, further=False)
     rng = np.random.default_rng(0)
     quality = rng.random(20_000)
     right = rng.random(20_000) < 1 / (1 + np.exp(2 - 5 * quality))

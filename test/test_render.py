@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Segment
+from clip_surgery_ros.core.types import AbsentLabel, Box, FrameResult, PointPrompts, Segment
 from clip_surgery_ros.pictures import render
 
 
@@ -25,7 +25,7 @@ def result(size_hw: tuple[int, int]) -> FrameResult:
         none,
         none,
         (found,),
-        (Absent("杯子", "its presence is low"),),
+        (AbsentLabel("杯子", "its presence is low"),),
     )
 
 

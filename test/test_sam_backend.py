@@ -69,7 +69,7 @@ def test_masks_decoded_together_equal_those_of_one_predict_each() -> None:
         )
         assert enlarged.shape == (3, 40, 60)
         assert (enlarged == masks).mean() > 0.999
-        np.testing.assert_allclose(candidates.scores, scores, atol=1e-4)
+        np.testing.assert_allclose(candidates.quality, scores, atol=1e-4)
 
 
 def test_the_image_is_encoded_once_for_all_prompts() -> None:
@@ -95,10 +95,10 @@ def test_any_number_of_prompts_decodes_to_segment_anything_s_masks(count: int, c
 
     points = torch.from_numpy(predictor.transform.apply_coords(xy, image.shape[:2]))
     masks, scores, logits = predictor.predict_torch(points, torch.from_numpy(positive).int())
-    best = torch.stack([one.logits[one.scores.argmax()] for one in found])
+    best = torch.stack([one.logits[one.quality.argmax()] for one in found])
     expected = masks[torch.arange(count), scores.argmax(dim=1)].numpy()
     assert (backend.full_size(embedding, best) == expected).mean() > 0.9999
-    np.testing.assert_allclose(np.stack([one.scores for one in found]), scores, atol=1e-4)
+    np.testing.assert_allclose(np.stack([one.quality for one in found]), scores, atol=1e-4)
     torch.testing.assert_close(torch.stack([x.logits for x in found]), logits, atol=1e-3, rtol=0)
 
 
@@ -111,7 +111,7 @@ def test_many_points_in_a_prompt_decode_to_the_same_masks() -> None:
     _, scores, logits = predictor.predict(xy.astype(np.float64), np.ones(30, np.int32))
     (found,) = backend.decode(backend.encode(image), [PointPrompts(xy, np.ones(30, np.bool_))])
     np.testing.assert_allclose(found.logits, logits, atol=1e-3)
-    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+    np.testing.assert_allclose(found.quality, scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (40, 60), (90, 31), (7, 64), (720, 1280)])

@@ -116,7 +116,7 @@ def test_masks_scores_and_logits_are_those_of_its_own_package(both: Both) -> Non
         assert scale > 0.1 and 0 < masks.mean() < 1  # else there is nothing to compare
         own = candidates.logits.clamp(-32, 32).numpy()  # as SAM 2's predictor tells them
         np.testing.assert_allclose(own, logits, atol=1e-4 * scale)
-        np.testing.assert_allclose(candidates.scores, scores, atol=1e-4)
+        np.testing.assert_allclose(candidates.quality, scores, atol=1e-4)
         enlarged = both.segmenter.full_size(embedding, candidates.logits)
         assert enlarged.shape == masks.shape == (3, *SIZE_HW)
         assert (enlarged == masks).mean() > 0.999

@@ -275,7 +275,7 @@ def test_a_disk_that_cannot_be_written_is_warned_of_once_and_features_come_all_t
 ) -> None:
     (tmp_path / "file").touch()  # no folder can be made below a file, whoever asks
     clip = backend(tmp_path / "file" / "texts")
-    store = clip._ensemble.told.__self__
+    store = clip._ensemble.on_encoded.__self__
     for text in ("mug", "hammer"):
         assert clip.text_features([text]).norm().item() == pytest.approx(1, abs=1e-5)
         store.flush()

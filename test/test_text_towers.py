@@ -150,7 +150,7 @@ def test_a_multilingual_tower_computes_in_bfloat16_and_its_texts_are_kept(
         features = clip.text_features(["кружка"])
         assert (features @ exact.T).item() > 0.999
         assert clip.text_counts.encoded == (copy == home)
-        clip._ensemble.told.__self__.flush()
+        clip._ensemble.on_encoded.__self__.flush()
 
 
 @needs_transformers

@@ -7,7 +7,7 @@ import pytest
 from ros.known_scene import known_scene
 
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import Absent, FrameResult, Query, Wanted
+from clip_surgery_ros.core.types import AbsentLabel, FrameResult, Query, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
@@ -39,7 +39,7 @@ KNOWN = Vocabulary(
     ],
 )
 def test_how_a_known_name_is_written_makes_no_difference(asked: str, known: str) -> None:
-    assert KNOWN.known(asked) == known
+    assert KNOWN.known_name(asked) == known
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_how_a_known_name_is_written_makes_no_difference(asked: str, known: str)
 def test_a_name_that_is_not_known_is_told_with_the_nearest_that_is(
     asked: str, nearest: str
 ) -> None:
-    assert KNOWN.known(asked) == ""
-    (remark,) = KNOWN.remarks(parse_query(asked))
+    assert KNOWN.known_name(asked) == ""
+    (remark,) = KNOWN.unknown_notes(parse_query(asked))
     assert remark.startswith(f"the network does not know the word '{asked[:60]}'")
     assert nearest in remark
     assert len(remark) < 300
@@ -72,7 +72,13 @@ def answer(query: Query) -> FrameResult:
     values = np.arange(1, len(query.labels) + 1, dtype=np.float32) / 8
     maps = values.reshape(-1, 1, 1).repeat(2, axis=1)
     return FrameResult(
-        query, (4, 4), maps, values, values, values, absent=(Absent(query.names[-1], "hidden"),)
+        query,
+        (4, 4),
+        maps,
+        values,
+        values,
+        values,
+        absent=(AbsentLabel(query.names[-1], "hidden"),),
     )
 
 
@@ -84,7 +90,7 @@ def test_of_unknown_labels_nothing_is_computed_and_they_keep_their_places() -> N
         return answer(query)
 
     query = parse_query("giraffe; Saws; zebra; the hammer", 7)
-    result = KNOWN.answered(query, network)
+    result = KNOWN.run_known(query, network)
     assert [label.parts for label in asked[0].labels] == [("saw",), ("hammer",)]
     assert result.query == query
     assert result.presence.tolist() == [0, 0.125, 0, 0.25]
@@ -111,7 +117,7 @@ def test_unknown_names_of_a_label_are_left_out_while_one_is_known(
     asked: str, parts: tuple[str, ...]
 ) -> None:
     seen: list[Query] = []
-    result = KNOWN.answered(parse_query(asked), lambda query: seen.append(query) or answer(query))
+    result = KNOWN.run_known(parse_query(asked), lambda query: seen.append(query) or answer(query))
     assert seen[0].labels[0].parts == parts
     (absent,) = result.absent
     assert absent.name == asked and absent.reason.startswith("hidden")
@@ -119,33 +125,33 @@ def test_unknown_names_of_a_label_are_left_out_while_one_is_known(
 
 
 def test_a_label_of_unknown_names_only_names_each() -> None:
-    (remark,) = KNOWN.remarks(parse_query("mug|zebra"))
+    (remark,) = KNOWN.unknown_notes(parse_query("mug|zebra"))
     assert "'mug'" in remark and "'zebra'" in remark
 
 
 def test_two_labels_that_read_the_same_are_asked_once() -> None:
     seen: list[Query] = []
     query = parse_query("hammer; hammers")
-    result = KNOWN.answered(query, lambda query: seen.append(query) or answer(query))
+    result = KNOWN.run_known(query, lambda query: seen.append(query) or answer(query))
     assert seen[0].names == ("hammer",)
-    assert result.absent[1] == Absent(
+    assert result.absent[1] == AbsentLabel(
         "hammers", "'hammers' is read as 'hammer', which is asked for already"
     )
 
 
 def test_what_would_not_be_computed_can_be_left_out() -> None:
     query = parse_query("giraffe; Saws; saw; mug|hammer")
-    assert KNOWN.known_of(query).names == ("Saws", "mug|hammer")
-    assert Vocabulary().known_of(query) == query
+    assert KNOWN.without_unknown(query).names == ("Saws", "mug|hammer")
+    assert Vocabulary().without_unknown(query) == query
 
 
 def test_a_network_that_knows_language_at_large_reads_labels_as_they_are() -> None:
     query = parse_query("the hammers; giraffe")
     seen: list[Query] = []
-    Vocabulary().answered(query, lambda query: seen.append(query) or answer(query))
+    Vocabulary().run_known(query, lambda query: seen.append(query) or answer(query))
     assert seen == [query]
-    assert Vocabulary().remarks(query) == []
-    assert Vocabulary().told(parse_query("mug and saw")) != []
+    assert Vocabulary().unknown_notes(query) == []
+    assert Vocabulary().reading_notes(parse_query("mug and saw")) != []
 
 
 @pytest.fixture(scope="module")

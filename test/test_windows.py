@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.core.query import query_of
-from clip_surgery_ros.core.windows import SHARE, averaged, fine_grid, look
+from clip_surgery_ros.core.windows import SHARE, encode_image, fine_grid, merge_windows
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
@@ -56,7 +56,7 @@ def picture() -> NDArray[np.uint8]:
 
 def test_without_windows_it_is_the_encoders_own_answer() -> None:
     encoder = Pixels()
-    tokens, grid_hw = look(encoder, encoder.surgery_tokens, picture(), windows=False)
+    tokens, grid_hw = encode_image(encoder, encoder.surgery_tokens, picture(), windows=False)
     assert (grid_hw, encoder.seen) == (GRID, [1])
     expected = F.normalize(encoder.surgery_tokens(encoder.preprocess(picture())), dim=-1)
     torch.testing.assert_close(tokens, expected, rtol=0, atol=0)
@@ -66,7 +66,7 @@ def test_without_windows_it_is_the_encoders_own_answer() -> None:
 def test_windows_show_the_same_places_on_a_finer_grid(plain: bool) -> None:
     encoder = Pixels()
     encode = encoder.plain_tokens if plain else encoder.surgery_tokens
-    tokens, grid_hw = look(encoder, encode, picture(), windows=True)
+    tokens, grid_hw = encode_image(encoder, encode, picture(), windows=True)
     assert (grid_hw, encoder.seen) == ((10, 15), [5])
     shown = 255 - picture() if plain else picture()
     cells = cv2.resize(shown, grid_hw[::-1], interpolation=cv2.INTER_AREA)
@@ -83,7 +83,7 @@ def test_a_cell_is_the_mean_of_the_looks_that_show_it() -> None:
     tokens = torch.eye(5)[:, None, :].expand(5, 1 + GRID[0] * GRID[1], 5)
     rows, columns = fine_grid(GRID)
     assert (rows, columns) == (round(GRID[0] / SHARE), round(GRID[1] / SHARE))
-    merged = averaged(tokens, GRID)
+    merged = merge_windows(tokens, GRID)
     seen = merged[0, 1:].unflatten(0, (rows, columns)) > 0
     torch.testing.assert_close(merged[0, 0], tokens[0, 0])
     torch.testing.assert_close(merged.norm(dim=-1), torch.ones(1, 1 + rows * columns))

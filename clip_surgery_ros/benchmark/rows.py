@@ -19,11 +19,11 @@ from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
-from clip_surgery_ros.core.points import PEAKS
+from clip_surgery_ros.core.points import MAX_PEAKS
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
-from clip_surgery_ros.core.windows import look
+from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.outcome import found_mask, iou
 from clip_surgery_ros.networks.clip.backend import PRECISIONS
 from clip_surgery_ros.networks.factory import load_networks
@@ -105,8 +105,8 @@ def clip_forward(setting: Setting) -> list[Row]:
             "open_clip": inference(lambda: setting.stock.bare(pixels)),
             "this": lambda: clip.surgery_tokens(pixels),
             "explicit attention": inference(lambda: setting.stock.tokens(pixels)),
-            "whole": lambda: look(clip, clip.surgery_tokens, image, windows=False),
-            "with windows": lambda: look(clip, clip.surgery_tokens, image, windows=True),
+            "whole": lambda: encode_image(clip, clip.surgery_tokens, image, windows=False),
+            "with windows": lambda: encode_image(clip, clip.surgery_tokens, image, windows=True),
         },
         2 * setting.rounds,
     )
@@ -199,7 +199,8 @@ def frame_parts(setting: Setting) -> list[Row]:
     return [
         Row("all that is neither encoder, of a frame", _rest(stages["this"]), "at most 0.08"),
         Row(
-            f"the same, recipe {RECIPES[1]}: up to {PEAKS} clicks a label", _rest(stages[by_peaks])
+            f"the same, recipe {RECIPES[1]}: up to {MAX_PEAKS} clicks a label",
+            _rest(stages[by_peaks]),
         ),
         *(
             Row(f"a frame, {way}", sum(one.values()), unit="s", seconds=one, series="stages")

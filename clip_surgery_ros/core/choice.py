@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from clip_surgery_ros.core.interfaces import MaskCandidates
 from clip_surgery_ros.core.ranking import (
     candidate_features,
-    fields_of,
     overlap,
     predicted_iou,
-    rastered,
+    raster_maps,
+    rasterize,
 )
 
 LEAST_QUALITY = 0.45
@@ -62,7 +62,7 @@ class Candidate:
     best: bool
 
 
-def judged(
+def rank_candidates(
     offered: Sequence[MaskCandidates],
     labels: Sequence[int],
     maps: NDArray[np.float32],
@@ -76,11 +76,11 @@ def judged(
     :param inner_hw: rows and columns of the logits that show the image.
     """
     pool: list[Candidate] = []
-    rasters = [rastered(candidates, inner_hw) for candidates in offered]
-    fields = fields_of(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
+    rasters = [rasterize(candidates, inner_hw) for candidates in offered]
+    fields = raster_maps(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
     for prompt, (candidates, masks) in enumerate(zip(offered, rasters, strict=True)):
         label = labels[prompt]
-        features = candidate_features(masks, candidates.scores, fields[label])
+        features = candidate_features(masks, candidates.quality, fields[label])
         quality = predicted_iou(features)
         best = int(quality.argmax())
         pool += [
@@ -96,7 +96,7 @@ def judged(
     return pool
 
 
-def instances(pool: Sequence[Candidate]) -> list[Choice]:
+def choose_objects(pool: Sequence[Candidate]) -> list[Choice]:
     """The objects among all candidates: the best of each prompt, then none twice.
 
     :returns: in order of label, the best first.

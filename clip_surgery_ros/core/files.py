@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 
 @contextlib.contextmanager
-def written_together(folder: Path) -> Iterator[Path]:
+def write_together(folder: Path) -> Iterator[Path]:
     """A folder to write files into, which move into ``folder`` when all of them are written.
 
     ``folder`` is made where it is missing. When something goes wrong, it and its files are as they

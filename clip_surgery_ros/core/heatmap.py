@@ -92,7 +92,7 @@ def min_max(values: Tensor, dim: int) -> Tensor:
     return torch.where(span > _FLAT, (values - low) / span.clamp(min=_FLAT), 0.0)
 
 
-def floored(
+def thresholded(
     similarity: NDArray[np.float32], thresholds: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Raw maps in which tokens below their label's threshold count as nothing.

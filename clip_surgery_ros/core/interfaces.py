@@ -58,12 +58,12 @@ class ImageEmbedding:
 class MaskCandidates:
     """What a segmenter offers for one prompt.
 
-    :param scores: (M,) float32, the segmenter's own estimate of IoU.
+    :param quality: (M,) float32, the segmenter's own estimate of IoU.
     :param logits: (M, l, l) float32 low-resolution logits, on the segmenter's device: enough to
         choose by; only what is chosen wants :meth:`PromptableSegmenter.full_size`.
     """
 
-    scores: NDArray[np.float32]
+    quality: NDArray[np.float32]
     logits: torch.Tensor
 
 

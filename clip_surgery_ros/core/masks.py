@@ -19,11 +19,11 @@ def best_candidate(candidates: MaskCandidates) -> tuple[torch.Tensor, float]:
 
     :returns: (l, l) logits and its score.
     """
-    index = int(candidates.scores.argmax())
-    return candidates.logits[index], float(candidates.scores[index])
+    index = int(candidates.quality.argmax())
+    return candidates.logits[index], float(candidates.quality[index])
 
 
-def without_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
+def remove_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     """The (H, W) mask without its 8-connected parts smaller than ``min_area`` pixels."""
     count, parts = cv2.connectedComponents(mask.astype(np.uint8))
     keep = np.bincount(parts.ravel(), minlength=count) >= min_area  # OpenCV's own takes thrice
@@ -31,7 +31,7 @@ def without_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     return mask if keep[1:].all() else keep.take(parts)
 
 
-def resized(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+def resize_map(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
     """A (h, w) grid map, bilinear at (H, W); edges repeat, cell centres stay where they are."""
     return cv2.resize(similarity, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
@@ -86,7 +86,7 @@ def combined_map(result: FrameResult) -> NDArray[np.float32]:
 
 def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:
     """(H, W) of :func:`combined_map`, bilinear."""
-    return resized(combined_map(result), result.size_hw)
+    return resize_map(combined_map(result), result.size_hw)
 
 
 def _by_score(segments: Iterable[Segment]) -> list[Segment]:

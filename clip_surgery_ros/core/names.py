@@ -35,9 +35,7 @@ def per_label(values: Values, query: Query, reduce: Reduce) -> Values:
     return np.stack([reduce(group, axis=0) for group in _groups(values, _parts_each(query))])
 
 
-def joined_maps(
-    maps: Values, presence: Values, query: Query, least: float
-) -> tuple[Values, Values]:
+def join_maps(maps: Values, presence: Values, query: Query, least: float) -> tuple[Values, Values]:
     """Maps of parts and of labels: the highest of a part's names, the mean of a label's parts.
 
     :param maps: (names, h, w).

@@ -12,10 +12,10 @@ MOST = 3
 
 def did_you_mean(asked: str, names: Iterable[str]) -> str:
     """``; did you mean 'a' or 'b'?``, or nothing where no name is near."""
-    return meant(nearest(asked, names))
+    return suggest(nearest(asked, names))
 
 
-def meant(names: Iterable[str]) -> str:
+def suggest(names: Iterable[str]) -> str:
     """The question for names that were found near; empty for none."""
     found = [f"'{name}'" for name in dict.fromkeys(names)]
     return f"; did you mean {' or '.join(found)}?" if found else ""

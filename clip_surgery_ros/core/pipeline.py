@@ -11,24 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.core.choice import Choice, instances, judged
+from clip_surgery_ros.core.choice import Choice, choose_objects, rank_candidates
 from clip_surgery_ros.core.errors import DeviceError, ImageError
 from clip_surgery_ros.core.geometry import crop, mask_box
-from clip_surgery_ros.core.heatmap import floored, surgery_cosines, zero_shot_probabilities
+from clip_surgery_ros.core.heatmap import surgery_cosines, thresholded, zero_shot_probabilities
 from clip_surgery_ros.core.interfaces import (
     ImageEmbedding,
     ImageTextEncoder,
     MaskCandidates,
     PromptableSegmenter,
 )
-from clip_surgery_ros.core.masks import agreement, best_candidate, resized, without_specks
-from clip_surgery_ros.core.names import joined_maps, names_of, per_label, per_part
+from clip_surgery_ros.core.masks import agreement, best_candidate, remove_specks, resize_map
+from clip_surgery_ros.core.names import join_maps, names_of, per_label, per_part
 from clip_surgery_ros.core.points import combined_points, instance_points, reference_points
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel, presence_score
-from clip_surgery_ros.core.ranking import chance
+from clip_surgery_ros.core.ranking import probability_correct
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import (
-    Absent,
+    AbsentLabel,
     FrameResult,
     Label,
     PointPrompts,
@@ -38,7 +38,7 @@ from clip_surgery_ros.core.types import (
 )
 from clip_surgery_ros.core.views import View, Views
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.core.windows import Encode, grid_of, look
+from clip_surgery_ros.core.windows import Encode, encode_image, token_grid
 
 MIN_SIDE = 8
 """Images smaller than this in pixels show nothing that could be segmented."""
@@ -102,13 +102,13 @@ class Pipeline:
         :raises DeviceError: when the memory does not suffice; the next frame may be smaller.
         """
         _check_image(image_rgb)
-        return self.vocabulary.answered(query, lambda known: self._run(image_rgb, known, wanted))
+        return self.vocabulary.run_known(query, lambda known: self._run(image_rgb, known, wanted))
 
     def _run(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
         """:meth:`run` of an image that can be used and labels that the network knows."""
         if not query.labels:
             return _nothing(
-                query, image_rgb, grid_of(self._clip, image_rgb, self._settings.windows)
+                query, image_rgb, token_grid(self._clip, image_rgb, self._settings.windows)
             )
         view = self._views.of(image_rgb)
         if view.answered and view.answered[:2] == (query, wanted):
@@ -140,7 +140,7 @@ class Pipeline:
             probabilities=scene.probabilities,
             thresholds=scene.thresholds,
             segments=segments,
-            absent=tuple(Absent(query.labels[i].name, absent[i]) for i in sorted(absent)),
+            absent=tuple(AbsentLabel(query.labels[i].name, absent[i]) for i in sorted(absent)),
             stage_seconds=clock.seconds,
             plain_similarity=scene.plain,
         )
@@ -168,7 +168,7 @@ class Pipeline:
 
     def _looked(self, view: View, encode: Encode) -> tuple[Tensor, tuple[int, int]]:
         """Tokens of a view and their grid."""
-        return look(self._clip, encode, view.image_rgb, self._settings.windows)
+        return encode_image(self._clip, encode, view.image_rgb, self._settings.windows)
 
     def _texts(self, query: Query) -> tuple[Tensor, Tensor]:
         """Features of the names asked for, and of the distractors that are none of them."""
@@ -210,7 +210,7 @@ class Pipeline:
         self, maps: NDArray[np.float32], presence: NDArray[np.float32], query: Query
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(names, h, w) maps to those of parts and of labels."""
-        return joined_maps(maps, presence, query, self._settings.presence_threshold)
+        return join_maps(maps, presence, query, self._settings.presence_threshold)
 
     def _threshold(self, label: Label) -> float:
         """The raw-similarity threshold in use: the query's, the label's or that of all labels."""
@@ -242,8 +242,8 @@ class Pipeline:
     ) -> list[tuple[int, PointPrompts]]:
         """Label index and prompt of every mask to decode."""
         sizes = [len(label.parts) for label in query.labels]
-        parts = floored(scene.parts, np.repeat(scene.thresholds, sizes))
-        labels = floored(scene.similarity, scene.thresholds)
+        parts = thresholded(scene.parts, np.repeat(scene.thresholds, sizes))
+        labels = thresholded(scene.similarity, scene.thresholds)
         return [
             (index, one)
             for index, own in enumerate(np.split(parts, np.cumsum(sizes)[:-1]))
@@ -295,10 +295,10 @@ class Pipeline:
         found: list[Segment] = []
         with clock.stage("masks"):
             shown = {prompts[choice.prompt][0] for choice in choices}
-            maps = {label: resized(scene.similarity[label], scene.size_hw) for label in shown}
+            maps = {label: resize_map(scene.similarity[label], scene.size_hw) for label in shown}
             for choice, mask in zip(choices, masks, strict=True):
                 label, points = prompts[choice.prompt]
-                mask = without_specks(mask, self._settings.min_area)
+                mask = remove_specks(mask, self._settings.min_area)
                 box = mask_box(mask)
                 if box is None:
                     continue
@@ -326,7 +326,7 @@ class Pipeline:
         where nothing better is known.
         """
         if self._settings.recipe == "instances":
-            return chance(choice.quality, choice.further)
+            return probability_correct(choice.quality, choice.further)
         return min(max(choice.quality, 0.0), 1.0)
 
     def _chosen(
@@ -340,7 +340,7 @@ class Pipeline:
         if self._settings.recipe == "instances":
             there = sorted(set(labels))
             maps, places = scene.similarity[there], [there.index(label) for label in labels]
-            return instances(judged(offered, places, maps, embedding.inner_hw))
+            return choose_objects(rank_candidates(offered, places, maps, embedding.inner_hw))
         return [
             Choice(prompt, *best_candidate(candidates))
             for prompt, candidates in enumerate(offered)

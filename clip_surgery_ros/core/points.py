@@ -15,7 +15,7 @@ from clip_surgery_ros.core.heatmap import min_max
 
 PEAK_SHARE = 0.5
 """Lower, development scenes gave no more objects, and more prompts to decode."""
-PEAKS = 12
+MAX_PEAKS = 12
 """Most prompts of a label: an object has several maxima, so that with 8 some of four alike get
 none; 16 gave development scenes no more, and decoding costs time."""
 
@@ -76,7 +76,7 @@ def instance_points(
     two objects give one mask.
 
     :param similarity: (N,) raw.
-    :returns: at most :data:`PEAKS` prompts, the highest first; none for a constant map.
+    :returns: at most :data:`MAX_PEAKS` prompts, the highest first; none for a constant map.
     """
     scaled = min_max(torch.as_tensor(similarity), dim=0).numpy().reshape(grid_hw)
     around = cv2.dilate(scaled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
@@ -85,7 +85,7 @@ def instance_points(
     peaks = [_nearest_cell(plateaus == index, centres[index]) for index in range(1, len(centres))]
     peaks.sort(key=lambda cell: -scaled.flat[cell])
     nothing = np.empty(0, np.intp)
-    return [_as_points(np.array([peak]), nothing, grid_hw, size_hw) for peak in peaks[:PEAKS]]
+    return [_as_points(np.array([peak]), nothing, grid_hw, size_hw) for peak in peaks[:MAX_PEAKS]]
 
 
 def _nearest_cell(cells: NDArray[np.bool_], centre: NDArray[np.float64]) -> int:

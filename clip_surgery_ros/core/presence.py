@@ -17,7 +17,7 @@ DISTRACTORS: tuple[str, ...] = (
 """Names that join every query, so that one or two labels have something to differ from: the 59 of
 PASCAL Context (Mottaghi et al. 2014), as CLIP Surgery's authors use them."""
 
-STANDS_OUT = 2.0
+DISTRACTOR_DEVIATIONS = 2.0
 """Robust standard deviations above the distractors' median at which a label is as likely present
 as not. Chosen on development scenes with the demo's CLIP: 1.5 doubles false finds, 3 misses most
 objects in scenes of four."""
@@ -73,12 +73,13 @@ def evidence(tokens: Tensor, text: Tensor, level: PresenceLevel) -> Tensor:
 def distractor_level(cosines: Tensor) -> Tensor:
     """Evidence from which a name stands out among names of which most are not in the picture.
 
-    Median plus :data:`STANDS_OUT` robust standard deviations (1.4826 median absolute deviations,
-    the standard deviation of a normal population). A softmax over the same names would let each
-    distractor that happens to be in the picture push down labels that are there as well.
+    The level is the median plus :data:`DISTRACTOR_DEVIATIONS` robust standard deviations (1.4826
+    median absolute deviations, which is the standard deviation of a normal population). With a
+    softmax over the same names, each distractor that is in the picture would lower the presence
+    of labels that are there as well.
 
     :param cosines: (D,) :func:`evidence` of the distractors, at least one.
     """
     values = cosines.float()
     median = values.quantile(0.5)
-    return median + STANDS_OUT * 1.4826 * (values - median).abs().quantile(0.5)
+    return median + DISTRACTOR_DEVIATIONS * 1.4826 * (values - median).abs().quantile(0.5)

@@ -80,7 +80,7 @@ def query_of_names(
     return Query(tuple(labels.values()), sequence)
 
 
-def two_things(name: str) -> str:
+def split_hint(name: str) -> str:
     """How to ask for two things that a name seems to hold; empty when it does not.
 
     It stays one label: there are nuts and bolts, and salt and pepper shakers.

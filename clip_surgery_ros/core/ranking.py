@@ -60,7 +60,7 @@ object that no better mask has: of a label's best mask, and of its others, which
 neighbours more often. ``train-demo ranking --scenes 60``: 420 development scenes of all sets."""
 
 
-def chance(quality: float, further: bool) -> float:
+def probability_correct(quality: float, further: bool) -> float:
     """How likely a mask of this predicted IoU is right, 0 to 1 (Platt 1999).
 
     :param further: whether its label has a better one.
@@ -69,7 +69,7 @@ def chance(quality: float, further: bool) -> float:
     return 1 / (1 + math.exp(-(offset + scale * quality)))
 
 
-def rastered(candidates: MaskCandidates, inner_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def rasterize(candidates: MaskCandidates, inner_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """(M, R, C) masks of the image, thinned to at most :data:`RASTER` rows and columns."""
     step = max(1, -(-max(inner_hw) // RASTER))
     shown = candidates.logits[:, : inner_hw[0] : step, : inner_hw[1] : step]
@@ -77,7 +77,7 @@ def rastered(candidates: MaskCandidates, inner_hw: tuple[int, int]) -> NDArray[n
 
 
 @dataclass(frozen=True)
-class Field:
+class RasterMap:
     """A label's map on the raster.
 
     :param own: (R, C) scaled to 0 to 1.
@@ -88,7 +88,7 @@ class Field:
     wins: NDArray[np.bool_]
 
 
-def fields_of(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[Field]:
+def raster_maps(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[RasterMap]:
     """One for each label that is in the picture; the others are its rivals.
 
     Who wins is told by the maps as they are: stretched to 0 to 1, the map of something that is
@@ -99,7 +99,7 @@ def fields_of(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[Fie
     raw = np.stack([_on_raster(one, raster_hw) for one in maps])
     highest = raw.max(axis=0)
     return [
-        Field(_on_raster(_stretched(one), raster_hw), here >= highest)
+        RasterMap(_on_raster(_stretched(one), raster_hw), here >= highest)
         for one, here in zip(maps, raw, strict=True)
     ]
 
@@ -116,11 +116,11 @@ def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def candidate_features(
-    masks: NDArray[np.bool_], scores: NDArray[np.float32], label: Field
+    masks: NDArray[np.bool_], scores: NDArray[np.float32], label: RasterMap
 ) -> NDArray[np.float32]:
     """What is known of the candidates of one prompt.
 
-    :param masks: (M, R, C) :func:`rastered`.
+    :param masks: (M, R, C) :func:`rasterize`.
     :param scores: (M,), the segmenter's own.
     :param label: of the label that the prompt asks for.
     :returns: (M, F), columns :data:`FEATURES`; zeros for an empty mask.

@@ -106,7 +106,7 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
     "single": ("a photo of a {}.",),
 }
 """Templates by name; the single one is the default that CLIP's paper gives."""
-PLACE = "{}"
+PLACEHOLDER = "{}"
 """In a template, where the label goes."""
 
 
@@ -119,10 +119,10 @@ def parse_templates(entries: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError("templates is empty; name ensemble, single or a template of your own")
     found: list[str] = []
     for entry in entries:
-        if entry not in TEMPLATE_SETS and entry.count(PLACE) != 1:
+        if entry not in TEMPLATE_SETS and entry.count(PLACEHOLDER) != 1:
             raise ConfigError(
                 f"templates has {entry[:60]!r}, but must have ensemble, single or templates with "
-                f"{PLACE} once, where the label goes, such as 'a photo of a {PLACE}.'"
+                f"{PLACEHOLDER} once, where the label goes, such as 'a photo of a {PLACEHOLDER}.'"
             )
         found += TEMPLATE_SETS.get(entry, (entry,))
     return tuple(dict.fromkeys(found))

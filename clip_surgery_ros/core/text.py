@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip_surgery_ros.core.templates import PLACE, TEMPLATES
+from clip_surgery_ros.core.templates import PLACEHOLDER, TEMPLATES
 
 CAPACITY = 4096
 """How many texts are kept: 512 float32 each take 8 MB, and a robot asks for far fewer."""
@@ -67,7 +67,7 @@ class PromptEnsemble:
     ) -> None:
         self._encode = encode
         self.templates = tuple(templates)
-        self.told: Callable[[Mapping[str, Tensor]], None] = lambda features: None
+        self.on_encoded: Callable[[Mapping[str, Tensor]], None] = lambda features: None
         """Called with features, by their texts, when they were encoded."""
         self.counts = TextCounts()
         """Texts so far."""
@@ -99,11 +99,11 @@ class PromptEnsemble:
 
     def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Unit (C,) features of texts: means over templates of unit features."""
-        prompts = [one.replace(PLACE, text) for text in texts for one in self.templates]
+        prompts = [one.replace(PLACEHOLDER, text) for text in texts for one in self.templates]
         rows = self._encode(prompts).float().unflatten(0, (len(texts), -1))  # T, templates, C
         means = F.normalize(F.normalize(rows, dim=-1).mean(dim=1), dim=-1)
         features = dict(zip(texts, means, strict=True))
         self.counts = replace(self.counts, encoded=self.counts.encoded + len(texts))
         self.remember(features)
-        self.told(features)
+        self.on_encoded(features)
         return features

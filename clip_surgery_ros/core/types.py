@@ -103,7 +103,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Absent:
+class AbsentLabel:
     """A label that was not found, and why, in a sentence for people."""
 
     name: str
@@ -142,6 +142,6 @@ class FrameResult:
     probabilities: NDArray[np.float32]
     thresholds: NDArray[np.float32]
     segments: tuple[Segment, ...] = ()
-    absent: tuple[Absent, ...] = ()
+    absent: tuple[AbsentLabel, ...] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     plain_similarity: NDArray[np.float32] | None = None

@@ -16,8 +16,8 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.query import SYNONYM, synonyms, two_things
-from clip_surgery_ros.core.types import Absent, FrameResult, Label, Query
+from clip_surgery_ros.core.query import SYNONYM, split_hint, synonyms
+from clip_surgery_ros.core.types import AbsentLabel, FrameResult, Label, Query
 
 _WORD = re.compile(r"[^\W_]+")
 _PROMPT = re.compile(r"(?:an? |the )?(?:photo|picture|image) of ", re.IGNORECASE)
@@ -80,13 +80,13 @@ class Vocabulary:
         self._pairs = {name: _pairs(name) for name in self.names}
         self._reading = lru_cache(_CACHED)(self._read)
 
-    def known(self, name: str) -> str:
+    def known_name(self, name: str) -> str:
         """The name as the network knows it; empty when it does not."""
         if name.casefold() in self._exact:
             return self._exact[name.casefold()]
         return next((self._written[key] for key in _keys(name) if key in self._written), "")
 
-    def answered(self, query: Query, answer: Callable[[Query], FrameResult]) -> FrameResult:
+    def run_known(self, query: Query, answer: Callable[[Query], FrameResult]) -> FrameResult:
         """A result for all labels of a query.
 
         Of labels that the network does not know nothing is computed: their maps, presence and
@@ -102,20 +102,20 @@ class Vocabulary:
         result = answer(replace(query, labels=labels))
         return _for_all(result, query, kept, [one.remark for one in readings])
 
-    def known_of(self, query: Query) -> Query:
+    def without_unknown(self, query: Query) -> Query:
         """The query without labels of which nothing would be computed, the others as they are."""
         readings = self._readings(query) if self.names else []
         unknown = {query.labels[i] for i, one in enumerate(readings) if one.label is None}
         return replace(query, labels=tuple(one for one in query.labels if one not in unknown))
 
-    def remarks(self, query: Query) -> list[str]:
+    def unknown_notes(self, query: Query) -> list[str]:
         """For each label that the network does not know, wholly or in part, what it knows."""
         return [one.remark for one in self._readings(query) if one.remark]
 
-    def told(self, query: Query) -> list[str]:
+    def reading_notes(self, query: Query) -> list[str]:
         """For each label, how it is read where that may be otherwise than it is meant."""
         if not self.names:
-            return list(filter(None, map(two_things, query.names)))
+            return list(filter(None, map(split_hint, query.names)))
         return [one.said for one in self._readings(query) if one.said]
 
     def _readings(self, query: Query) -> list[Reading]:
@@ -134,7 +134,7 @@ class Vocabulary:
         if not self.names:
             return Reading(label)
         asked = [synonyms(part) for part in label.parts]
-        known = {name: self.known(name) for part in asked for name in part}
+        known = {name: self.known_name(name) for part in asked for name in part}
         parts = [dict.fromkeys(known[name] for name in part if known[name]) for part in asked]
         texts = tuple(dict.fromkeys(SYNONYM.join(part) for part in parts if part))
         unknown = [name for name, own in known.items() if not own]
@@ -148,13 +148,13 @@ class Vocabulary:
 
     def _unknown(self, name: str) -> str:
         short = name[:_MOST_LETTERS]
-        hint = two_things(name)
+        hint = split_hint(name)
         return f"the network does not know the word '{short}'; {hint or self._near(short)}"
 
     def _near(self, name: str) -> str:
         """What is known and nearest to a name that is not."""
         words = name.split()[:_MOST_WORDS]
-        within = next(filter(None, map(self.known, _runs(words))), "")
+        within = next(filter(None, map(self.known_name, _runs(words))), "")
         if within:
             return f"it knows '{within}', but none of its kinds or parts: ask for that"
         last = set(_keys(words[-1])) if words else set()
@@ -192,13 +192,13 @@ def _for_all(
 
 def _absent(
     result: FrameResult, query: Query, kept: Sequence[int], remarks: Sequence[str]
-) -> Iterator[Absent]:
+) -> Iterator[AbsentLabel]:
     """The labels that were not found, with all that is known of why."""
     reasons = {one.name: one.reason for one in result.absent}
     for index, label in enumerate(query.labels):
         reason = reasons.get(label.name, "")
         if reason or index not in kept:
-            yield Absent(label.name, "; ".join(filter(None, [reason, remarks[index]])))
+            yield AbsentLabel(label.name, "; ".join(filter(None, [reason, remarks[index]])))
 
 
 def _spread(

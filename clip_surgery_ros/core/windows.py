@@ -27,7 +27,7 @@ Encode = Callable[[Tensor], Tensor]
 """(B, 3, h, w) pixel values to (B, 1 + N, C) tokens."""
 
 
-def look(
+def encode_image(
     clip: ImageEncoder, encode: Encode, image_rgb: NDArray[np.uint8], windows: bool
 ) -> tuple[Tensor, tuple[int, int]]:
     """An image's tokens, with what its windows add to them.
@@ -44,11 +44,11 @@ def look(
     wide_hw = fine_grid(grid_hw)
     parts = [clip.preprocess(one) for one in _cut(image_rgb, grid_hw, wide_hw)]
     tokens = F.normalize(encode(torch.cat([pixels, *parts])), dim=-1)
-    return averaged(tokens, grid_hw), wide_hw
+    return merge_windows(tokens, grid_hw), wide_hw
 
 
-def grid_of(clip: ImageEncoder, image_rgb: NDArray[np.uint8], windows: bool) -> tuple[int, int]:
-    """The token grid that :func:`look` gives, without looking; parameters are the same."""
+def token_grid(clip: ImageEncoder, image_rgb: NDArray[np.uint8], windows: bool) -> tuple[int, int]:
+    """The token grid that :func:`encode_image` gives, without looking; parameters are the same."""
     grid_hw = clip.grid_hw(clip.preprocess(image_rgb))
     return fine_grid(grid_hw) if windows else grid_hw
 
@@ -58,7 +58,7 @@ def fine_grid(grid_hw: tuple[int, int]) -> tuple[int, int]:
     return round(grid_hw[0] / SHARE), round(grid_hw[1] / SHARE)
 
 
-def averaged(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+def merge_windows(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """One set of tokens on the :func:`fine_grid`: the direction of the mean of the looks that
     show each cell.
 

@@ -30,8 +30,8 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import Absent, Box, FrameResult, PointPrompts, Query, Segment
-from clip_surgery_ros.core.windows import look
+from clip_surgery_ros.core.types import AbsentLabel, Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.networks.clip.backend import ClipBackend
@@ -204,7 +204,7 @@ def result_of(
         probabilities=none,
         thresholds=np.array(heatmaps.thresholds, np.float32),
         segments=tuple(_segment(one) for one in segments.segments),
-        absent=tuple(Absent(one.label, one.reason) for one in segments.absent),
+        absent=tuple(AbsentLabel(one.label, one.reason) for one in segments.absent),
         stage_seconds=dict(zip(segments.stage_names, segments.stage_seconds, strict=True)),
         plain_similarity=plain,
     )
@@ -231,7 +231,7 @@ def _segment(message: SegmentMessage) -> Segment:
 
 def plain_similarity(clip: ClipBackend, image_rgb: Rgb, query: Query) -> NDArray[np.float32]:
     """(T, h, w) similarity of unmodified CLIP, to show beside CLIP Surgery's: the same looks."""
-    tokens, grid_hw = look(clip, clip.plain_tokens, image_rgb, windows=True)
+    tokens, grid_hw = encode_image(clip, clip.plain_tokens, image_rgb, windows=True)
     texts = clip.text_features(query.names)
     return (tokens[0, 1:] @ texts.T).T.unflatten(-1, grid_hw).numpy()
 

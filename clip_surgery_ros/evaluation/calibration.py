@@ -23,7 +23,7 @@ from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.core.types import Query, Wanted
 from clip_surgery_ros.evaluation.examples import Example
-from clip_surgery_ros.parameters.thresholds import can_be_written, thresholds_text
+from clip_surgery_ros.parameters.thresholds import format_thresholds, is_parsable
 
 LEVELS = 256
 """Of the histogram that Otsu's threshold is found on, OpenCV's."""
@@ -70,7 +70,7 @@ def of_images(
 
     :param most: how many pictures there are at most, for the progress bar.
     """
-    query = pipeline.vocabulary.known_of(query)
+    query = pipeline.vocabulary.without_unknown(query)
     found = {name: Similarities() for name in query.names}
     for image in tqdm(images, total=most, unit="picture"):
         for name, value in _highest(pipeline, image, query).items():
@@ -84,7 +84,7 @@ def of_examples(
     """Similarities by label in pictures whose objects are known; ``most`` as above."""
     found: dict[str, Similarities] = {}
     for truth in tqdm(examples, total=most, unit="picture"):
-        query = pipeline.vocabulary.known_of(query_of_names(truth.asked))
+        query = pipeline.vocabulary.without_unknown(query_of_names(truth.asked))
         for name, value in _highest(pipeline, truth.image, query).items():
             similarities = found.setdefault(name, Similarities())
             known = similarities.present if name in truth.present else similarities.absent
@@ -185,7 +185,7 @@ def parameter_file(threshold: float, by_label: Mapping[str, float]) -> str:
 
     :raises ClipSurgeryError: when a label's name cannot be written, such as with a separator.
     """
-    wrong = [name for name in by_label if not can_be_written(name)]
+    wrong = [name for name in by_label if not is_parsable(name)]
     if wrong:
         raise ClipSurgeryError(
             f"the label '{wrong[0]}' has a separator, quotes or the like in its name, which "
@@ -199,7 +199,7 @@ def parameter_file(threshold: float, by_label: Mapping[str, float]) -> str:
     ]
     if by_label:
         lines.append(
-            f"    label_thresholds: {json.dumps(thresholds_text(by_label), ensure_ascii=False)}"
+            f"    label_thresholds: {json.dumps(format_thresholds(by_label), ensure_ascii=False)}"
         )
     return "\n".join(lines) + "\n"
 

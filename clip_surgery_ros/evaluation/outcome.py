@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.geometry import paste
-from clip_surgery_ros.core.masks import resized
+from clip_surgery_ros.core.masks import resize_map
 from clip_surgery_ros.core.types import FrameResult, Segment
 from clip_surgery_ros.evaluation.examples import Example
 
@@ -112,7 +112,7 @@ def _whole(segment: Segment, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 def points_into(similarity: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
     """Does the highest pixel of the (h, w) map, upsampled bilinearly, lie in the (H, W) mask?"""
-    large = resized(similarity, (mask.shape[0], mask.shape[1]))
+    large = resize_map(similarity, (mask.shape[0], mask.shape[1]))
     return bool(mask.reshape(-1)[int(large.argmax())])
 
 

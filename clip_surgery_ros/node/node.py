@@ -539,12 +539,14 @@ class ClipSurgeryNode(LifecycleNode):
     def _on_query(self) -> None:
         self._said_no_query = False
         if self._loaded:
-            for said in self._loaded[1].vocabulary.told(self._queries.active.query)[:MOST_REMARKS]:
+            for said in self._loaded[1].vocabulary.reading_notes(self._queries.active.query)[
+                :MOST_REMARKS
+            ]:
                 self.get_logger().info(said)
 
     def _remarks(self, query: Query) -> list[str]:
         """What the networks, if they are loaded, do not know of a query."""
-        return self._loaded[1].vocabulary.remarks(query) if self._loaded else []
+        return self._loaded[1].vocabulary.unknown_notes(query) if self._loaded else []
 
     def _on_parameters(self, config: Config, changed: frozenset[str]) -> None:
         """Live parameters take effect with the next frame, a new default query at once."""

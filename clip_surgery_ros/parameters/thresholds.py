@@ -30,15 +30,15 @@ def parse_thresholds(text: str) -> dict[str, float]:
     return thresholds
 
 
-def can_be_written(label: str) -> bool:
-    """Whether :func:`parse_thresholds` reads the label in :func:`thresholds_text` as it is."""
+def is_parsable(label: str) -> bool:
+    """Whether :func:`parse_thresholds` reads the label in :func:`format_thresholds` as it is."""
     try:
-        return parse_thresholds(thresholds_text({label: 0.0})) == {label.casefold(): 0.0}
+        return parse_thresholds(format_thresholds({label: 0.0})) == {label.casefold(): 0.0}
     except ConfigError:
         return False
 
 
-def thresholds_text(thresholds: Mapping[str, float]) -> str:
+def format_thresholds(thresholds: Mapping[str, float]) -> str:
     """What :func:`parse_thresholds` reads."""
     return "; ".join(f"{name}={value:.4f}" for name, value in thresholds.items())
 

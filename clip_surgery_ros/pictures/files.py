@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.core.files import written_together
+from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.pictures.decode import (
     DISK_FORMATS,
     MAX_BYTES,
@@ -140,5 +140,5 @@ def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:
     is_encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
     if not is_encoded:
         raise ImageError(f"cannot write {path}: {path.suffix} takes no such picture")
-    with written_together(path.parent) as unfinished:
+    with write_together(path.parent) as unfinished:
         (unfinished / path.name).write_bytes(data.tobytes())

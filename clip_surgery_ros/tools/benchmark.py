@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.core.files import written_together
+from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.options import above_zero, path, whole
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
@@ -150,7 +150,7 @@ def write(arguments: argparse.Namespace, measured: Sequence[Row], complete: bool
 def _drawn(measured: Sequence[Row], folder: Path) -> list[Path]:
     from clip_surgery_ros.benchmark import plots
 
-    with written_together(folder) as unfinished:
+    with write_together(folder) as unfinished:
         return [folder / one.name for one in plots.draw(measured, unfinished)]
 
 

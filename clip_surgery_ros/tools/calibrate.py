@@ -85,8 +85,8 @@ def _tell_unknown(vocabulary: Vocabulary, query: Query) -> None:
 
     :raises QueryError: when no label is left.
     """
-    remarks = vocabulary.remarks(query)
-    if not vocabulary.known_of(query).labels:
+    remarks = vocabulary.unknown_notes(query)
+    if not vocabulary.without_unknown(query).labels:
         raise QueryError(
             f"pictures tell too little of what the network does not know: {remarks[0]}"
         )

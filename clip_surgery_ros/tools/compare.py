@@ -41,7 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
-    for said in (*networks.vocabulary.told(query), *networks.vocabulary.remarks(query)):
+    for said in (
+        *networks.vocabulary.reading_notes(query),
+        *networks.vocabulary.unknown_notes(query),
+    ):
         print(f"note: {said}", file=sys.stderr)
     results = by_attention(networks, config, image, query)
     for attention, result in results.items():

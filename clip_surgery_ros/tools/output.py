@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.core.files import written_together
+from clip_surgery_ros.core.files import write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,8 +55,8 @@ def check_output_folder(folder: Path, *inputs: Path) -> None:
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, see :func:`written_together`; that one was made is said."""
-    with _folder_reported(folder), written_together(folder) as unfinished:
+    """A folder to write into, see :func:`write_together`; that one was made is said."""
+    with _folder_reported(folder), write_together(folder) as unfinished:
         yield unfinished
 
 

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
-    for said in networks.vocabulary.told(query):
+    for said in networks.vocabulary.reading_notes(query):
         print(f"note: {said}", file=sys.stderr)
     result = networks.pipeline(config).run(
         image, query, Wanted(plain_similarity=bool(arguments.output))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.core.files import written_together
+from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.weights.files import check_file
 from clip_surgery_ros.weights.layouts import fit
 from clip_surgery_ros.weights.quietly import quietly
@@ -19,7 +19,7 @@ from clip_surgery_ros.weights.state_dicts import DAMAGE
 
 def save(state: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint; the one before it stays until this one is whole."""
-    with written_together(path.parent) as unfinished:
+    with write_together(path.parent) as unfinished:
         torch.save(dict(state), unfinished / path.name)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip_surgery_ros.core.presence import PresenceLevel
-from clip_surgery_ros.core.windows import look
+from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.sam.backend import build_sam
@@ -97,7 +97,7 @@ def presence_cosines(clip: ClipBackend, count: int, windows: bool) -> tuple[Tens
     present, absent = [], []
     scenes = [one for each in SCENE_SETS.values() for one in each.scenes("development", count)]
     for scene in tqdm(scenes, unit="scene"):
-        tokens, _ = look(clip, clip.surgery_tokens, scene.image, windows)
+        tokens, _ = encode_image(clip, clip.surgery_tokens, scene.image, windows)
         cosines = tokens[0] @ texts.T
         both = torch.stack([cosines[0], cosines[1:].amax(dim=0)], dim=1)
         there = torch.zeros(len(NAMES), dtype=torch.bool)

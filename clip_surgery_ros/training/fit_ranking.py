@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from clip_surgery_ros.core.choice import Candidate, Choice, instances, judged
+from clip_surgery_ros.core.choice import Candidate, Choice, choose_objects, rank_candidates
 from clip_surgery_ros.core.interfaces import ImageEmbedding
 from clip_surgery_ros.core.points import instance_points
 from clip_surgery_ros.core.query import query_of
@@ -96,7 +96,7 @@ def _judged_choices(
     maps = _maps(networks, config, scene, names)
     pool = _asked(networks, embedding, maps, scene)
     for label, name in enumerate(names):
-        own = instances([one for one in pool if one.label == label])
+        own = choose_objects([one for one in pool if one.label == label])
         if own:
             logits = torch.stack([choice.logits for choice in own])
             masks = networks.sam.full_size(embedding, logits)
@@ -148,7 +148,7 @@ def _asked(
         for xy, positive in instance_points(one.reshape(-1), one.shape, size_hw)
     ]
     offered = networks.sam.decode(embedding, [points for _, points in prompts])
-    return judged(offered, [label for label, _ in prompts], maps, embedding.inner_hw)
+    return rank_candidates(offered, [label for label, _ in prompts], maps, embedding.inner_hw)
 
 
 def _objects(scene: Scene, name: str) -> list[NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from clip_surgery_ros.core.near_names import meant, nearest
+from clip_surgery_ros.core.near_names import nearest, suggest
 
 CLIP, SAM = "clip", "sam"
 
@@ -283,4 +283,4 @@ def suggestion(name: str, kind: str = "") -> str:
     listed = [one for one in PUBLISHED if kind in ("", one.kind)]
     called = {one.file_name.rpartition(".")[0]: one.name for one in listed}
     called |= {one.name: one.name for one in listed}
-    return meant(called[near] for near in nearest(name, called))
+    return suggest(called[near] for near in nearest(name, called))

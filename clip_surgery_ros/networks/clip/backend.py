@@ -27,7 +27,7 @@ from clip_surgery_ros.arithmetic.layers import Place
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.presence import PresenceLevel
-from clip_surgery_ros.core.templates import PLACE, TEMPLATES
+from clip_surgery_ros.core.templates import PLACEHOLDER, TEMPLATES
 from clip_surgery_ros.core.text import (
     CAPACITY,
     TOO_LONG,
@@ -313,7 +313,7 @@ class ClipBackend:
         network = text_network(self._text, self._tokenize, self._ensemble.templates)
         store = TextStore(folder, network)
         self.remember_texts(store.load())
-        self._ensemble.told = store.add
+        self._ensemble.on_encoded = store.add
         weakref.finalize(self._ensemble, store.flush)  # when let go of, and as the process ends
 
     @property
@@ -349,7 +349,7 @@ class ClipBackend:
         # A token takes a byte at least, and two more mark the ends.
         if len(text.encode()) + max(map(len, templates)) < self._context - 2:
             return False
-        tokens: Tensor = self._tokenize([one.replace(PLACE, text) for one in templates])
+        tokens: Tensor = self._tokenize([one.replace(PLACEHOLDER, text) for one in templates])
         return bool((tokens[:, -1] != padding(self._tokenize)).any())
 
     def _checked(self, pixels: Tensor) -> Tensor:

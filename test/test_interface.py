@@ -115,8 +115,13 @@ def test_every_service_has_the_type_that_is_promised(served):
     assert {name: known[name] for name in promised} == promised
 
 
-def test_the_readme_has_a_row_for_each_of_them_and_for_nothing_else():
-    table = (ROOT / "README.md").read_text().split("<!-- topics -->")[1].split("<!-- /topics")[0]
+def test_the_page_of_topics_has_a_row_for_each_of_them_and_for_nothing_else():
+    table = (
+        (ROOT / "docs" / "topics.md")
+        .read_text()
+        .split("<!-- topics -->")[1]
+        .split("<!-- /topics")[0]
+    )
     rows = [row.strip("| ").split("|") for row in table.strip().splitlines()[2:]]
     shown = {
         (way.strip(), name.split("`")[1], kind.split(",")[0].strip(), quality.strip())
@@ -130,7 +135,7 @@ def test_the_readme_has_a_row_for_each_of_them_and_for_nothing_else():
 
 
 def below(name):
-    """A name as the README has it: below the node's own, or relative to its namespace."""
+    """A name as the page has it: below the node's own, or relative to its namespace."""
     return name.replace("/clip_surgery/", "~/").removeprefix("/" if "diag" not in name else "")
 
 

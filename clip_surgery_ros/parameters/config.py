@@ -345,7 +345,7 @@ class Config:
         values = values or {}
         unknown = sorted(set(values) - set(_BY_NAME))
         if unknown:
-            raise ConfigError(f"there is no parameter '{unknown[0]}'; see the README's table")
+            raise ConfigError(f"there is no parameter '{unknown[0]}'; see docs/parameters.md")
         checked = {e.name: _checked(e, values.get(e.name, e.default)) for e in PARAMETERS}
         config = cls(**checked)
         _check_together(config)
@@ -485,7 +485,7 @@ def _check_together(config: Config) -> None:
 
 
 def markdown_table() -> str:
-    """The table of parameters as the README shows it."""
+    """The table of parameters as ``docs/parameters.md`` shows it."""
     rows = [
         "| parameter | default | live | meaning | why this default |",
         "| --- | --- | --- | --- | --- |",

@@ -1,0 +1,88 @@
+"""The pages of ``docs/``: links lead somewhere, and tables are the code's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pages import PAGES, ROOT, anchors, between, broken_links, cells, links, rows
+
+from clip_surgery_ros.parameters.config import markdown_table
+from clip_surgery_ros.tools.cli import SUBCOMMANDS
+
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "missing.md",
+        "page.md#missing",
+        "#missing",
+        "picture.png",
+        "picture.png#missing",
+        "/etc/hosts",
+    ],
+)
+def test_a_broken_link_is_noticed(tmp_path: Path, monkeypatch, target: str) -> None:
+    monkeypatch.setattr("pages.ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"# Title\n[good](page.md#title) [here](#title) `[code](x)` ![bad]({target})\n"
+    )
+    assert broken_links(page) == [target]
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ('Everything is "not there"', "everything-is-not-there"),
+        ("Ask from C++", "ask-from-c"),
+        ("Under Nav2's lifecycle manager", "under-nav2s-lifecycle-manager"),
+        ("Grasp: a point in space", "grasp-a-point-in-space"),
+        ("`feature_surgery` of [heatmap](a.py)", "feature_surgery-of-heatmap"),
+    ],
+)
+def test_anchors_follow_the_rule_of_github(tmp_path: Path, heading: str, anchor: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# {heading}\n```\n# no heading\n```\n## {heading}\n")
+    assert anchors(page) == {anchor, f"{anchor}-1"}
+
+
+def test_every_page_and_picture_is_linked() -> None:
+    index = {target.partition("#")[0] for target in links(DOCS / "README.md")}
+    assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= index
+    linked = {Path(target).name for page in PAGES for target in links(page)}
+    assert {picture.name for picture in DOCS.glob("*.png")} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_a_table_have_as_many_cells_as_its_heading(page: Path) -> None:
+    width = 0
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if not line.startswith("|"):
+            width = 0
+            continue
+        width = width or len(cells(line))
+        assert len(cells(line)) == width, f"{page.name}:{number}"
+
+
+def test_the_table_of_parameters_is_the_code_s() -> None:
+    assert between(DOCS / "parameters.md", "parameters") == markdown_table()
+
+
+def test_the_table_of_subcommands_is_the_code_s() -> None:
+    named = [row[0].split()[1] for row in rows(DOCS / "command-line.md", "subcommands")]
+    assert named == [*SUBCOMMANDS]
+
+
+def test_values_of_the_demo_networks_are_those_of_their_card() -> None:
+    card = (ROOT / "clip_surgery_ros" / "weights" / "demo" / "CARD.md").read_text()
+    table = card.split("held-out scenes |")[1].split("\n\n")[0]
+    values = [cells(line)[1] for line in table.splitlines() if line.startswith("|")][1:]
+    assert [row[1] for row in rows(DOCS / "quality.md", "demo networks")] == values

@@ -1,7 +1,7 @@
-"""``clip_surgery SUBCOMMAND``: the command line; no ROS needs to run.
+"""``clip_surgery SUBCOMMAND``: the command line. It needs no running ROS.
 
-Only the subcommand asked for is imported, and what a subcommand imports at its top needs no
-network: help and mistakes in the command line are answered at once.
+Only the requested subcommand is imported, and no subcommand imports torch, OpenCV or ROS at the
+top of its module: help and errors in the command line are printed at once.
 """
 
 from __future__ import annotations
@@ -22,38 +22,57 @@ from clip_surgery_ros.core.errors import ClipSurgeryError
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
     "ask": "Ask a running node for things by name, and print its answer once.",
-    "compare": "Draw what CLIP and CLIP Surgery, by each of its attentions, make of a picture.",
-    "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",
+    "compare": "Draw the maps of plain CLIP and of CLIP Surgery with each attention, for one picture.",
+    "evaluate": "Compare recipes on generated scenes, or on a folder in COCO's or PASCAL VOC's layout.",
     "calibrate": "Propose thresholds of raw similarity for your own pictures, as parameters.",
-    "benchmark": "Measure what a frame costs beside the same work with the packages as they come.",
-    "weights": "Published networks: list them, fetch one, verify what is there, tell where it is.",
-    "train-demo": "Train the demo's networks from scratch, fit what ranks masks, or measure them.",
+    "benchmark": "Measure the time of a frame, beside the same work with the unmodified packages.",
+    "weights": "Pretrained networks: list them, fetch them, verify their files, print their paths.",
+    "train-demo": "Train the demo's networks from scratch, fit the ranking of masks, measure, export.",
 }
-"""What each does. Its module in this package has ``add_arguments(parser)``, which imports nothing
-heavy, and ``run(arguments) -> int``."""
-WRONG, INTERRUPTED = 2, 130
-"""Exit status for what the user can put right, and after Ctrl-C, as shells have it."""
+"""What each subcommand does.
+
+Its module in this package has ``add_arguments(parser)``, which imports nothing heavy, and
+``run(arguments) -> int``. ``CMakeLists.txt`` lists the same names, for ``ros2 run``.
+"""
+USER_ERROR, INTERRUPTED = 2, 130
+"""Exit status of an error that the user can correct, and after Ctrl-C, as in shells."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one sentence what is wrong with a command line, without the whole usage."""
+    """A parser that reports an error in one sentence, without the usage message."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit status 2."""
-        said = re.sub("^argument ([^:]+): is ", r"\1 is ", _in_a_line(message))
-        self.exit(WRONG, f"{self.prog}: {said}; `{self.prog} --help` tells what there is\n")
+        """Print the error and exit with status 2."""
+        problem = re.sub("^argument ([^:]+): is ", r"\1 is ", _in_one_line(message))
+        self.exit(USER_ERROR, f"{self.prog}: {problem}; see `{self.prog} --help`\n")
+
+
+class _PrintVersion(argparse.Action):
+    """The option ``--version``. It reads the version only when it is used."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('clip_surgery_ros')}")  # package.xml's, as installed
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; what goes wrong is one sentence and exit status 2.
+    """Run a subcommand. An error is reported in one sentence and gives exit status 2.
 
-    :param arguments: of the command line; the process's own by default, which Ctrl-C then ends.
+    :param arguments: the command line without the program's name; the process's own by default.
+        In that case Ctrl-C ends the process here.
+    :return: the exit status.
     """
     wait_sparingly()  # before a subcommand imports torch
     status = _status(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and status == INTERRUPTED:
-        # Python itself would end by the signal where it came amid code that was a text, as
-        # dataclasses run it, and only after torch's seconds of tidying up.
+        # Without this, Python may end by the signal instead of with this status (when the signal
+        # comes while exec() runs generated code, as of dataclasses), and torch would take seconds
+        # to clean up.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(status)
@@ -62,62 +81,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names that a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # names may have letters the terminal lacks
             stream.reconfigure(errors="backslashreplace")
     try:
         parsed = _parse(arguments)
         status = int(parsed.run(parsed))
         sys.stdout.flush()
         return status
-    except SystemExit as ended:  # as argparse ends, after help and after a mistake
+    except SystemExit as ended:  # argparse's, after help and after an error
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough, as `head` has
-        _leave_stdout()
+    except BrokenPipeError:  # the reader stopped reading, as `head` does
+        _discard_stdout()
         return 0
     except ClipSurgeryError as error:
-        return _complain(str(error))
-    except OSError as error:  # files and folders that cannot be used
-        _leave_stdout()
-        return _complain(_in_words(error))
+        return _report_error(str(error))
+    except OSError as error:  # files and folders that cannot be read or written
+        _discard_stdout()
+        return _report_error(_describe(error))
     except MemoryError as error:
-        return _complain(f"there is not enough memory: {error}".removesuffix(": "))
+        return _report_error(f"there is not enough memory: {error}".removesuffix(": "))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Options of the subcommand asked for; of the others the names are known."""
+    """Parse the command line. Only the module of the requested subcommand is imported."""
     parser = Parser(
         prog="clip_surgery",
         description="Find things by name: CLIP Surgery heatmaps, SAM masks, no labels.",
     )
+    parser.add_argument("--version", action=_PrintVersion)
     subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, about in SUBCOMMANDS.items():
-        sub = subparsers.add_parser(name, help=about, description=about)
+        subparser = subparsers.add_parser(name, help=about, description=about)
         if name in arguments[:1]:
             module = import_module(f"clip_surgery_ros.tools.{name.replace('-', '_')}")
-            module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
     return parser.parse_args(arguments)
 
 
-def _complain(sentence: str) -> int:
-    print(f"clip_surgery: {_in_a_line(sentence)}", file=sys.stderr)
-    return WRONG
+def _report_error(sentence: str) -> int:
+    print(f"clip_surgery: {_in_one_line(sentence)}", file=sys.stderr)
+    return USER_ERROR
 
 
-def _in_a_line(sentence: str) -> str:
-    """Names of files and queries may have line breaks."""
+def _in_one_line(sentence: str) -> str:
+    """Return the sentence without line breaks, which names of files and queries may have."""
     return " ".join(sentence.splitlines())
 
 
-def _in_words(error: OSError) -> str:
+def _describe(error: OSError) -> str:
+    """Return the file's name, if there is one, and the system's reason."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"
 
 
-def _leave_stdout() -> None:
-    """Let Python's own last flush go nowhere, where writing has failed already."""
+def _discard_stdout() -> None:
+    """Send what is still buffered to the null device if it cannot be written.
+
+    Python flushes once more when it exits and would report the error a second time.
+    """
     try:
         sys.stdout.flush()
     except OSError:
@@ -126,21 +150,25 @@ def _leave_stdout() -> None:
 
 
 def subcommand(name: str) -> int:
-    """Run one subcommand as ``ros2 run clip_surgery_ros NAME`` does, with the process's arguments.
+    """Run one subcommand for ``ros2 run clip_surgery_ros NAME``, with the process's arguments.
 
-    ROS's own are not for these and are left out.
+    Arguments for ROS are removed.
     """
     sys.argv[1:] = [name, *without_ros_arguments(sys.argv[1:])]
     return main()
 
 
-def without_ros_arguments(given: Sequence[str]) -> list[str]:
-    """What is left without ``--ros-args ...``, which goes to ``--`` or to the end."""
-    if "--ros-args" not in given:
-        return [*given]
-    start = given.index("--ros-args")
-    end = given.index("--", start) if "--" in given[start:] else len(given)
-    return [*given[:start], *given[end + 1 :]]
+def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without ``--ros-args ...``, which extends to ``--`` or to the end.
+
+    >>> without_ros_arguments(["list", "--ros-args", "-r", "__ns:=/robot"])
+    ['list']
+    """
+    if "--ros-args" not in arguments:
+        return [*arguments]
+    start = arguments.index("--ros-args")
+    end = arguments.index("--", start) if "--" in arguments[start:] else len(arguments)
+    return [*arguments[:start], *arguments[end + 1 :]]
 
 
 if __name__ == "__main__":

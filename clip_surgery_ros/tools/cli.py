@@ -22,12 +22,12 @@ from clip_surgery_ros.core.errors import ClipSurgeryError
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
     "ask": "Ask a running node for things by name, and print its answer once.",
-    "compare": "Draw the maps of plain CLIP and of CLIP Surgery with each attention, for one picture.",
-    "evaluate": "Compare recipes on generated scenes, or on a folder in COCO's or PASCAL VOC's layout.",
+    "compare": "Draw the maps of plain CLIP and of CLIP Surgery with each of its attentions.",
+    "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",
     "calibrate": "Propose thresholds of raw similarity for your own pictures, as parameters.",
     "benchmark": "Measure the time of a frame, beside the same work with the unmodified packages.",
-    "weights": "Pretrained networks: list them, fetch them, verify their files, print their paths.",
-    "train-demo": "Train the demo's networks from scratch, fit the ranking of masks, measure, export.",
+    "weights": "Pretrained networks: list them, fetch them, verify files, print paths.",
+    "train-demo": "Train the networks of the demo from scratch, measure and export them.",
 }
 """What each subcommand does.
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from clip_surgery_ros.arithmetic.attention import (
     Attend,
-    by_products,
     fastest_attention,
-    fused,
-    head_by_head,
+    fused_attention,
+    headwise_attention,
+    product_attention,
 )
-from clip_surgery_ros.arithmetic.layers import Place
+from clip_surgery_ros.arithmetic.layers import ComputeTarget
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
@@ -30,24 +30,29 @@ def heads(batch: int, tokens: int, count: int = 3, width: int = 16) -> Tensor:
 def test_products_are_what_the_fused_kernel_computes(elements: int, asked: int) -> None:
     """With room for less than one head's scores, for two heads', and for all."""
     query, key, value = heads(2, asked), heads(2, 17) + 0.1, heads(2, 17) - 0.1
-    found = by_products(query, key, value, elements)
-    torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
+    found = product_attention(query, key, value, elements)
+    torch.testing.assert_close(found, fused_attention(query, key, value), atol=1e-6, rtol=0)
 
 
 @needs_onednn(torch.float32)
 @pytest.mark.parametrize("asked", [1, 17])
 def test_products_of_one_head_after_the_other_are_too(asked: int) -> None:
     query, key, value = heads(2, asked), heads(2, 17) + 0.1, heads(2, 17) - 0.1
-    found = head_by_head(query, key, value)
-    torch.testing.assert_close(found, fused(query, key, value), atol=1e-6, rtol=0)
+    found = headwise_attention(query, key, value)
+    torch.testing.assert_close(found, fused_attention(query, key, value), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
-    "attend", [fused, by_products, pytest.param(head_by_head, marks=needs_onednn(torch.bfloat16))]
+    "attend",
+    [
+        fused_attention,
+        product_attention,
+        pytest.param(headwise_attention, marks=needs_onednn(torch.bfloat16)),
+    ],
 )
 def test_bfloat16_is_as_near_to_float32_either_way(attend: Attend) -> None:
     query, key, value = heads(1, 65), 2 * heads(1, 65), heads(1, 65)
-    exact = fused(query, key, value)
+    exact = fused_attention(query, key, value)
     low = [x.bfloat16() for x in (query, key, value)]
     torch.testing.assert_close(attend(*low).float(), exact, atol=2e-2, rtol=0)
 
@@ -55,7 +60,9 @@ def test_bfloat16_is_as_near_to_float32_either_way(attend: Attend) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_a_cpu_the_fastest_is_taken_and_on_a_gpu_the_fused(dtype: torch.dtype) -> None:
     shape = (2, 50, 16)
-    found = fastest_attention(Place(CPU, dtype), shape)
-    assert found in (fused, by_products, head_by_head)
-    assert fastest_attention(Place(CPU, dtype), shape) is found  # so that results stay the same
-    assert fastest_attention(Place(GPU, dtype), shape) is fused
+    found = fastest_attention(ComputeTarget(CPU, dtype), shape)
+    assert found in (fused_attention, product_attention, headwise_attention)
+    assert (
+        fastest_attention(ComputeTarget(CPU, dtype), shape) is found
+    )  # so that results stay the same
+    assert fastest_attention(ComputeTarget(GPU, dtype), shape) is fused_attention

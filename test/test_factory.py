@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_surgery_ros.arithmetic.layers import Place, onednn_serves
+from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_available
 from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
 from clip_surgery_ros.networks.clip.backend import PRECISIONS
 from clip_surgery_ros.networks.factory import (
@@ -55,7 +55,7 @@ def test_a_cpu_computes_in_bfloat16_where_it_is_much_faster() -> None:
     assert [cpu_precision(gain) for gain in (0.4, 1.0, 1.6, 4.0)] == [
         *("float32", "float32", "bfloat16", "bfloat16")
     ]
-    if not onednn_serves(Place(torch.device("cpu"), torch.bfloat16)):
+    if not is_onednn_available(ComputeTarget(torch.device("cpu"), torch.bfloat16)):
         assert resolve_precision("auto", "cpu") == "float32"
 
 

@@ -22,8 +22,8 @@ from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.weights import catalogue, fetching
-from clip_surgery_ros.weights.catalogue import CLIP, Published
-from clip_surgery_ros.weights.fetching import fetch, in_place, place, problem
+from clip_surgery_ros.weights.catalogue import CLIP, PretrainedNetwork
+from clip_surgery_ros.weights.fetching import checksum_problem, download_path, fetch, weights_path
 
 CONTENT = save({"table": torch.arange(700_000, dtype=torch.float32)})  # 2.8 MB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -119,43 +119,47 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def small(site: Site) -> Published:
-    return Published(
+def small(site: Site) -> PretrainedNetwork:
+    return PretrainedNetwork(
         "test/small", CLIP, "openai", site.address, DIGEST, 224, 0.7, "Apache-2.0", "tests"
     )
 
 
-def test_what_is_fetched_is_whole_verified_and_fetched_once(site: Site, small: Published) -> None:
+def test_what_is_fetched_is_whole_verified_and_fetched_once(
+    site: Site, small: PretrainedNetwork
+) -> None:
     path = fetch(small)
     assert path.read_bytes() == CONTENT
-    assert path == place(small) == in_place(small)
+    assert path == download_path(small) == weights_path(small)
     assert path.with_name(f"{path.name}.sha256").read_text() == f"{DIGEST}  {path.name}\n"
     assert fetch(small) == path
     assert len(site.asked) == 1
-    assert problem(small) == ""
+    assert checksum_problem(small) == ""
     assert {p.name for p in path.parent.iterdir() if not p.name.startswith(".")} == {
         path.name,
         f"{path.name}.sha256",
     }
 
 
-def test_nothing_is_downloaded_that_was_not_asked_for(site: Site, small: Published) -> None:
+def test_nothing_is_downloaded_that_was_not_asked_for(
+    site: Site, small: PretrainedNetwork
+) -> None:
     with pytest.raises(WeightsError, match="`clip_surgery weights fetch test/small`"):
-        in_place(small)
+        weights_path(small)
     assert site.asked == []
 
 
-def test_a_download_goes_on_where_it_broke_off(site: Site, small: Published) -> None:
+def test_a_download_goes_on_where_it_broke_off(site: Site, small: PretrainedNetwork) -> None:
     site.breaks_after = 1_500_000
     with pytest.raises(WeightsError, match="goes on where it stopped"):
         fetch(small)
-    assert not place(small).exists()
+    assert not download_path(small).exists()
     assert fetch(small).read_bytes() == CONTENT
     assert site.asked == ["", "bytes=1500000-"]
 
 
 @pytest.mark.parametrize("change", [{"resumes": False}, {"tag": '"2"'}, {"tag": 'W/"1"'}], ids=str)
-def test_what_cannot_go_on_begins_anew(site: Site, small: Published, change: dict) -> None:
+def test_what_cannot_go_on_begins_anew(site: Site, small: PretrainedNetwork, change: dict) -> None:
     site.breaks_after = 1_500_000
     if str(change.get("tag", "")).startswith("W/"):
         site.tag = change["tag"]
@@ -166,45 +170,47 @@ def test_what_cannot_go_on_begins_anew(site: Site, small: Published, change: dic
     assert fetch(small).read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_is_only_verified(site: Site, small: Published) -> None:
+def test_a_part_that_is_whole_is_only_verified(site: Site, small: PretrainedNetwork) -> None:
     fetch(small)
-    path = place(small)
+    path = download_path(small)
     path.rename(path.with_name(f"{path.name}.part"))
     path.with_name(f"{path.name}.part.etag").write_text(site.tag)
     assert fetch(small).read_bytes() == CONTENT
     assert site.asked[-1] == f"bytes={len(CONTENT)}-"
 
 
-def test_what_is_not_the_file_meant_is_thrown_away(site: Site, small: Published) -> None:
+def test_what_is_not_the_file_meant_is_thrown_away(site: Site, small: PretrainedNetwork) -> None:
     site.content = CONTENT[:-1] + b"x"
     with pytest.raises(WeightsError, match="the publisher tells"):
         fetch(small)
-    assert [p for p in place(small).parent.iterdir() if p.name[0] != "."] == []
+    assert [p for p in download_path(small).parent.iterdir() if p.name[0] != "."] == []
     site.content = CONTENT
     assert fetch(small).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("told", ["text/html; charset=utf-8", "application/octet-stream"])
-def test_a_web_page_is_no_weights(site: Site, small: Published, told: str) -> None:
+def test_a_web_page_is_no_weights(site: Site, small: PretrainedNetwork, told: str) -> None:
     site.content, site.kind = b"<!DOCTYPE html><title>Sign in</title>", told
     with pytest.raises(WeightsError, match="is a web page, not weights"):
         fetch(replace(small, sha256=""))
-    assert not place(small).exists()
+    assert not download_path(small).exists()
 
 
-def test_a_file_that_is_not_there_is_told_with_its_address(site: Site, small: Published) -> None:
+def test_a_file_that_is_not_there_is_told_with_its_address(
+    site: Site, small: PretrainedNetwork
+) -> None:
     address = site.address.replace("clip_small.safetensors", "gone")
     with pytest.raises(WeightsError, match=r"/gone answers 404"):
         fetch(small, mirror=address)
 
 
-def test_no_server_is_told(small: Published) -> None:
+def test_no_server_is_told(small: PretrainedNetwork) -> None:
     with pytest.raises(WeightsError, match="cannot be fetched"):
         fetch(small, mirror="http://127.0.0.1:9/x.pt")
 
 
 def test_a_silent_server_is_not_waited_for_for_ever(
-    site: Site, small: Published, monkeypatch: pytest.MonkeyPatch
+    site: Site, small: PretrainedNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT_S", 0.2)
     site.held_from = 0
@@ -218,22 +224,22 @@ def left_in(folder: Path) -> list[str]:
 
 
 def test_a_body_without_a_length_or_an_end_is_read_up_to_what_the_weights_can_take(
-    site: Site, small: Published
+    site: Site, small: PretrainedNetwork
 ) -> None:
     site.endless = True
     with pytest.raises(WeightsError, match=f"at most {small.most_bytes}; it was thrown away"):
         fetch(small)
-    assert left_in(place(small).parent) == []
+    assert left_in(download_path(small).parent) == []
 
 
 def test_a_length_beyond_what_the_weights_can_take_is_not_waited_for(
-    site: Site, small: Published
+    site: Site, small: PretrainedNetwork
 ) -> None:
     site.content = bytes(small.most_bytes + 1)
     site.held_from = 0
     with pytest.raises(WeightsError, match=f"is {small.most_bytes + 1} bytes, but its weights"):
         fetch(small)
-    assert left_in(place(small).parent) == []
+    assert left_in(download_path(small).parent) == []
 
 
 def test_no_published_file_is_longer_than_allowed() -> None:
@@ -248,25 +254,29 @@ def test_no_published_file_is_longer_than_allowed() -> None:
         "openai/ViT-L-14": 933,
     }
     for name, length in megabytes.items():
-        assert length <= catalogue.published(name).most_bytes / 1e6 <= 3 * length
+        assert length <= catalogue.find_pretrained(name).most_bytes / 1e6 <= 3 * length
 
 
-def test_a_body_without_a_length_that_is_whole_is_taken(site: Site, small: Published) -> None:
+def test_a_body_without_a_length_that_is_whole_is_taken(
+    site: Site, small: PretrainedNetwork
+) -> None:
     site.tells_length = False
     assert fetch(small).read_bytes() == CONTENT
 
 
 def test_a_body_without_a_length_that_broke_off_is_not_taken_for_whole(
-    site: Site, small: Published
+    site: Site, small: PretrainedNetwork
 ) -> None:
     site.tells_length = False
     site.breaks_after = 1_000_000
     with pytest.raises(WeightsError, match="is truncated"):
         fetch(replace(small, sha256=""))
-    assert left_in(place(small).parent) == []
+    assert left_in(download_path(small).parent) == []
 
 
-def test_a_part_that_begins_elsewhere_is_not_joined_on(site: Site, small: Published) -> None:
+def test_a_part_that_begins_elsewhere_is_not_joined_on(
+    site: Site, small: PretrainedNetwork
+) -> None:
     site.breaks_after = 1_500_000
     with pytest.raises(WeightsError):
         fetch(small)
@@ -278,7 +288,7 @@ def test_a_part_that_begins_elsewhere_is_not_joined_on(site: Site, small: Publis
 
 
 def test_a_redirect_is_followed_and_a_download_goes_on_over_it(
-    site: Site, small: Published
+    site: Site, small: PretrainedNetwork
 ) -> None:
     root = site.address.rpartition("/")[0]
     moved = f"{root}/moved/{site.address}"
@@ -299,14 +309,14 @@ def test_a_redirect_is_followed_and_a_download_goes_on_over_it(
     ],
 )
 def test_a_redirect_to_nowhere_is_told(
-    site: Site, small: Published, target: str, told: str
+    site: Site, small: PretrainedNetwork, target: str, told: str
 ) -> None:
     root = site.address.rpartition("/")[0]
     if target == "/moved/loop":
         target = f"/moved/{target}"  # relative: it leads to itself
     with pytest.raises(WeightsError, match=told):
         fetch(small, mirror=f"{root}/moved/{target.format(root=root)}")
-    assert not place(small).exists()
+    assert not download_path(small).exists()
 
 
 def test_a_redirect_does_not_leave_encryption() -> None:
@@ -328,16 +338,16 @@ def test_a_redirect_does_not_leave_encryption() -> None:
     ids=["JSON", "gzip", "PNG", "nothing"],
 )
 def test_what_is_no_weight_file_is_not_put_in_place(
-    site: Site, small: Published, content: bytes
+    site: Site, small: PretrainedNetwork, content: bytes
 ) -> None:
     site.content = content
     with pytest.raises(WeightsError, match=r"is text|neither safetensors nor|is empty"):
         fetch(replace(small, sha256=""))
-    assert left_in(place(small).parent) == []
+    assert left_in(download_path(small).parent) == []
 
 
 def test_a_folder_of_weights_that_cannot_be_is_told(
-    small: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: PretrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path / "file"))
@@ -345,18 +355,20 @@ def test_a_folder_of_weights_that_cannot_be_is_told(
         fetch(small)
 
 
-def test_a_mirror_serves_and_the_checksum_stays(site: Site, small: Published) -> None:
+def test_a_mirror_serves_and_the_checksum_stays(site: Site, small: PretrainedNetwork) -> None:
     elsewhere = replace(small, address="https://example.invalid/clip_small.safetensors")
     assert fetch(elsewhere, mirror=site.address).read_bytes() == CONTENT
 
 
-def test_a_proxy_is_used(site: Site, small: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_used(
+    site: Site, small: PretrainedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", site.address.rsplit("/", 1)[0])
     elsewhere = replace(small, address="http://example.invalid/clip_small.safetensors")
     assert fetch(elsewhere).read_bytes() == CONTENT
 
 
-def test_two_processes_at_once_fetch_it_once(site: Site, small: Published) -> None:
+def test_two_processes_at_once_fetch_it_once(site: Site, small: PretrainedNetwork) -> None:
     site.held_from = 0
     context = multiprocessing.get_context("spawn")
     both = [context.Process(target=fetch, args=(small,)) for _ in range(2)]
@@ -370,14 +382,14 @@ def test_two_processes_at_once_fetch_it_once(site: Site, small: Published) -> No
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
     assert len(site.asked) == 1
-    assert place(small).read_bytes() == CONTENT
+    assert download_path(small).read_bytes() == CONTENT
 
 
-def test_a_killed_download_goes_on(site: Site, small: Published) -> None:
+def test_a_killed_download_goes_on(site: Site, small: PretrainedNetwork) -> None:
     site.held_from = 1 << 20
     process = multiprocessing.get_context("spawn").Process(target=fetch, args=(small,))
     process.start()
-    part = place(small).with_name(f"{place(small).name}.part")
+    part = download_path(small).with_name(f"{download_path(small).name}.part")
     end_s = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size) and time.monotonic() < end_s:
         time.sleep(0.02)
@@ -388,18 +400,18 @@ def test_a_killed_download_goes_on(site: Site, small: Published) -> None:
     assert site.asked[-1].startswith("bytes=")
 
 
-def test_damage_after_fetching_is_found(small: Published) -> None:
+def test_damage_after_fetching_is_found(small: PretrainedNetwork) -> None:
     path = fetch(small)
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert "the publisher tells" in problem(small)
-    assert "has changed since it was fetched" in problem(replace(small, sha256=""))
+    assert "the publisher tells" in checksum_problem(small)
+    assert "has changed since it was fetched" in checksum_problem(replace(small, sha256=""))
 
 
 def test_the_command_line_fetches_verifies_and_tells_the_path(
     site: Site, capsys: pytest.CaptureFixture
 ) -> None:
     name = "laion2b/ViT-B-32"  # whose publisher tells no checksum, so that any weights will do
-    path = place(catalogue.published(name))
+    path = download_path(catalogue.find_pretrained(name))
     assert main(["weights", "verify"]) == 0
     assert "no weights are in place" in capsys.readouterr().out
     for asked in ("path", "verify"):

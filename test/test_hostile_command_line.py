@@ -157,7 +157,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("benchmark", "--sam-model", "demo"), "invalid choice: 'demo'"),
     (("benchmark", "--only", "labels", "--device", "cuda:9"), "CUDA devices"),
     (("benchmark", "--only", "labels", "--device", "tpu"), "must be auto, cpu or cuda:N"),
-    # Published networks.
+    # Pretrained networks.
     (("weights", "nothing"), "invalid choice: 'nothing'"),
     (("weights", "fetch"), "required: NAME"),
     (("weights", "fetch", "other"), "there is no network 'other'"),

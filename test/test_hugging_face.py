@@ -23,12 +23,12 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published, published
-from clip_surgery_ros.weights.fetching import fetch, in_place, place, problem
+from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, PretrainedNetwork, find_pretrained
+from clip_surgery_ros.weights.fetching import checksum_problem, download_path, fetch, weights_path
 from clip_surgery_ros.weights.files import checkpoint_file
 from clip_surgery_ros.weights.provenance import CONFIG_FILE, provenance
 
-MODEL = next(one for one in PUBLISHED if one.name == "laion2b/ViT-B-32")
+MODEL = next(one for one in PRETRAINED if one.name == "laion2b/ViT-B-32")
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 WEIGHTS = save({"table": torch.arange(1000.0)})
 
@@ -46,27 +46,27 @@ def test_what_is_cached_is_used_from_there_and_not_fetched(hub: Path) -> None:
     (repository,) = scan_cache_dir(hub).repos  # Hugging Face's own reader finds it sound
     assert repository.repo_id == MODEL.hub
     with connections() as seen:
-        assert in_place(MODEL) == fetch(MODEL) == link
+        assert weights_path(MODEL) == fetch(MODEL) == link
     assert seen == []
-    assert not place(MODEL).exists()
+    assert not download_path(MODEL).exists()
 
 
 @pytest.mark.parametrize(
-    "model", [one for one in PUBLISHED if one.kind == CLIP], ids=lambda model: model.name
+    "model", [one for one in PRETRAINED if one.kind == CLIP], ids=lambda model: model.name
 )
-def test_every_clip_is_found_where_open_clip_keeps_it(model: Published, hub: Path) -> None:
+def test_every_clip_is_found_where_open_clip_keeps_it(model: PretrainedNetwork, hub: Path) -> None:
     link = cache(hub, model.hub, SAFE, WEIGHTS)
-    assert in_place(model) == link
+    assert weights_path(model) == link
 
 
 def test_safetensors_are_preferred_and_what_was_fetched_comes_first(hub: Path) -> None:
     pickled = cache(hub, MODEL.hub, BIN, b"x")
-    assert in_place(MODEL) == pickled
+    assert weights_path(MODEL) == pickled
     safe = cache(hub, MODEL.hub, SAFE, WEIGHTS)
-    assert in_place(MODEL) == safe
-    place(MODEL).parent.mkdir()
-    place(MODEL).write_bytes(WEIGHTS)
-    assert in_place(MODEL) == place(MODEL)
+    assert weights_path(MODEL) == safe
+    download_path(MODEL).parent.mkdir()
+    download_path(MODEL).write_bytes(WEIGHTS)
+    assert weights_path(MODEL) == download_path(MODEL)
 
 
 @pytest.mark.parametrize("gone", ["refs/main", "blobs"])
@@ -74,19 +74,19 @@ def test_half_a_cache_is_none(hub: Path, gone: str) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     (link.parents[2] / gone).rename(hub / "elsewhere")
     with pytest.raises(WeightsError, match=f"`clip_surgery weights fetch {MODEL.name}`"):
-        in_place(MODEL)
+        weights_path(MODEL)
 
 
 def test_damage_in_the_cache_is_found_by_the_checksum_that_is_its_name(hub: Path) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
-    assert problem(MODEL) == ""
+    assert checksum_problem(MODEL) == ""
     link.resolve().write_bytes(WEIGHTS[:-1])
     told = hashlib.sha256(WEIGHTS).hexdigest()
-    assert f"but its publisher tells {told}" in problem(MODEL)
+    assert f"but its publisher tells {told}" in checksum_problem(MODEL)
     plain = link.with_name("copy")
     plain.write_bytes(WEIGHTS)
     plain.replace(link)  # a copy without links, as on file systems that have none
-    assert problem(MODEL) == "has no checksum to compare with"
+    assert checksum_problem(MODEL) == "has no checksum to compare with"
 
 
 def test_the_command_line_knows_the_cache(hub: Path, capsys: pytest.CaptureFixture) -> None:
@@ -110,9 +110,9 @@ def test_the_environment_tells_where_the_cache_is(tmp_path: Path, variable: str)
     hub = tmp_path / "there" / ("hub" if variable == "HF_HOME" else "")
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     ask = (
-        "from clip_surgery_ros.weights.fetching import in_place\n"
-        "from clip_surgery_ros.weights.catalogue import published\n"
-        f"print(in_place(published('{MODEL.name}')))"
+        "from clip_surgery_ros.weights.fetching import weights_path\n"
+        "from clip_surgery_ros.weights.catalogue import find_pretrained\n"
+        f"print(weights_path(find_pretrained('{MODEL.name}')))"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     environment[variable] = str(tmp_path / "there")
@@ -126,7 +126,7 @@ def test_the_environment_tells_where_the_cache_is(tmp_path: Path, variable: str)
 def test_a_published_network_runs_from_the_cache_without_any_connection(
     name: str, hub: Path
 ) -> None:
-    model = published(name)
+    model = find_pretrained(name)
     link = cache(hub, model.hub, BIN, b"")
     torch.save(hollow(shapes_of(model.architecture)), link.resolve())
     with connections() as seen:

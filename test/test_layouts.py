@@ -22,9 +22,9 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.weights.catalogue import published
-from clip_surgery_ros.weights.fetching import place
-from clip_surgery_ros.weights.layouts import looks_like
+from clip_surgery_ros.weights.catalogue import find_pretrained
+from clip_surgery_ros.weights.fetching import download_path
+from clip_surgery_ros.weights.layouts import guess_network
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 NAMES = (
@@ -54,16 +54,16 @@ def text_tower() -> dict[str, Tensor]:
 def test_every_clip_of_openai_is_recognised(name: str) -> None:
     shapes = shapes_of(name)
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
-    told = looks_like(shapes)
+    told = guess_network(shapes)
     assert told.startswith(f"open_clip's {name} or {name}-quickgelu: CLIP with a ")
     assert told.endswith(f"for {size} pixels")
 
 
 def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
     told = "CLIP with a ViT of width 64, 8 layers, patch 16, for 64 pixels"
-    assert looks_like(small_clip().state_dict()) == told
+    assert guess_network(small_clip().state_dict()) == told
     told = "CLIP with a ResNet of width 16, stages [1, 1, 1, 1], for 64 pixels"
-    assert looks_like(small_clip(resnet=True).state_dict()) == told
+    assert guess_network(small_clip(resnet=True).state_dict()) == told
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
     ],
 )
 def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> None:
-    assert re.match(told, looks_like({name: torch.zeros(2, 3) for name in names}))
+    assert re.match(told, guess_network({name: torch.zeros(2, 3) for name in names}))
 
 
 @pytest.mark.parametrize("as_model", ["openai", "ViT-B-16"])
@@ -199,13 +199,18 @@ def test_an_error_of_loading_or_of_the_device_changes_no_file_and_fetches_nothin
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    torch.save(small_sam().state_dict(), place(published("openai/ViT-B-16")))
-    place(published("laion2b/ViT-B-32")).write_bytes(save(small_clip().state_dict())[:-9])
-    cache(
-        tmp_path / "hub", published("datacomp/ViT-B-16").hub, "open_clip_model.safetensors", b"x"
+    torch.save(small_sam().state_dict(), download_path(find_pretrained("openai/ViT-B-16")))
+    download_path(find_pretrained("laion2b/ViT-B-32")).write_bytes(
+        save(small_clip().state_dict())[:-9]
     )
-    place(published("vit_b")).write_text("<html>")
-    torch.save(small_clip().state_dict(), place(published("metaclip/ViT-B-32")))
+    cache(
+        tmp_path / "hub",
+        find_pretrained("datacomp/ViT-B-16").hub,
+        "open_clip_model.safetensors",
+        b"x",
+    )
+    download_path(find_pretrained("vit_b")).write_text("<html>")
+    torch.save(small_clip().state_dict(), download_path(find_pretrained("metaclip/ViT-B-32")))
     before = everything_below(tmp_path)
     with connections() as seen, pytest.raises((WeightsError, DeviceError)):
         load_networks(Config.from_values(values))

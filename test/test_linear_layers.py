@@ -11,16 +11,16 @@ from onednn import needs_onednn
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from clip_surgery_ros.arithmetic.attention import fused
+from clip_surgery_ros.arithmetic.attention import fused_attention
 from clip_surgery_ros.arithmetic.layers import (
+    ComputeTarget,
     Linear,
     Mlp,
     Norm,
     OneDnnLinear,
-    Place,
     fast_linear,
+    is_onednn_faster,
     noise,
-    onednn_pays,
 )
 from clip_surgery_ros.arithmetic.transformer import TransformerBlock
 
@@ -49,18 +49,18 @@ def test_wrong_layers_by_onednn_are_refused(
     def wrong(layer: Linear) -> Linear:
         return replace(layer, weight=1.1 * layer.weight)
 
-    assert not onednn_pays(Place(CPU, dtype), wrong)
+    assert not is_onednn_faster(ComputeTarget(CPU, dtype), wrong)
     assert "oneDNN's linear layers are wrong" in caplog.text
 
 
 @pytest.mark.parametrize("tokens", [1, 1025, 2500])
 def test_an_mlp_adds_the_same_in_chunks(tokens: int) -> None:
-    place, norm = Place(CPU, torch.float32), nn.LayerNorm(8)
+    target, norm = ComputeTarget(CPU, torch.float32), nn.LayerNorm(8)
     one, other = nn.Linear(8, 32), nn.Linear(32, 8)
     mlp = Mlp(
-        Norm.of(norm, place),
-        fast_linear(one.weight, one.bias, place, "gelu"),
-        fast_linear(other.weight, other.bias, place),
+        Norm.of(norm, target),
+        fast_linear(one.weight, one.bias, target, "gelu"),
+        fast_linear(other.weight, other.bias, target),
     )
     x = noise(tokens, 8)
     with torch.no_grad():
@@ -83,5 +83,5 @@ def test_a_block_computes_what_open_clip_s_does(
     for parameter in block.parameters():
         parameter += 0.1 * torch.randn_like(parameter)
     x = noise(2, 17, 64)
-    found = TransformerBlock.of(block, Place(CPU, torch.float32))(fused, x)
+    found = TransformerBlock.of(block, ComputeTarget(CPU, torch.float32))(fused_attention, x)
     torch.testing.assert_close(found, block(x), atol=1e-5, rtol=0)

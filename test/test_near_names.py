@@ -7,7 +7,7 @@ import pytest
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.near_names import did_you_mean, nearest
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.weights.catalogue import PUBLISHED, suggestion
+from clip_surgery_ros.weights.catalogue import PRETRAINED, suggestion
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_near_name_of_a_published_network_is_led_to_it(asked: str, first: str)
 
 
 def test_a_published_name_is_its_own_nearest() -> None:
-    for one in PUBLISHED:
+    for one in PRETRAINED:
         assert suggestion(one.name) == f"; did you mean '{one.name}'?"
 
 

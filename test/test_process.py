@@ -15,8 +15,8 @@ from lifecycle_msgs.msg import TransitionEvent
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process, slowdown, wait_until
 
 from clip_surgery_ros.arithmetic import threads
-from clip_surgery_ros.arithmetic.openmp import SPINS, wait_sparingly
-from clip_surgery_ros.arithmetic.threads import SMALL_THREADS, cores, use_threads
+from clip_surgery_ros.arithmetic.openmp import SPINS, limit_thread_spinning
+from clip_surgery_ros.arithmetic.threads import SMALL_THREADS, set_thread_count, usable_cores
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
 
@@ -89,7 +89,7 @@ def test_what_was_left_out_is_there_for_towers_that_need_it(first):
 )
 def test_how_threads_wait_is_set_unless_the_user_did(given, kept):
     environment = dict(given)
-    wait_sparingly(environment)
+    limit_thread_spinning(environment)
     assert environment == kept
 
 
@@ -101,10 +101,10 @@ def test_openmp_has_read_how_threads_shall_wait_in_the_nodes_process():
 @pytest.fixture
 def torch_threads():
     before = torch.get_num_threads()
-    threads.given_threads.cache_clear()
+    threads.initial_thread_count.cache_clear()
     yield before
     torch.set_num_threads(before)
-    threads.given_threads.cache_clear()
+    threads.initial_thread_count.cache_clear()
 
 
 def threads_of_a_new_thread():
@@ -133,12 +133,12 @@ def test_small_networks_take_few_threads_unless_the_user_told(
     if told:
         monkeypatch.setenv("OMP_NUM_THREADS", str(given))
     torch.set_num_threads(given)
-    assert use_threads(0, small) == chosen == torch.get_num_threads()
+    assert set_thread_count(0, small) == chosen == torch.get_num_threads()
 
 
 def test_more_threads_than_cores_are_not_taken_and_that_is_said(torch_threads, caplog):
-    assert use_threads(1000, small=False) == cores()
-    assert f"cpu_threads is 1000, but the process may use {cores()} cores" in caplog.text
+    assert set_thread_count(1000, small=False) == usable_cores()
+    assert f"cpu_threads is 1000, but the process may use {usable_cores()} cores" in caplog.text
 
 
 class Ending:

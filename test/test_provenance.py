@@ -14,12 +14,12 @@ from small_networks import small_clip
 
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend, _untrained
-from clip_surgery_ros.networks.clip.surgery import VitSurgeon
-from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published
+from clip_surgery_ros.networks.clip.surgery import SurgeryVit
+from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, PretrainedNetwork
 from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.weights.provenance import provenance
 
-CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
+CLIPS = [one for one in PRETRAINED if one.kind == CLIP]
 
 
 def quick(clip: ClipBackend) -> bool:
@@ -27,15 +27,15 @@ def quick(clip: ClipBackend) -> bool:
     told = str(clip._text)
     assert ("QuickGELU()" in told) != ("GELU(approximate" in told)
     quick = "QuickGELU()" in told
-    if isinstance(clip._surgeon, VitSurgeon):  # others have another activation
-        computed = {block.mlp.expand.activation for block in clip._surgeon._blocks}
+    if isinstance(clip._encoder, SurgeryVit):  # others have another activation
+        computed = {block.mlp.expand.activation for block in clip._encoder._blocks}
         assert computed == {"swish" if quick else "gelu"}
     return quick
 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
 def test_every_published_network_is_built_with_the_activation_that_it_was_trained_with(
-    model: Published,
+    model: PretrainedNetwork,
 ) -> None:
     told = provenance(Path("weights") / model.file_name, {})
     assert ("QuickGELU()" in str(_untrained(model.architecture))) == told.quick_gelu

@@ -14,11 +14,11 @@ from small_networks import small_sam
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits, build_openai
 from clip_surgery_ros.networks.sam.backend import SPECS
-from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.checkpoints import load_weights
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
-from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, SAM, Published
+from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, SAM, PretrainedNetwork
 
-CLIPS = [one for one in PUBLISHED if one.kind == CLIP]
+CLIPS = [one for one in PRETRAINED if one.kind == CLIP]
 OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]
 
 
@@ -28,7 +28,7 @@ def told_to_one_decimal(module: torch.nn.Module) -> float:
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
 def test_a_clip_has_as_many_parameters_and_the_input_that_the_catalogue_tells(
-    model: Published,
+    model: PretrainedNetwork,
 ) -> None:
     network = network_of(model)
     assert told_to_one_decimal(network) == model.parameters
@@ -37,10 +37,10 @@ def test_a_clip_has_as_many_parameters_and_the_input_that_the_catalogue_tells(
 
 
 @pytest.mark.parametrize(
-    "model", [one for one in PUBLISHED if one.kind == SAM], ids=lambda model: model.name
+    "model", [one for one in PRETRAINED if one.kind == SAM], ids=lambda model: model.name
 )
 def test_a_sam_has_as_many_parameters_as_the_catalogue_tells_and_is_known_by_its_file(
-    model: Published,
+    model: PretrainedNetwork,
 ) -> None:
     # The other packages compute with values while they build.
     weightless = torch.device("meta") if model.name in SPECS else contextlib.nullcontext()
@@ -48,14 +48,14 @@ def test_a_sam_has_as_many_parameters_as_the_catalogue_tells_and_is_known_by_its
         network = SEGMENTERS[model.architecture].build()
     assert told_to_one_decimal(network) == model.parameters
     with pytest.raises(WeightsError, match=f"looks like {model.name}: set sam_model to that"):
-        fill(small_sam(), network.state_dict(), "sam.pt", "another")
+        load_weights(small_sam(), network.state_dict(), "sam.pt", "another")
 
 
 def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> None:
-    assert len({one.name for one in PUBLISHED}) == len(PUBLISHED)
-    assert len({one.file_name for one in PUBLISHED}) == len(PUBLISHED)
+    assert len({one.name for one in PRETRAINED}) == len(PRETRAINED)
+    assert len({one.file_name for one in PRETRAINED}) == len(PRETRAINED)
     assert len(OPENAI) == 9
-    for one in PUBLISHED:
+    for one in PRETRAINED:
         assert one.address.startswith("https://")
         assert one.sha256 in one.address
         assert re.fullmatch("[0-9a-f]{6,64}|", one.sha256)
@@ -63,7 +63,7 @@ def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
 def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_table(
-    model: Published,
+    model: PretrainedNetwork,
 ) -> None:
     name = model.architecture
     configs = [
@@ -82,7 +82,7 @@ def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_tab
     assert (config["mean"], config["std"]) == (ClipTraits().mean, ClipTraits().std)
 
 
-def network_of(model: Published) -> torch.nn.Module:
+def network_of(model: PretrainedNetwork) -> torch.nn.Module:
     """open_clip's own, without memory for its weights."""
     with torch.device("meta"):
         return open_clip.CLIP(**open_clip.get_model_config(model.architecture))
@@ -120,7 +120,7 @@ def heads(network: torch.nn.Module) -> dict[str, int]:
 
 @pytest.mark.parametrize("model", OPENAI, ids=lambda model: model.name)
 def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
-    model: Published, noise: torch.Tensor
+    model: PretrainedNetwork, noise: torch.Tensor
 ) -> None:
     expected = network_of(model)
     built = build_openai(random_weights(expected, noise))

@@ -15,7 +15,7 @@ from onednn import needs_onednn
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
-from clip_surgery_ros.arithmetic.layers import NARROW, Place
+from clip_surgery_ros.arithmetic.layers import NARROW, ComputeTarget
 from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
 from clip_surgery_ros.networks.sam.encoder import (
     AttentionForm,
@@ -27,8 +27,8 @@ from clip_surgery_ros.networks.sam.encoder import (
     ProductAttention,
     ScoreBuffer,
     candidate_forms,
+    encoder_dtype,
     faster_dtype,
-    working_dtype,
 )
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ FORMS = [
     pytest.param(HeadwiseAttention(1), marks=needs_onednn(torch.float32)),
     pytest.param(HeadwiseAttention(3 * 20**2 * 20), marks=needs_onednn(torch.float32)),
 ]
-FAST = candidate_forms(Place(CPU, torch.float32))
+FAST = candidate_forms(ComputeTarget(CPU, torch.float32))
 SIDE = 320  # a grid of 20, so that windows of 14 are padded, each in its own way
 
 
@@ -180,8 +180,8 @@ def test_float32_is_never_given_up_and_half_precision_only_for_speed() -> None:
     assert faster_dtype(half, CPU, slow_in(half)) == exact
     assert faster_dtype(half, torch.device("cuda:0"), slow_in(half)) == half  # not tried there
     net = encoder("vit_b")
-    assert working_dtype(net, exact, CPU) == exact
-    assert working_dtype(net, half, CPU) in (half, exact)
+    assert encoder_dtype(net, exact, CPU) == exact
+    assert encoder_dtype(net, half, CPU) in (half, exact)
 
 
 def test_chunks_stay_within_their_buffer() -> None:

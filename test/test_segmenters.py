@@ -29,15 +29,15 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.networks.optional import quietly
 from clip_surgery_ros.networks.sam import stock_encoder
-from clip_surgery_ros.networks.sam.checkpoints import fill
-from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
+from clip_surgery_ros.networks.sam.checkpoints import load_weights
 from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder
 from clip_surgery_ros.networks.sam.sam2 import HieraEncoder, build_sam2
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS, load_segmenter
 from clip_surgery_ros.parameters.config import DEMO, Config
 from clip_surgery_ros.parameters.config import SEGMENTERS as CHOICES
-from clip_surgery_ros.weights.catalogue import PUBLISHED, SAM, published
-from clip_surgery_ros.weights.fetching import place
+from clip_surgery_ros.weights.catalogue import PRETRAINED, SAM, find_pretrained
+from clip_surgery_ros.weights.fetching import download_path
 from clip_surgery_ros.weights.layouts import SAM_SIGNS
 
 NAMES = ("vit_t", "sam2.1_hiera_tiny")
@@ -101,7 +101,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     state = network.state_dict()
     torch.save(state if request.param == "vit_t" else {"model": state}, path)
     predictor.set_image(np.array(picture()))
-    return Both(path, network, predictor, EncodedOnce(load_segmenter(request.param, path)))
+    return Both(path, network, predictor, CachingSegmenter(load_segmenter(request.param, path)))
 
 
 def test_masks_scores_and_logits_are_those_of_its_own_package(both: Both) -> None:
@@ -144,9 +144,9 @@ def test_its_name_alone_loads_the_file_that_was_fetched(
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
-    model = published(both.path.stem)
+    model = find_pretrained(both.path.stem)
     assert model is not None
-    place(model).symlink_to(both.path)
+    download_path(model).symlink_to(both.path)
     networks = load_networks(Config.from_values({"sam_model": model.name}))
     assert type(networks.sam).__name__ == (
         "SamBackend" if model.name == "vit_t" else "Sam2Backend"
@@ -184,7 +184,7 @@ def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
     assert {DEMO, *SEGMENTERS} == set(CHOICES)
-    assert {one.name for one in PUBLISHED if one.kind == SAM} == set(SEGMENTERS)
+    assert {one.name for one in PRETRAINED if one.kind == SAM} == set(SEGMENTERS)
     assert {name for name, *_ in SAM_SIGNS} == set(SEGMENTERS)
 
 
@@ -215,7 +215,7 @@ def test_files_of_sam_2_before_2_1_serve_too() -> None:
 
         older = build("configs/sam2/sam2_hiera_t.yaml", device="cpu").state_dict()
     network = build_sam2("sam2.1_hiera_tiny")
-    fill(network, older, "sam2_hiera_tiny.pt", "sam2.1_hiera_tiny")
+    load_weights(network, older, "sam2_hiera_tiny.pt", "sam2.1_hiera_tiny")
     assert all(torch.equal(value, older[key]) for key, value in network.state_dict().items())
 
 

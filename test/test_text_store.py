@@ -28,7 +28,7 @@ from clip_surgery_ros.networks.clip.text_features import (
     TextStore,
     load_text_features,
     save_text_features,
-    text_network,
+    text_tower_digest,
 )
 from clip_surgery_ros.networks.factory import _clip
 from clip_surgery_ros.parameters.config import Config
@@ -54,7 +54,7 @@ def stored(folder: Path) -> list[Path]:
 def backend(folder: Path, model: CLIP | None = None, **options: object) -> ClipBackend:
     options.setdefault("templates", ("a {}", "the {}"))
     clip = ClipBackend(model or small_clip(), TOKENIZE, **options)
-    clip.keep_texts(folder)
+    clip.open_text_cache(folder)
     return clip
 
 
@@ -119,16 +119,16 @@ def test_features_of_another_network_are_never_served(
 def test_another_tokenizer_makes_another_network(options: dict[str, object]) -> None:
     other = open_clip.SimpleTokenizer(**options)
     model = small_clip()
-    assert text_network(model, TOKENIZE, ["{}"]) != text_network(model, other, ["{}"])
+    assert text_tower_digest(model, TOKENIZE, ["{}"]) != text_tower_digest(model, other, ["{}"])
 
 
 def test_the_image_tower_and_surgery_make_no_other_network(tmp_path: Path) -> None:
     model = small_clip()
-    before = text_network(model, TOKENIZE, TEMPLATES)
+    before = text_tower_digest(model, TOKENIZE, TEMPLATES)
     backend(tmp_path, model, attention="gem").with_attention("k-k")
     with torch.no_grad():
         model.visual.proj += 1
-    assert text_network(model.train(), TOKENIZE, TEMPLATES) == before
+    assert text_tower_digest(model.train(), TOKENIZE, TEMPLATES) == before
 
 
 def test_new_texts_are_written_together_and_soon_on_another_thread(

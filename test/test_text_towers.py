@@ -146,7 +146,7 @@ def test_a_multilingual_tower_computes_in_bfloat16_and_its_texts_are_kept(
             shutil.copytree(home, copy)
             monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(copy))
         clip = ClipBackend.from_open_clip(name, path, precision="bfloat16")
-        clip.keep_texts(copy / "texts")
+        clip.open_text_cache(copy / "texts")
         features = clip.text_features(["кружка"])
         assert (features @ exact.T).item() > 0.999
         assert clip.text_counts.encoded == (copy == home)

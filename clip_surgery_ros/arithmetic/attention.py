@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip_surgery_ros.arithmetic.layers import Place, close, noise, onednn_product, onednn_serves
+from clip_surgery_ros.arithmetic.layers import (
+    ComputeTarget,
+    close,
+    is_onednn_available,
+    noise,
+    onednn_product,
+)
 from clip_surgery_ros.arithmetic.timing import fastest
 
 BUFFER = 2**22
@@ -19,12 +25,12 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values (B, heads, N, d)."""
 
 
-def fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """:data:`Attend` by torch's kernel."""
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def by_products(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER) -> Tensor:
+def product_attention(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER) -> Tensor:
     """:data:`Attend` with the scores written out, those of a few heads at a time.
 
     :param elements: scores held at a time, but those of a head at least.
@@ -44,7 +50,7 @@ def by_products(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFE
     return out.view_as(query)
 
 
-def head_by_head(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def headwise_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """:data:`Attend` by oneDNN's products, those of one head after the other's."""
     scaled = query * query.shape[-1] ** -0.5
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
@@ -60,14 +66,14 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def mix(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend_heads(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention, heads side by side again: (B, N, C)."""
     return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 @cache
 @torch.inference_mode()
-def fastest_attention(place: Place, shape: tuple[int, int, int]) -> Attend:
+def fastest_attention(target: ComputeTarget, shape: tuple[int, int, int]) -> Attend:
     """The fastest of these, timed; one that is wrong here is left out.
 
     torch's fused kernel is made for MKL's products in float32, which are slow on AMD's
@@ -75,9 +81,12 @@ def fastest_attention(place: Place, shape: tuple[int, int, int]) -> Attend:
 
     :param shape: heads, N and d.
     """
-    if not onednn_serves(place):
-        return fused
-    x = place(noise(1, *shape))
-    runs = {form: partial(form, x, x, x) for form in (fused, by_products, head_by_head)}
-    expected = fused(x, x, x)
+    if not is_onednn_available(target):
+        return fused_attention
+    x = target.move(noise(1, *shape))
+    runs = {
+        form: partial(form, x, x, x)
+        for form in (fused_attention, product_attention, headwise_attention)
+    }
+    expected = fused_attention(x, x, x)
     return fastest({form: run for form, run in runs.items() if close(run(), expected)})

@@ -37,7 +37,7 @@ _IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputeTarget:
     """Device and precision in use.
 
     :param onednn: whether oneDNN may be called for products, where that is faster.
@@ -48,11 +48,11 @@ class Place:
     onednn: bool = True
 
     @classmethod
-    def of_network(cls, device: torch.device, dtype: torch.dtype, width: int) -> Place:
+    def of_network(cls, device: torch.device, dtype: torch.dtype, width: int) -> ComputeTarget:
         """For a network of this many channels."""
         return cls(device, dtype, onednn=width >= NARROW)
 
-    def __call__(self, tensor: Tensor) -> Tensor:
+    def move(self, tensor: Tensor) -> Tensor:
         """The tensor there; itself when it is there already."""
         return tensor.detach().to(self.device, self.dtype)
 
@@ -66,9 +66,9 @@ class Norm:
     eps: float
 
     @classmethod
-    def of(cls, norm: Any, place: Place) -> Norm:
+    def of(cls, norm: Any, target: ComputeTarget) -> Norm:
         """From torch's LayerNorm or one with attributes of the same names."""
-        return cls(place(norm.weight), place(norm.bias), norm.eps)
+        return cls(target.move(norm.weight), target.move(norm.bias), norm.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
@@ -141,15 +141,15 @@ class Mlp:
 
 
 def fast_linear(
-    weight: Tensor, bias: Tensor | None, place: Place, activation: str = "none"
+    weight: Tensor, bias: Tensor | None, target: ComputeTarget, activation: str = "none"
 ) -> Layer:
     """A layer there, by oneDNN where it may be, is right and is faster.
 
     :param weight: (out, in), as torch's ``Linear`` has it, and its bias (out,).
     :param activation: see :class:`Linear`.
     """
-    plain = Linear(place(weight), None if bias is None else place(bias), activation)
-    return OneDnnLinear.of(plain) if onednn_pays(place) else plain
+    plain = Linear(target.move(weight), None if bias is None else target.move(bias), activation)
+    return OneDnnLinear.of(plain) if is_onednn_faster(target) else plain
 
 
 @torch.inference_mode()
@@ -157,9 +157,9 @@ def bfloat16_gain() -> float:
     """How many times as fast as in float32 a CPU computes a layer in bfloat16."""
     (tokens, before, after), runs = _TRIAL, {}
     for dtype in (torch.float32, torch.bfloat16):
-        place = Place(torch.device("cpu"), dtype)
-        layer = fast_linear(noise(after, before), None, place, "gelu")
-        runs[dtype] = partial(layer, place(noise(tokens, before)))
+        target = ComputeTarget(torch.device("cpu"), dtype)
+        layer = fast_linear(noise(after, before), None, target, "gelu")
+        runs[dtype] = partial(layer, target.move(noise(tokens, before)))
     seconds = best_seconds(runs)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
@@ -186,17 +186,17 @@ def onednn_product(x: Tensor, other: Tensor) -> Tensor:
 
 @cache
 @torch.inference_mode()
-def onednn_serves(place: Place) -> bool:
+def is_onednn_available(target: ComputeTarget) -> bool:
     """Whether this torch has oneDNN's products for the type, the processor the instructions that
     they want, and they are right.
     """
-    if not place.onednn or place.device.type != "cpu" or place.dtype not in _TOLERANCE:
+    if not target.onednn or target.device.type != "cpu" or target.dtype not in _TOLERANCE:
         return False
     if not torch.backends.mkldnn.is_available():
         return False
-    x = place(noise(16, 64))
+    x = target.move(noise(16, 64))
     try:
-        if place.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if target.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
         return close(onednn_product(x, x), x @ x.mT)
     except (AttributeError, RuntimeError) as error:  # of torch's builds for other processors
@@ -206,17 +206,19 @@ def onednn_serves(place: Place) -> bool:
 
 @cache
 @torch.inference_mode()
-def onednn_pays(place: Place, by_onednn: Callable[[Linear], Layer] = OneDnnLinear.of) -> bool:
+def is_onednn_faster(
+    target: ComputeTarget, by_onednn: Callable[[Linear], Layer] = OneDnnLinear.of
+) -> bool:
     """Whether layers are right and faster by oneDNN there: tried once, since oneDNN keeps memory
     for every size of layer and input that it saw.
 
     :param by_onednn: makes the layer to try.
     """
-    if not onednn_serves(place):
+    if not is_onednn_available(target):
         return False
     tokens, before, after = _TRIAL
-    x = place(noise(tokens, before))
-    weight = place(noise(after, before) * before**-0.5)  # so that numbers keep their size
+    x = target.move(noise(tokens, before))
+    weight = target.move(noise(after, before) * before**-0.5)  # so that numbers keep their size
     plain = [Linear(weight, weight[:, 0].contiguous(), activation) for activation in _IN_PLACE]
     tried = [by_onednn(layer) for layer in plain]
     if not all(close(one(x), other(x)) for one, other in zip(tried, plain, strict=True)):

@@ -15,7 +15,7 @@ _USERS = (*_WAITING, "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Who set one of these has decided."""
 
 
-def wait_sparingly(environment: MutableMapping[str, str] = os.environ) -> None:
+def limit_thread_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let threads sleep that wait for work, unless the user decided how they wait.
 
     Without effect once torch is imported: OpenMP reads its variables when it is loaded.

@@ -14,7 +14,7 @@ with more than four a thread's part of a layer would take no longer than waking 
 _LOG = logging.getLogger(__name__)
 
 
-def use_threads(asked: int, small: bool) -> int:
+def set_thread_count(asked: int, small: bool) -> int:
     """Compute on so many threads from now on, in every thread that has not computed yet.
 
     :param asked: how many; 0 takes all that the process was given, for small networks at most
@@ -22,19 +22,19 @@ def use_threads(asked: int, small: bool) -> int:
     :param small: whether the networks are.
     :returns: how many.
     """
-    given = given_threads()
-    count = _within(asked, cores()) if asked else _chosen(given, small)
+    given = initial_thread_count()
+    count = _within(asked, usable_cores()) if asked else _chosen(given, small)
     torch.set_num_threads(count)
     return count
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 @cache
-def given_threads() -> int:
+def initial_thread_count() -> int:
     """Threads that torch had before this package changed them: as many as cores, or what
     ``OMP_NUM_THREADS`` says.
     """

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.arithmetic.attention import Attend, mix, split_heads
-from clip_surgery_ros.arithmetic.layers import Layer, Mlp, Norm, Place, fast_linear
+from clip_surgery_ros.arithmetic.attention import Attend, attend_heads, split_heads
+from clip_surgery_ros.arithmetic.layers import ComputeTarget, Layer, Mlp, Norm, fast_linear
 
 QUICK_GELU = 1.702
 """``x sigmoid(1.702 x)`` is what OpenAI's networks have for GELU."""
@@ -32,20 +32,20 @@ class TransformerBlock:
     mlp: Mlp
 
     @classmethod
-    def of(cls, block: Any, place: Place) -> TransformerBlock:
+    def of(cls, block: Any, target: ComputeTarget) -> TransformerBlock:
         """From open_clip's; layers that need no other layout share its weights."""
         attention = block.attn
         return cls(
-            norm=Norm.of(block.ln_1, place),
-            qkv=fast_linear(attention.in_proj_weight, attention.in_proj_bias, place),
-            out=_scaled(attention.out_proj, place, block.ls_1),
+            norm=Norm.of(block.ln_1, target),
+            qkv=fast_linear(attention.in_proj_weight, attention.in_proj_bias, target),
+            out=_scaled(attention.out_proj, target, block.ls_1),
             heads=attention.num_heads,
-            mlp=_mlp(block, place),
+            mlp=_mlp(block, target),
         )
 
     def __call__(self, attend: Attend, x: Tensor) -> Tensor:
         """(B, N, C) to (B, N, C), as the network was trained."""
-        return self.after(x, mix(attend, *self.project(self.norm(x))))
+        return self.after(x, attend_heads(attend, *self.project(self.norm(x))))
 
     def project(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the (B, N, C) normalised input, each (B, heads, N, d)."""
@@ -63,26 +63,28 @@ class TransformerBlock:
         return x
 
 
-def _mlp(block: Any, place: Place) -> Mlp:
+def _mlp(block: Any, target: ComputeTarget) -> Mlp:
     expand, activation, shrink = block.mlp.c_fc, block.mlp.gelu, block.mlp.c_proj
-    norm = Norm.of(block.ln_2, place)
+    norm = Norm.of(block.ln_2, target)
     if _equal(activation, lambda x: x * torch.sigmoid(QUICK_GELU * x)):
         # It is swish(a x) / a: the layers before and after it take their part of a.
         weight, bias = expand.weight * QUICK_GELU, expand.bias * QUICK_GELU
-        wide = fast_linear(weight, bias, place, "swish")
-        return Mlp(norm, wide, _scaled(shrink, place, block.ls_2, 1 / QUICK_GELU))
+        wide = fast_linear(weight, bias, target, "swish")
+        return Mlp(norm, wide, _scaled(shrink, target, block.ls_2, 1 / QUICK_GELU))
     gelu = _equal(activation, F.gelu)
-    wide = fast_linear(expand.weight, expand.bias, place, "gelu" if gelu else "none")
-    narrow = _scaled(shrink, place, block.ls_2)
+    wide = fast_linear(expand.weight, expand.bias, target, "gelu" if gelu else "none")
+    narrow = _scaled(shrink, target, block.ls_2)
     return Mlp(norm, wide, narrow) if gelu else Mlp(norm, wide, narrow, activation)
 
 
-def _scaled(layer: nn.Linear, place: Place, layer_scale: Any, factor: float = 1.0) -> Layer:
+def _scaled(
+    layer: nn.Linear, target: ComputeTarget, layer_scale: Any, factor: float = 1.0
+) -> Layer:
     """A layer with the LayerScale after it, if that is one, and a factor of its input."""
     weight, bias = layer.weight, layer.bias
     if hasattr(layer_scale, "gamma"):
         weight, bias = weight * layer_scale.gamma[:, None], bias * layer_scale.gamma
-    return fast_linear(weight if factor == 1 else weight * factor, bias, place)
+    return fast_linear(weight if factor == 1 else weight * factor, bias, target)
 
 
 def _equal(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from clip_surgery_ros.arithmetic.threads import cores
+from clip_surgery_ros.arithmetic.threads import usable_cores
 from clip_surgery_ros.benchmark.frames_on_demand import READY
 from clip_surgery_ros.benchmark.setting import Row, Setting
 from clip_surgery_ros.parameters.config import DEMO
@@ -104,7 +104,7 @@ def rows(networks: str, spent: Spent, threads: int) -> list[Row]:
 
 
 def _beside(networks: str, spent: Spent, threads: int, load: int) -> Row:
-    fair_s = spent.wall(THIS, 0) * fair_slowdown(threads, load, cores())
+    fair_s = spent.wall(THIS, 0) * fair_slowdown(threads, load, usable_cores())
     measured_s = {way: spent.wall(way, load) for way in WAYS if (way, load) in spent.wall_s}
     return Row(
         f"{networks} beside {load} competitors: frame / fair share",

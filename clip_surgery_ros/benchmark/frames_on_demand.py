@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from clip_surgery_ros.arithmetic.openmp import wait_sparingly
+from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 
 READY = "ready"
 DEMO_LABELS = ("red apple", "hammer", "car", "banana", "mug")
@@ -20,7 +20,7 @@ def main() -> None:
     """Say when ready, and how many threads compute; then for every line seconds and processor
     seconds per frame.
     """
-    wait_sparingly()  # as the node's own program does
+    limit_thread_spinning()  # as the node's own program does
     import torch
 
     answer = _frames(*sys.argv[1:])

@@ -70,5 +70,5 @@ def random_texts(clip: ClipBackend, count: int) -> tuple[list[str], Tensor]:
     width = len(clip.text_features([""])[0])
     generator = torch.Generator().manual_seed(SEED)
     features = nn.functional.normalize(torch.randn(count, width, generator=generator), dim=-1)
-    clip.remember_texts(dict(zip(names, features, strict=True)))
+    clip.add_text_features(dict(zip(names, features, strict=True)))
     return names, features

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.arithmetic.layers import Place, onednn_product, onednn_serves
+from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_available, onednn_product
 from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_this, random_texts
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
 from clip_surgery_ros.benchmark.timing import side_by_side
@@ -164,7 +164,7 @@ def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
     device, dtype = setting.device, PRECISIONS[setting.precision]
     one, other = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=dtype) for _ in range(2))
     products: dict[str, Callable[[], object]] = {"torch": lambda: one @ other}
-    if onednn_serves(Place(torch.device(device), dtype)):
+    if is_onednn_available(ComputeTarget(torch.device(device), dtype)):
         products["oneDNN"] = lambda: onednn_product(one, other)
     timings = side_by_side(products, 2 * setting.rounds)
     best_s = min(second for seconds in timings.seconds.values() for second in seconds)

@@ -12,7 +12,7 @@ from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.networks.clip.surgery import ATTENTIONS
 from clip_surgery_ros.networks.factory import LoadedNetworks, settings_of
-from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.pictures import render
 
@@ -23,7 +23,7 @@ def by_attention(
     networks: LoadedNetworks, config: Config, image_rgb: NDArray[np.uint8], query: Query
 ) -> dict[str, FrameResult]:
     """The frame's result by each attention; the segmenter sees the image once."""
-    segmenter = EncodedOnce(networks.sam)
+    segmenter = CachingSegmenter(networks.sam)
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
         clip = networks.clip.with_attention(attention)

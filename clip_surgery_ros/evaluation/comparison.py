@@ -12,7 +12,7 @@ from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
 from clip_surgery_ros.networks.factory import LoadedNetworks, settings_of
-from clip_surgery_ros.networks.sam.encoded_once import EncodedOnce
+from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
 from clip_surgery_ros.parameters.config import Config
 
 Outcomes = Mapping[str, Sequence[Outcome]]
@@ -43,7 +43,7 @@ def compared(
 
     :param variants: by name; of the same networks.
     """
-    segmenter = EncodedOnce(networks.sam)
+    segmenter = CachingSegmenter(networks.sam)
     pipelines = {
         config: Pipeline(networks.clip, segmenter, settings_of(config, networks.clip))
         for config in {one.config for one in variants.values()}

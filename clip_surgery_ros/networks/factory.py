@@ -16,7 +16,7 @@ from clip_surgery_ros.networks.slim_imports import import_slim
 import_slim()  # before the imports below do it whole
 
 from clip_surgery_ros.arithmetic.layers import bfloat16_gain
-from clip_surgery_ros.arithmetic.threads import use_threads
+from clip_surgery_ros.arithmetic.threads import set_thread_count
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline, Settings
@@ -30,8 +30,8 @@ from clip_surgery_ros.networks.sam.backend import SamBackend
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 from clip_surgery_ros.parameters.config import DEMO, Config
 from clip_surgery_ros.parameters.thresholds import parse_thresholds
-from clip_surgery_ros.weights.catalogue import published
-from clip_surgery_ros.weights.fetching import home, in_place
+from clip_surgery_ros.weights.catalogue import find_pretrained
+from clip_surgery_ros.weights.fetching import weights_folder, weights_path
 from clip_surgery_ros.weights.files import check_sha256, checkpoint_file, demo_weights
 
 
@@ -123,7 +123,7 @@ def load_networks(config: Config) -> LoadedNetworks:
         check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
         check_sha256(checkpoint_file(config.sam_checkpoint), config.sam_sha256)
-    use_threads(config.cpu_threads, small=config.clip_model == config.sam_model == DEMO)
+    set_thread_count(config.cpu_threads, small=config.clip_model == config.sam_model == DEMO)
     meant = replace(config, precision=precision)
     return LoadedNetworks(_clip(meant, device), _sam(meant, device), device, precision, config)
 
@@ -198,7 +198,7 @@ def _clip(config: Config, device: str) -> ClipBackend:
     if config.clip_model == DEMO:
         clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
         if options["templates"] == TEMPLATES:  # what the features that come along are of
-            clip.remember_texts(load_text_features(demo_weights("clip_demo_texts")))
+            clip.add_text_features(load_text_features(demo_weights("clip_demo_texts")))
         return clip
     architecture, checkpoint = _named(config.clip_model, config.clip_checkpoint)
     if architecture == "openai":
@@ -206,7 +206,7 @@ def _clip(config: Config, device: str) -> ClipBackend:
     else:
         clip = ClipBackend.from_open_clip(architecture, checkpoint, **options)
     if config.text_cache:
-        clip.keep_texts(home() / "texts")
+        clip.open_text_cache(weights_folder() / "texts")
     return clip
 
 
@@ -230,7 +230,7 @@ def _named(model: str, checkpoint: str) -> tuple[str, str | Path]:
 
     :raises WeightsError: when the weights of a published network are not in place.
     """
-    listed = published(model)
+    listed = find_pretrained(model)
     if listed is None:
         return model, checkpoint
-    return listed.architecture, checkpoint or in_place(listed)
+    return listed.architecture, checkpoint or weights_path(listed)

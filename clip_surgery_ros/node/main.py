@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from clip_surgery_ros.arithmetic.openmp import wait_sparingly
+from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 from clip_surgery_ros.node.allocator import suit_frames
 from clip_surgery_ros.node.ending import end_at_once_when_told, end_process, hear_signals
 
@@ -22,7 +22,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     end_at_once_when_told()
     suit_frames()
-    wait_sparingly()
+    limit_thread_spinning()
     from clip_surgery_ros.node.program import run
 
     end_process(run(list(sys.argv if args is None else args), hear_signals()))

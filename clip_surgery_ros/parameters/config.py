@@ -14,7 +14,7 @@ from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.templates import parse_templates
 from clip_surgery_ros.parameters.cameras import parse_cameras
 from clip_surgery_ros.parameters.thresholds import parse_thresholds
-from clip_surgery_ros.weights.catalogue import published, suggestion
+from clip_surgery_ros.weights.catalogue import find_pretrained, suggestion
 
 DEMO = "demo"
 """Name of the small networks that the package ships."""
@@ -465,7 +465,7 @@ def _check_together(config: Config) -> None:
                 f"{kind}_checkpoint is '{checkpoint}', but {kind}_model is '{DEMO}', whose "
                 f"weights come with the package; set {kind}_model to the checkpoint's network"
             )
-        listed = published(model)
+        listed = find_pretrained(model)
         if model != DEMO and not checkpoint and (listed is None or listed.kind != kind):
             raise ConfigError(
                 f"{kind}_model is '{model}', but {kind}_checkpoint is empty; name the weight file "

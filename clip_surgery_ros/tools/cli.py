@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from clip_surgery_ros.arithmetic.openmp import wait_sparingly
+from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 from clip_surgery_ros.core.errors import ClipSurgeryError
 
 SUBCOMMANDS: Mapping[str, str] = {
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         In that case Ctrl-C ends the process here.
     :return: the exit status.
     """
-    wait_sparingly()  # before a subcommand imports torch
+    limit_thread_spinning()  # before a subcommand imports torch
     status = _status(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and status == INTERRUPTED:
         # Without this, Python may end by the signal instead of with this status (when the signal

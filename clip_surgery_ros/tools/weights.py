@@ -1,4 +1,4 @@
-"""Published networks: list them, fetch one, verify what is there, tell where it is."""
+"""Pretrained networks: list, fetch and verify them, print where one is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import argparse
 import sys
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED, Published, published, suggestion
-from clip_surgery_ros.weights.fetching import fetch, found, home, in_place, place, problem
+from clip_surgery_ros.weights.catalogue import (
+    CLIP,
+    PRETRAINED,
+    PretrainedNetwork,
+    find_pretrained,
+    suggestion,
+)
+from clip_surgery_ros.weights.fetching import (
+    checksum_problem,
+    download_path,
+    fetch,
+    find_weights,
+    weights_folder,
+    weights_path,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "fetch":
         return _fetch(models, arguments.mirror)
     if arguments.action == "path":
-        print(in_place(models[0]))
+        print(weights_path(models[0]))
         return 0
     return _verify(models)
 
 
-def _fetch(models: list[Published], mirror: str) -> int:
+def _fetch(models: list[PretrainedNetwork], mirror: str) -> int:
     if mirror and len(models) > 1:
         raise ConfigError("--mirror is the address of one file; fetch one network at a time")
     for model in models:
@@ -46,21 +59,25 @@ def _fetch(models: list[Published], mirror: str) -> int:
     return 0
 
 
-def _verify(models: list[Published]) -> int:
-    there = models or [one for one in PUBLISHED if found(one)]
+def _verify(models: list[PretrainedNetwork]) -> int:
+    there = models or [one for one in PRETRAINED if find_weights(one)]
     if not there:
-        print(f"no weights are in place in {home()}")
+        print(f"no weights are in place in {weights_folder()}")
     wrong = 0
     for model in there:
-        complaint = problem(model)
+        complaint = checksum_problem(model)
         wrong += bool(complaint)
-        told = f"{complaint}; delete {found(model)} and fetch it again" if complaint else "right"
+        told = (
+            f"{complaint}; delete {find_weights(model)} and fetch it again"
+            if complaint
+            else "right"
+        )
         print(f"{model.name}: {told}")
     return 1 if wrong else 0
 
 
-def _known(name: str) -> Published:
-    model = published(name)
+def _known(name: str) -> PretrainedNetwork:
+    model = find_pretrained(name)
     if model is None:
         raise ConfigError(
             f"there is no network '{name}'; `clip_surgery weights list` has the names"
@@ -69,11 +86,11 @@ def _known(name: str) -> Published:
     return model
 
 
-def _whereabouts(model: Published) -> str:
-    path = found(model)
+def _whereabouts(model: PretrainedNetwork) -> str:
+    path = find_weights(model)
     if path is None:
         return ""
-    return "yes" if path == place(model) else "Hugging Face's cache"
+    return "yes" if path == download_path(model) else "Hugging Face's cache"
 
 
 def table() -> str:
@@ -82,7 +99,7 @@ def table() -> str:
         "| name | for | input | parameters | float32 | licence | SHA-256 | good for | in place |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for one in PUBLISHED:
+    for one in PRETRAINED:
         parameter = "clip_model" if one.kind == CLIP else "sam_model"
         cells = (
             one.name,

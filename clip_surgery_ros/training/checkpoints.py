@@ -12,7 +12,7 @@ from torch import nn
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.weights.files import check_file
-from clip_surgery_ros.weights.layouts import fit
+from clip_surgery_ros.weights.layouts import load_tensors
 from clip_surgery_ros.weights.quietly import quietly
 from clip_surgery_ros.weights.state_dicts import DAMAGE
 
@@ -46,6 +46,6 @@ def resume(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
 
     :raises WeightsError: when they are of another one.
     """
-    difference = fit(network, state["model"])
+    difference = load_tensors(network, state["model"])
     if difference:
         raise WeightsError(f"checkpoint {path} is none of this network: it {difference}")

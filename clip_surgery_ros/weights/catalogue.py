@@ -1,4 +1,4 @@
-"""Published networks that the node can run: what they are, where they come from, their checksums.
+"""Pretrained networks that the node can run: what they are, where they come from, their checksums.
 
 Only data; ``weights.fetching`` brings them in place, when the user says so.
 """
@@ -14,7 +14,7 @@ CLIP, SAM = "clip", "sam"
 
 
 @dataclass(frozen=True)
-class Published:
+class PretrainedNetwork:
     """One network with its weights.
 
     :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
@@ -67,9 +67,9 @@ class Published:
 
 def _openai(
     name: str, digest: str, size: int, parameters: float, good_for: str, hub: str
-) -> Published:
+) -> PretrainedNetwork:
     address = f"https://openaipublic.azureedge.net/clip/models/{digest}/{name}.pt"
-    return Published(
+    return PretrainedNetwork(
         f"openai/{name}",
         CLIP,
         f"{name.removesuffix('px')}-quickgelu",
@@ -83,16 +83,20 @@ def _openai(
     )
 
 
-def _hugging_face(name: str, repository: str, architecture: str, good_for: str) -> Published:
+def _hugging_face(
+    name: str, repository: str, architecture: str, good_for: str
+) -> PretrainedNetwork:
     address = f"https://huggingface.co/{repository}/resolve/main/open_clip_model.safetensors"
     parameters = 149.6 if "16" in architecture else 151.3
-    return Published(
+    return PretrainedNetwork(
         name, CLIP, architecture, address, "", 224, parameters, "MIT", good_for, repository
     )
 
 
-def _metaclip(name: str, file: str, architecture: str, parameters: float, hub: str) -> Published:
-    return Published(
+def _metaclip(
+    name: str, file: str, architecture: str, parameters: float, hub: str
+) -> PretrainedNetwork:
+    return PretrainedNetwork(
         name,
         CLIP,
         architecture,
@@ -106,20 +110,24 @@ def _metaclip(name: str, file: str, architecture: str, parameters: float, hub: s
     )
 
 
-def _sam(name: str, digits: str, parameters: float, good_for: str) -> Published:
+def _sam(name: str, digits: str, parameters: float, good_for: str) -> PretrainedNetwork:
     address = f"https://dl.fbaipublicfiles.com/segment_anything/sam_{name}_{digits}.pth"
-    return Published(name, SAM, name, address, digits, 1024, parameters, "Apache-2.0", good_for)
+    return PretrainedNetwork(
+        name, SAM, name, address, digits, 1024, parameters, "Apache-2.0", good_for
+    )
 
 
-def _sam2(size: str, parameters: float, good_for: str) -> Published:
+def _sam2(size: str, parameters: float, good_for: str) -> PretrainedNetwork:
     name = f"sam2.1_hiera_{size}"
     address = f"https://dl.fbaipublicfiles.com/segment_anything_2/092824/{name}.pt"
-    return Published(name, SAM, name, address, "", 1024, parameters, "Apache-2.0", good_for)
+    return PretrainedNetwork(
+        name, SAM, name, address, "", 1024, parameters, "Apache-2.0", good_for
+    )
 
 
 _RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
 
-PUBLISHED: tuple[Published, ...] = (
+PRETRAINED: tuple[PretrainedNetwork, ...] = (
     _openai(
         "ViT-B-16",
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
@@ -192,7 +200,7 @@ PUBLISHED: tuple[Published, ...] = (
         "slower still; for comparison",
         "resnet50x64_clip",
     ),
-    Published(
+    PretrainedNetwork(
         "laion400m/ViT-B-32",
         CLIP,
         "ViT-B-32-quickgelu",
@@ -204,7 +212,7 @@ PUBLISHED: tuple[Published, ...] = (
         "open data",
         "timm/vit_base_patch32_clip_224.laion400m_e32",
     ),
-    Published(
+    PretrainedNetwork(
         "laion400m/ViT-B-16",
         CLIP,
         "ViT-B-16",
@@ -248,7 +256,7 @@ PUBLISHED: tuple[Published, ...] = (
         149.6,
         "timm/vit_base_patch16_clip_224.metaclip_400m",
     ),
-    Published(
+    PretrainedNetwork(
         "vit_t",
         SAM,
         "vit_t",
@@ -270,9 +278,9 @@ PUBLISHED: tuple[Published, ...] = (
 """OpenAI's digests stand in their addresses, the others' first digits in their file names."""
 
 
-def published(name: str) -> Published | None:
+def find_pretrained(name: str) -> PretrainedNetwork | None:
     """The network of this name, if there is one."""
-    return next((one for one in PUBLISHED if one.name == name), None)
+    return next((one for one in PRETRAINED if one.name == name), None)
 
 
 def suggestion(name: str, kind: str = "") -> str:
@@ -280,7 +288,7 @@ def suggestion(name: str, kind: str = "") -> str:
 
     :param kind: only networks of this kind; of either by default.
     """
-    listed = [one for one in PUBLISHED if kind in ("", one.kind)]
+    listed = [one for one in PRETRAINED if kind in ("", one.kind)]
     called = {one.file_name.rpartition(".")[0]: one.name for one in listed}
     called |= {one.name: one.name for one in listed}
     return suggest(called[near] for near in nearest(name, called))

@@ -1,4 +1,4 @@
-"""Published weights in one folder: fetched when the user says so, verified before use.
+"""Pretrained weights in one folder: fetched when the user says so, verified before use.
 
 ``CLIP_SURGERY_ROS_HOME`` names the folder; copied to another machine it works there offline.
 What Hugging Face's cache has already is used from there.
@@ -20,8 +20,8 @@ from huggingface_hub import try_to_load_from_cache
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.weights.catalogue import Published
-from clip_surgery_ros.weights.files import OPEN_CLIP_FILES, check_file, check_whole, sha256
+from clip_surgery_ros.weights.catalogue import PretrainedNetwork
+from clip_surgery_ros.weights.files import OPEN_CLIP_FILES, check_complete, check_file, sha256
 
 HOME = "CLIP_SURGERY_ROS_HOME"
 TIMEOUT_S = 30.0
@@ -31,7 +31,7 @@ PIECE = 1 << 20
 AGENT = "clip_surgery_ros"
 
 
-def home() -> Path:
+def weights_folder() -> Path:
     """Folder of weights: ``CLIP_SURGERY_ROS_HOME``, or in the user's cache."""
     named = os.environ.get(HOME)
     if named:
@@ -40,32 +40,33 @@ def home() -> Path:
     return Path(cache).expanduser() / "clip_surgery_ros"
 
 
-def place(model: Published) -> Path:
+def download_path(model: PretrainedNetwork) -> Path:
     """Where the file of a network is fetched to."""
-    return home() / model.file_name
+    return weights_folder() / model.file_name
 
 
-def found(model: Published) -> Path | None:
+def find_weights(model: PretrainedNetwork) -> Path | None:
     """The file of a network in the folder of weights, else in Hugging Face's cache."""
-    path = place(model)
+    path = download_path(model)
     return path if path.is_file() else _in_hugging_face_s_cache(model)
 
 
-def in_place(model: Published) -> Path:
+def weights_path(model: PretrainedNetwork) -> Path:
     """The file of a network.
 
     :raises WeightsError: when it is not there, telling how to fetch it. Nothing is downloaded.
     """
-    path = found(model)
+    path = find_weights(model)
     if path is None:
         raise WeightsError(
-            f"the weights of {model.name} are not in place ({place(model)}); `clip_surgery "
-            f"weights fetch {model.name}` downloads them, or copy the folder from another machine"
+            f"the weights of {model.name} are not in place ({download_path(model)}); "
+            f"`clip_surgery weights fetch {model.name}` downloads them, or copy the folder from "
+            "another machine"
         )
     return path
 
 
-def fetch(model: Published, mirror: str = "") -> Path:
+def fetch(model: PretrainedNetwork, mirror: str = "") -> Path:
     """Download a network's weights unless they are here; goes on where it was broken off.
 
     Several processes may fetch the same at once: one does, the others wait. The file has its name
@@ -75,11 +76,11 @@ def fetch(model: Published, mirror: str = "") -> Path:
     :returns: the file.
     :raises WeightsError: saying what went wrong and what to do.
     """
-    path = place(model)
+    path = download_path(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            return found(model) or _brought(model, mirror or model.address, path)
+            return find_weights(model) or _brought(model, mirror or model.address, path)
     except OSError as error:
         raise WeightsError(
             f"the folder of weights {path.parent} cannot be used: {error.strerror or error}; make "
@@ -87,7 +88,7 @@ def fetch(model: Published, mirror: str = "") -> Path:
         ) from error
 
 
-def _brought(model: Published, address: str, path: Path) -> Path:
+def _brought(model: PretrainedNetwork, address: str, path: Path) -> Path:
     """Download, verify, and only then give the file its name."""
     part = path.with_name(f"{path.name}.part")
     _download(address, part, model)
@@ -98,14 +99,14 @@ def _brought(model: Published, address: str, path: Path) -> Path:
     return path
 
 
-def problem(model: Published) -> str:
+def checksum_problem(model: PretrainedNetwork) -> str:
     """What is wrong with the file of a network; empty when nothing is.
 
     :raises WeightsError: when it is not in place.
     """
-    path = in_place(model)
+    path = weights_path(model)
     digest = sha256(path)
-    if path != place(model):
+    if path != download_path(model):
         return _problem_in_cache(path, digest)
     if not digest.startswith(model.sha256):
         return f"has the SHA-256 {digest}, but the publisher tells {model.sha256}"
@@ -116,7 +117,7 @@ def problem(model: Published) -> str:
     return "" if digest == recorded else f"has changed since it was fetched: {recorded} then"
 
 
-def _in_hugging_face_s_cache(model: Published) -> Path | None:
+def _in_hugging_face_s_cache(model: PretrainedNetwork) -> Path | None:
     """Nothing is downloaded; ``HF_HOME`` and ``HF_HUB_CACHE`` are respected."""
     for name in OPEN_CLIP_FILES if model.hub else ():
         cached = try_to_load_from_cache(model.hub, name)
@@ -142,7 +143,7 @@ def _tag_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.etag")
 
 
-def _download(address: str, part: Path, model: Published) -> None:
+def _download(address: str, part: Path, model: PretrainedNetwork) -> None:
     """Bring ``part`` to full length."""
     have, tag = (part.stat().st_size if part.is_file() else 0), _tag_of(part)
     if have > model.most_bytes:  # of a server that sent too much, or of another file
@@ -186,7 +187,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _receive(response: Any, part: Path, have: int, model: Published) -> None:
+def _receive(response: Any, part: Path, have: int, model: PretrainedNetwork) -> None:
     """Append to what is here, or begin anew where the server does not go on."""
     if "text/html" in response.headers.get("Content-Type", ""):
         raise WeightsError(f"{response.url} is a web page, not weights; {_ADVICE}")
@@ -215,7 +216,7 @@ def _receive(response: Any, part: Path, have: int, model: Published) -> None:
         raise OSError(f"the connection ended after {end} of {total} bytes")
 
 
-def _check_room(part: Path, model: Published, total: int | None, start: int) -> None:
+def _check_room(part: Path, model: PretrainedNetwork, total: int | None, start: int) -> None:
     """Refuse a file that is too large for what it shall be, or for the disk.
 
     :param total: bytes of the whole file, None where the server does not tell.
@@ -232,7 +233,7 @@ def _check_room(part: Path, model: Published, total: int | None, start: int) -> 
         )
 
 
-def _too_large(part: Path, model: Published, told: str) -> WeightsError:
+def _too_large(part: Path, model: PretrainedNetwork, told: str) -> WeightsError:
     part.unlink(missing_ok=True)
     _tag_file(part).unlink(missing_ok=True)
     return WeightsError(
@@ -250,7 +251,7 @@ def _tag_of(part: Path) -> str:
     return "" if tag.startswith("W/") else tag
 
 
-def _verified(part: Path, model: Published) -> str:
+def _verified(part: Path, model: PretrainedNetwork) -> str:
     """SHA-256 of a whole download; one that is not the file meant is thrown away."""
     digest = sha256(part)
     try:
@@ -260,7 +261,7 @@ def _verified(part: Path, model: Published) -> str:
                 f"tells {model.sha256}; it was thrown away. Fetch it again, or from elsewhere"
             )
         check_file(part, model.file_name)
-        check_whole(part)
+        check_complete(part)
     except WeightsError:
         part.unlink()
         _tag_file(part).unlink(missing_ok=True)

@@ -106,7 +106,7 @@ def check_file(path: Path, name: str = "") -> None:
         )
 
 
-def check_whole(path: Path) -> None:
+def check_complete(path: Path) -> None:
     """Refuse a file of another format, and one that ends too early, where its format tells.
 
     :raises WeightsError: naming the file.

@@ -54,7 +54,7 @@ _NAMED = 3
 """Tensors that a message names of each way not to fit."""
 
 
-def fit(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """Put tensors into a network by their names; if one has another size, none.
 
     Counters of batch norm may be missing and positions' numbers be there: some publishers leave
@@ -86,9 +86,9 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" (and {more} more)" if more > 0 else "")
 
 
-def looks_like(tensors: Mapping[str, Tensor]) -> str:
+def guess_network(tensors: Mapping[str, Tensor]) -> str:
     """The network in words, such as ``the SAM 'vit_b'``; at least one tensor."""
-    sam = sam_model(tensors)
+    sam = guess_sam(tensors)
     if sam is not None:
         return f"the SAM '{sam}'"
     for start, kind in _OTHERS:
@@ -104,7 +104,7 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str:
     within = _within(tensors)
     if within is not None:
         prefix, network = within
-        return f"{looks_like(network)}, with '{prefix}' before its names; save it without that"
+        return f"{guess_network(network)}, with '{prefix}' before its names; save it without that"
     name, tensor = next(iter(tensors.items()))
     return f"no network known here, with {name} of shape {tuple(tensor.shape)}"
 
@@ -121,7 +121,7 @@ def _within(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | No
     return None
 
 
-def sam_model(tensors: Mapping[str, Tensor]) -> str | None:
+def guess_sam(tensors: Mapping[str, Tensor]) -> str | None:
     """What ``sam_model`` calls this network, if it is a published one."""
     for model, name, width in SAM_SIGNS:
         if name in tensors and tensors[name].shape[-1:] == (width,):

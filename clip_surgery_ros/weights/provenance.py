@@ -16,7 +16,7 @@ import open_clip
 from torch import Tensor
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.weights.catalogue import CLIP, PUBLISHED
+from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED
 from clip_surgery_ros.weights.layouts import OPENAI_EXTRAS
 
 CONFIG_FILE = "open_clip_config.json"
@@ -70,7 +70,7 @@ def _described(path: Path) -> Provenance | None:
 
 def _listed(path: Path) -> Provenance | None:
     """By the name of a published file, or of a Hugging Face repository that it is in."""
-    for one in PUBLISHED:
+    for one in PRETRAINED:
         if one.kind == CLIP and path.name == one.file_name:
             return Provenance(
                 f"it is called as {one.name} is", one.architecture.endswith("-quickgelu")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.weights.files import check_file, check_whole, is_safetensors
+from clip_surgery_ros.weights.files import check_complete, check_file, is_safetensors
 from clip_surgery_ros.weights.quietly import quietly
 
 CONTAINERS = ("state_dict", "model_state_dict", "model")
@@ -102,7 +102,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    check_whole(path)
+    check_complete(path)
     if _is_torchscript(path):
         return _read_torchscript(path)
     try:

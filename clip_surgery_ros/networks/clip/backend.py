@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from clip_surgery_ros.arithmetic.attention import fastest_attention
-from clip_surgery_ros.arithmetic.layers import Place
+from clip_surgery_ros.arithmetic.layers import ComputeTarget
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.presence import PresenceLevel
@@ -37,22 +37,22 @@ from clip_surgery_ros.core.text import (
     beyond_latin,
 )
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.networks.clip.surgery import ATTENTIONS, ResNetSurgeon, VitSurgeon
-from clip_surgery_ros.networks.clip.text_features import TextStore, text_network
+from clip_surgery_ros.networks.clip.surgery import ATTENTIONS, SurgeryResNet, SurgeryVit
+from clip_surgery_ros.networks.clip.text_features import TextStore, text_tower_digest
 from clip_surgery_ros.networks.clip.text_towers import (
     create_model,
     get_tokenizer,
     is_multilingual,
     padding,
-    without_padding,
+    strip_padding,
 )
 from clip_surgery_ros.networks.transfer import upload
 from clip_surgery_ros.weights.files import checkpoint_file
 from clip_surgery_ros.weights.layouts import (
     OPENAI_EXTRAS,
     clip_sizes,
-    fit,
-    looks_like,
+    guess_network,
+    load_tensors,
     open_clip_names,
 )
 from clip_surgery_ros.weights.provenance import Provenance, provenance
@@ -131,7 +131,7 @@ class ClipBackend:
         self._tokenize = tokenize
         self._attention = attention
         _check_attention(attention)
-        surgeon = _surgeon_kind(placed.visual)(placed.visual)
+        surgeon = surgery_encoder_type(placed.visual)(placed.visual)
         self.input_size = input_size or surgeon.native_size
         if self.input_size % surgeon.patch:
             raise ConfigError(
@@ -139,9 +139,9 @@ class ClipBackend:
                 f"{surgeon.patch}; take {_nearest(self.input_size, surgeon.patch)}"
             )
         tokens = 1 + (self.input_size // surgeon.patch) ** 2
-        place = Place.of_network(self.device, self.dtype, surgeon.heads * surgeon.width)
+        place = ComputeTarget.of_network(self.device, self.dtype, surgeon.heads * surgeon.width)
         self._attend = fastest_attention(place, (surgeon.heads, tokens, surgeon.width))
-        self._surgeon = surgeon.attending(attention, self._attend)
+        self._encoder = surgeon.attending(attention, self._attend)
         self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
         self._ensemble = PromptEnsemble(self._encode_prompts, templates)
@@ -235,7 +235,7 @@ class ClipBackend:
         _check_activation(name, path, known)
         model = _untrained(name)
         # Before tokenizers are sought.
-        _surgeon_kind(model.visual)
+        surgery_encoder_type(model.visual)
         _check_attention(options.get("attention", "v-v"))
         if hasattr(model, "text"):
             tensors = convert_to_custom_text_state_dict(tensors)
@@ -251,7 +251,7 @@ class ClipBackend:
         _check_attention(attention)
         other = copy.copy(self)
         other._attention = attention
-        other._surgeon = self._surgeon.attending(attention, self._attend)
+        other._encoder = self._encoder.attending(attention, self._attend)
         return other
 
     def presence(self, windows: bool) -> PresenceLevel:
@@ -279,7 +279,7 @@ class ClipBackend:
     def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
         """Token grid of (B, 3, h, w) pixel values."""
         height, width = pixel_values.shape[-2:]
-        return height // self._surgeon.patch, width // self._surgeon.patch
+        return height // self._encoder.patch, width // self._encoder.patch
 
     def surgery_tokens(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) float32, before L2 normalisation; token 0 is CLS.
@@ -289,12 +289,12 @@ class ClipBackend:
         :raises ConfigError: for other sizes.
         """
         with torch.inference_mode():
-            return self._surgeon.surgery_tokens(self._checked(pixel_values)).float()
+            return self._encoder.surgery_tokens(self._checked(pixel_values)).float()
 
     def plain_tokens(self, pixel_values: Tensor) -> Tensor:
         """The same from the network as it was trained."""
         with torch.inference_mode():
-            return self._surgeon.plain_tokens(self._checked(pixel_values)).float()
+            return self._encoder.plain_tokens(self._checked(pixel_values)).float()
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """(T, C) float32 prompt-ensemble features, unit rows; each text is encoded once."""
@@ -304,15 +304,15 @@ class ClipBackend:
         with torch.inference_mode():
             return self._ensemble(texts)
 
-    def remember_texts(self, features: Mapping[str, Tensor]) -> None:
+    def add_text_features(self, features: Mapping[str, Tensor]) -> None:
         """Take over features, each a unit (C,), that this very network gave for texts before."""
         self._ensemble.remember({text: row.to(self.device) for text, row in features.items()})
 
-    def keep_texts(self, folder: Path) -> None:
+    def open_text_cache(self, folder: Path) -> None:
         """Keep text features in a file of this folder, and take over what is there already."""
-        network = text_network(self._text, self._tokenize, self._ensemble.templates)
+        network = text_tower_digest(self._text, self._tokenize, self._ensemble.templates)
         store = TextStore(folder, network)
-        self.remember_texts(store.load())
+        self.add_text_features(store.load())
         self._ensemble.on_encoded = store.add
         weakref.finalize(self._ensemble, store.flush)  # when let go of, and as the process ends
 
@@ -353,7 +353,7 @@ class ClipBackend:
         return bool((tokens[:, -1] != padding(self._tokenize)).any())
 
     def _checked(self, pixels: Tensor) -> Tensor:
-        patch = self._surgeon.patch
+        patch = self._encoder.patch
         if (
             pixels.ndim != 4
             or pixels.shape[1] != 3
@@ -368,7 +368,7 @@ class ClipBackend:
     def _encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """(P, C) features; prompts over the context length are cut."""
         tokens: Tensor = self._tokenize(list(prompts))
-        tokens = without_padding(self._text, tokens, padding(self._tokenize)).to(self.device)
+        tokens = strip_padding(self._text, tokens, padding(self._tokenize)).to(self.device)
         if not isinstance(self._text, CLIP):
             return self._text.encode_text(tokens)
         return _encode_causal(self._text, tokens)
@@ -406,18 +406,18 @@ def _check_attention(attention: str) -> None:
         raise ConfigError(f"attention '{attention}' is none of {', '.join(ATTENTIONS)}")
 
 
-def _surgeon_kind(visual: Any) -> type[VitSurgeon] | type[ResNetSurgeon]:
+def surgery_encoder_type(visual: Any) -> type[SurgeryVit] | type[SurgeryResNet]:
     """What can open this image tower.
 
     :raises ConfigError: naming the tower, when nothing can.
     """
     if isinstance(visual, ModifiedResNet):
-        return ResNetSurgeon
+        return SurgeryResNet
     plain = isinstance(visual, VisionTransformer) and not (
         visual.attn_pool is not None or visual.pool_type != "tok" or visual.final_ln_after_pool
     )
     if plain and all(isinstance(b, ResidualAttentionBlock) for b in visual.transformer.resblocks):
-        return VitSurgeon
+        return SurgeryVit
     raise ConfigError(
         f"CLIP Surgery needs a vision transformer read at its CLS token, or OpenAI's ResNet; this "
         f"model's image tower is a {type(visual).__name__} of another kind. ViT-B-16 is a good "
@@ -439,19 +439,19 @@ def build_openai(
     sizes = clip_sizes(tensors)
     if sizes is None:
         raise WeightsError(
-            f"these are not CLIP weights in OpenAI's layout but look like {looks_like(tensors)}"
+            f"these are not CLIP weights in OpenAI's layout but look like {guess_network(tensors)}"
         )
     words = sizes["text_cfg"]["vocab_size"]
     if words != VOCABULARY:
         raise WeightsError(
             f"the text tower knows {words} tokens, but OpenAI's tokenizer has {VOCABULARY}; it "
-            f"looks like {looks_like(tensors)}"
+            f"looks like {guess_network(tensors)}"
         )
     names = open_clip_names(sizes)
     if names and not any(map(_is_as_openai, names)):
         raise WeightsError(
-            f"this looks like {looks_like(tensors)}, which has more than OpenAI's layout tells; "
-            f"set clip_model to '{names[0]}'"
+            f"this looks like {guess_network(tensors)}, which has more than OpenAI's layout "
+            f"tells; set clip_model to '{names[0]}'"
         )
     vision, text = dict(sizes["vision_cfg"]), dict(sizes["text_cfg"])
     if "visual.proj" in tensors:
@@ -529,10 +529,10 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     scale = given.get("logit_scale")
     if scale is not None and scale.numel() == 1 and "logit_scale" in own:  # may be a list of one
         given["logit_scale"] = scale.reshape(own["logit_scale"].shape)
-    difference = fit(model, given)
+    difference = load_tensors(model, given)
     if difference:
         raise WeightsError(
-            f"{what}: the checkpoint {difference}; it looks like {looks_like(tensors)}"
+            f"{what}: the checkpoint {difference}; it looks like {guess_network(tensors)}"
         )
 
 

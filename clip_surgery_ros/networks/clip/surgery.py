@@ -18,8 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.arithmetic.attention import Attend, fused, mix, split_heads
-from clip_surgery_ros.arithmetic.layers import Place
+from clip_surgery_ros.arithmetic.attention import (
+    Attend,
+    attend_heads,
+    fused_attention,
+    split_heads,
+)
+from clip_surgery_ros.arithmetic.layers import ComputeTarget
 from clip_surgery_ros.arithmetic.transformer import TransformerBlock
 
 SURGERY_BLOCKS = 6
@@ -48,7 +53,7 @@ SelfAttention = Callable[[Attend, LayerInput], Tensor]
 """What the new path attends by, computed as ``Attend`` does: (B, N, C), heads side by side."""
 
 
-class Surgeon(ABC):
+class SurgeryEncoder(ABC):
     """An image encoder seen token by token; shapes are those of ``interfaces``.
 
     ``patch`` and ``native_size`` in pixels; ``heads`` and ``width``, a head's, of its attention.
@@ -62,7 +67,7 @@ class Surgeon(ABC):
 
     def __init__(self) -> None:
         self._attention: SelfAttention = ATTENTIONS["v-v"]
-        self._attend: Attend = fused
+        self._attend: Attend = fused_attention
 
     def attending(self, attention: str, attend: Attend) -> Self:
         """The same encoder with another attention.
@@ -104,7 +109,7 @@ class PositionTable:
         return self._resized[grid_hw]
 
 
-class VitSurgeon(Surgeon):
+class SurgeryVit(SurgeryEncoder):
     """Surgery of a vision transformer with a CLS token, as open_clip builds it.
 
     :param visual: ``open_clip.transformer.VisionTransformer`` with the plain block type. Of its
@@ -117,16 +122,16 @@ class VitSurgeon(Surgeon):
         self.patch = int(v.patch_size[0])
         self.native_size = int(v.image_size[0])
         width = int(v.class_embedding.shape[0])
-        place = Place.of_network(v.conv1.weight.device, v.conv1.weight.dtype, width)
+        target = ComputeTarget.of_network(v.conv1.weight.device, v.conv1.weight.dtype, width)
         self._conv, self._cls, self._entry = v.conv1, v.class_embedding, v.ln_pre
         self._exit, self._projection = v.ln_post, v.proj
         self._positions = PositionTable(v.positional_embedding, tuple(v.grid_size))
-        self._blocks = [TransformerBlock.of(block, place) for block in v.transformer.resblocks]
+        self._blocks = [TransformerBlock.of(block, target) for block in v.transformer.resblocks]
         self.heads = self._blocks[0].heads
         self.width = width // self.heads
 
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
-        """See :class:`Surgeon`."""
+        """See :class:`SurgeryEncoder`."""
         original, attend = self._embed(pixels), self._attend
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
         for block in self._blocks[:-SURGERY_BLOCKS]:
@@ -139,11 +144,11 @@ class VitSurgeon(Surgeon):
             new = new + block.out(self._attention(attend, layer))
             if block is late[-1]:  # of the last block only CLS goes on
                 original, query = original[:, :1], query[:, :, :1]
-            original = block.after(original, mix(attend, query, key, value))
+            original = block.after(original, attend_heads(attend, query, key, value))
         return self._finish(torch.cat([original, new[:, 1:]], dim=1))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
-        """See :class:`Surgeon`."""
+        """See :class:`SurgeryEncoder`."""
         x = self._embed(pixels)
         for block in self._blocks:
             x = block(self._attend, x)
@@ -161,7 +166,7 @@ class VitSurgeon(Surgeon):
         return self._exit(x) @ self._projection
 
 
-class ResNetSurgeon(Surgeon):
+class SurgeryResNet(SurgeryEncoder):
     """Surgery of OpenAI's ModifiedResNet: its attention pool, for every token.
 
     :param visual: ``open_clip.modified_resnet.ModifiedResNet``.
@@ -181,16 +186,16 @@ class ResNetSurgeon(Surgeon):
         self._positions = PositionTable(v.attnpool.positional_embedding, (grid, grid))
 
     def surgery_tokens(self, pixels: Tensor) -> Tensor:
-        """See :class:`Surgeon`; here CLS, the mean token, goes the new way too."""
+        """See :class:`SurgeryEncoder`; here CLS, the mean token, goes the new way too."""
         pool, x = self._v.attnpool, self._embed(pixels)
         grid_hw = (pixels.shape[2] // self.patch, pixels.shape[3] // self.patch)
         layer = LayerInput(x, *_pool_heads(pool, x), grid_hw)
         return pool.c_proj(self._attention(self._attend, layer))
 
     def plain_tokens(self, pixels: Tensor) -> Tensor:
-        """See :class:`Surgeon`."""
+        """See :class:`SurgeryEncoder`."""
         pool, x = self._v.attnpool, self._embed(pixels)
-        return pool.c_proj(mix(self._attend, *_pool_heads(pool, x)))
+        return pool.c_proj(attend_heads(self._attend, *_pool_heads(pool, x)))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, 3, h, w) to (B, 1 + N, C) at the entry of the pool, the mean token first."""
@@ -212,12 +217,12 @@ def _pool_heads(pool: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _value_value(attend: Attend, layer: LayerInput) -> Tensor:
     """CLIP Surgery's own."""
-    return mix(attend, layer.value, layer.value, layer.value)
+    return attend_heads(attend, layer.value, layer.value, layer.value)
 
 
 def _key_key(attend: Attend, layer: LayerInput) -> Tensor:
     """Keys against keys, as GenSAM (Hu et al., arXiv 2312.07374) takes them too."""
-    return mix(attend, layer.key, layer.key, layer.value)
+    return attend_heads(attend, layer.key, layer.key, layer.value)
 
 
 def _self_self(attend: Attend, layer: LayerInput) -> Tensor:

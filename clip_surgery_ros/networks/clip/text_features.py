@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 def save_text_features(path: Path, features: Mapping[str, Tensor], network: str = "") -> None:
     """Write unit (C,) features by their texts: one float32 table, the texts as metadata.
 
-    :param network: what the features depend on, see :func:`text_network`.
+    :param network: what the features depend on, see :func:`text_tower_digest`.
     """
     table = torch.stack(list(features.values())).float().cpu().contiguous()
     save_file({"features": table}, path, {"texts": json.dumps(list(features)), "network": network})
@@ -64,7 +64,7 @@ def load_text_features(path: Path, network: str = "") -> dict[str, Tensor]:
     return features
 
 
-def text_network(
+def text_tower_digest(
     model: nn.Module, tokenize: Callable[[list[str]], Tensor], templates: Sequence[str]
 ) -> str:
     """SHA-256 of all that text features depend on, beside the text.
@@ -108,7 +108,7 @@ class TextStore:
     if there were none. The file holds the last ``CAPACITY`` texts that were encoded.
 
     :param folder: of such files, made when first written to; several processes may use it.
-    :param network: see :func:`text_network`.
+    :param network: see :func:`text_tower_digest`.
     """
 
     def __init__(self, folder: Path, network: str) -> None:

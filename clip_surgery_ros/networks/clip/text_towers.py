@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.networks.slim_imports import import_adapters
-from clip_surgery_ros.weights.fetching import home
+from clip_surgery_ros.weights.fetching import weights_folder
 
 ENGLISH = ("bert-base-uncased", "roberta-base")
 """Tokenizers of Hugging Face's in open_clip's models that were made from English text."""
@@ -69,7 +69,7 @@ def padding(tokenize: Any) -> int:
     return getattr(getattr(tokenize, "tokenizer", None), "pad_token_id", None) or 0
 
 
-def without_padding(model: Any, tokens: Tensor, pad: int) -> Tensor:
+def strip_padding(model: Any, tokens: Tensor, pad: int) -> Tensor:
     """(P, L) token ids without what is padding in every prompt, where the tower masks padding."""
     if not isinstance(getattr(model, "text", None), HFTextEncoder):
         return tokens
@@ -92,13 +92,16 @@ def _local(repository: str) -> Iterator[Path]:
             f"the text tower '{repository}' needs the package transformers: pip install -r "
             "setup/requirements-multilingual.txt"
         )
-    folder, cached = home() / repository, try_to_load_from_cache(repository, "config.json")
+    folder, cached = (
+        weights_folder() / repository,
+        try_to_load_from_cache(repository, "config.json"),
+    )
     if isinstance(cached, str) and not (folder / "config.json").is_file():
         folder = Path(cached).parent
     vocabulary = "spiece.model" if "mt5" in repository else "tokenizer.json"
     advice = (
         f"`hf download {repository} config.json tokenizer_config.json {vocabulary} --local-dir "
-        f"{home() / repository}` fetches what is needed"
+        f"{weights_folder() / repository}` fetches what is needed"
     )
     if not (folder / "config.json").is_file():
         raise WeightsError(

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from clip_surgery_ros.core.errors import ImageError, WeightsError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
-from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.checkpoints import load_weights
 from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, full_size_masks
-from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, working_dtype
+from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, encoder_dtype
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
 from clip_surgery_ros.networks.transfer import upload
 from clip_surgery_ros.weights.state_dicts import load_state_dict
@@ -145,7 +145,7 @@ EncoderMaker = Callable[[nn.Module, torch.device, torch.dtype], ImageEncoder]
 
 def fast_encoder(net: nn.Module, device: torch.device, dtype: torch.dtype) -> FastImageEncoder:
     """segment-anything's encoder; in float32 where that is faster than the precision asked."""
-    fastest = working_dtype(net, dtype, device)
+    fastest = encoder_dtype(net, dtype, device)
     if fastest != dtype:
         _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
     return FastImageEncoder(net, device=device, dtype=fastest)
@@ -187,7 +187,7 @@ class SamBackend:
         """
         tensors, metadata = load_state_dict(path)
         sam = build_sam(_spec(path, metadata))
-        fill(sam, tensors, path, "of its own sizes")
+        load_weights(sam, tensors, path, "of its own sizes")
         return cls(sam, **options)
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.arithmetic.layers import Layer, Place, fast_linear
+from clip_surgery_ros.arithmetic.layers import ComputeTarget, Layer, fast_linear
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ImageProjections:
         tables = [layer(positions) for layer in placed]
         tables += [layer.bias.expand(*positions.shape[:2], -1) for layer in plain]
         weight = torch.cat([layer.weight for layer in (*placed, *plain)])
-        self._product = fast_linear(weight, None, _place(weight, positions.shape[-1]))
+        self._product = fast_linear(weight, None, _target(weight, positions.shape[-1]))
         self._table, self._parts = torch.cat(tables, dim=-1), len(tables)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -174,8 +174,8 @@ class Upscaling:
 
     def __init__(self, layers: Any) -> None:
         first, self._norm, _, second, _ = layers
-        place = _place(first.weight, first.in_channels)
-        self._first, self._second = _as_linear(first, place), _as_linear(second, place)
+        target = _target(first.weight, first.in_channels)
+        self._first, self._second = _as_linear(first, target), _as_linear(second, target)
 
     def __call__(
         self,
@@ -313,15 +313,15 @@ def _by_token(features: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     return x.flatten(1, 2).flatten(2, 3).flatten(3)  # from (1, h, w, 2, 2, [2, 2,] c)
 
 
-def _place(weight: Tensor, width: int) -> Place:
+def _target(weight: Tensor, width: int) -> ComputeTarget:
     """Of a weight of a decoder of so many channels."""
-    return Place.of_network(weight.device, weight.dtype, width)
+    return ComputeTarget.of_network(weight.device, weight.dtype, width)
 
 
-def _as_linear(layer: Any, place: Place) -> Layer:
+def _as_linear(layer: Any, target: ComputeTarget) -> Layer:
     """A product that equals a transposed convolution of stride and kernel 2.
 
     Its (in, out, 2, 2) weight becomes (2 * 2 * out, in).
     """
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return fast_linear(weight, layer.bias.repeat(4), place)
+    return fast_linear(weight, layer.bias.repeat(4), target)

@@ -37,14 +37,14 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.arithmetic.layers import (
     TOKENS,
+    ComputeTarget,
     Layer,
     Mlp,
     Norm,
-    Place,
     fast_linear,
+    is_onednn_available,
     noise,
     onednn_product,
-    onednn_serves,
 )
 from clip_surgery_ros.arithmetic.timing import fastest
 
@@ -300,23 +300,23 @@ class BlockAttention:
 
     @classmethod
     def of(
-        cls, block: Any, grid_hw: tuple[int, int], place: Place, form: AttentionForm
+        cls, block: Any, grid_hw: tuple[int, int], target: ComputeTarget, form: AttentionForm
     ) -> BlockAttention:
         """From a block of segment-anything."""
         attention, size = block.attn, block.window_size
         h, w = (size, size) if size else grid_hw
         # Rows of windows have nothing to do with each other. One at a time stays in a CPU's cache.
-        step = min(grid_hw[0], size if place.device.type == "cpu" else grid_hw[0])
+        step = min(grid_hw[0], size if target.device.type == "cpu" else grid_hw[0])
         strips = {step, grid_hw[0] % step or step} if size else ()
         return cls(
-            norm=Norm.of(block.norm1, place),
-            qkv=_linear(attention.qkv, place),
-            out=_linear(attention.proj, place),
+            norm=Norm.of(block.norm1, target),
+            qkv=_linear(attention.qkv, target),
+            out=_linear(attention.proj, target),
             heads=attention.num_heads,
-            rows=place(get_rel_pos(h, h, attention.rel_pos_h)),
-            columns=place(get_rel_pos(w, w, attention.rel_pos_w)),
-            windows={n: Windows((n, grid_hw[1]), size, place.device) for n in strips},
-            filler=place(attention.qkv.bias),
+            rows=target.move(get_rel_pos(h, h, attention.rel_pos_h)),
+            columns=target.move(get_rel_pos(w, w, attention.rel_pos_w)),
+            windows={n: Windows((n, grid_hw[1]), size, target.device) for n in strips},
+            filler=target.move(attention.qkv.bias),
             form=form,
         )
 
@@ -375,21 +375,21 @@ class FastImageEncoder:
         forms: Sequence[AttentionForm] | None = None,
     ) -> None:
         net: Any = encoder
-        place = Place.of_network(torch.device(device), dtype, net.pos_embed.shape[-1])
+        target = ComputeTarget.of_network(torch.device(device), dtype, net.pos_embed.shape[-1])
         self.dtype = dtype
         self._patch = net.patch_embed.proj.kernel_size[0]
         weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
-        self._embed = fast_linear(weight.flatten(1), bias, place)
-        self._positions = place(net.pos_embed)  # (1, h, w, C)
+        self._embed = fast_linear(weight.flatten(1), bias, target)
+        self._positions = target.move(net.pos_embed)  # (1, h, w, C)
         grid_hw = (self._positions.shape[1], self._positions.shape[2])
-        blocks = _blocks(net.blocks, grid_hw, place, forms or candidate_forms(place))
+        blocks = _blocks(net.blocks, grid_hw, target, forms or candidate_forms(target))
         self._leading = tuple(itertools.takewhile(lambda block: block[0].windows, blocks))
         self._later = blocks[len(self._leading) :]
         self._blank: dict[int, Tensor] = {}
         project, norm1, convolve, norm2 = net.neck
-        self._project = fast_linear(project.weight.flatten(1), None, place)
-        self._convolve = place(convolve.weight).contiguous(memory_format=torch.channels_last)
-        self._norm1, self._norm2 = (Norm.of(norm, place) for norm in (norm1, norm2))
+        self._project = fast_linear(project.weight.flatten(1), None, target)
+        self._convolve = target.move(convolve.weight).contiguous(memory_format=torch.channels_last)
+        self._norm1, self._norm2 = (Norm.of(norm, target) for norm in (norm1, norm2))
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalised and padded pixels to features.
@@ -445,9 +445,9 @@ def _run(blocks: Blocks, x: Tensor) -> None:
             mlp.add_to(strip)
 
 
-def candidate_forms(place: Place) -> tuple[AttentionForm, ...]:
+def candidate_forms(target: ComputeTarget) -> tuple[AttentionForm, ...]:
     """Forms worth timing: chunks for CPUs' second and third caches, larger ones for GPUs."""
-    if place.device.type != "cpu":
+    if target.device.type != "cpu":
         return ChunkedAttention(2**24), ChunkedAttention(2**27), FoldedAttention()
     return (
         ChunkedAttention(2**20),
@@ -455,13 +455,13 @@ def candidate_forms(place: Place) -> tuple[AttentionForm, ...]:
         FoldedAttention(),
         ProductAttention(2**22, folded=False),
         ProductAttention(2**22, folded=True),
-        *([HeadwiseAttention(2**21)] if onednn_serves(place) else []),
+        *([HeadwiseAttention(2**21)] if is_onednn_available(target) else []),
     )
 
 
 @torch.inference_mode()
 def choose_form(
-    block: Any, grid_hw: tuple[int, int], place: Place, forms: Sequence[AttentionForm]
+    block: Any, grid_hw: tuple[int, int], target: ComputeTarget, forms: Sequence[AttentionForm]
 ) -> AttentionForm:
     """The fastest form that agrees with segment-anything's own layer.
 
@@ -471,19 +471,19 @@ def choose_form(
     :param block: a block of segment-anything.
     :returns: one of the forms, or :class:`ExplicitAttention` when all are wrong.
     """
-    trial = _trial_block(block, grid_hw).to(place.device)
-    x = noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(place.device)
+    trial = _trial_block(block, grid_hw).to(target.device)
+    x = noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(target.device)
     expected, right = _stock_attention(trial, x), {}
     for form in forms:
-        run = partial(_attended, BlockAttention.of(trial, grid_hw, place, form), place(x))
+        run = partial(_attended, BlockAttention.of(trial, grid_hw, target, form), target.move(x))
         error = float((run().float() - expected).norm() / expected.norm())
-        if error <= _TOLERANCE[place.dtype]:  # which NaN is not
+        if error <= _TOLERANCE[target.dtype]:  # which NaN is not
             right[form] = run
         else:
             _LOG.warning(
                 "%s is wrong on this machine (%s, %s, grid %s, windows of %d: off by %.2g) and is "
                 "not used; SAM's encoder stays correct, but may be slower",
-                form, place.device, place.dtype, grid_hw, block.window_size, error,
+                form, target.device, target.dtype, grid_hw, block.window_size, error,
             )  # fmt: skip
     if not right:
         _LOG.warning("no fast attention is right here; SAM runs segment-anything's own, slower")
@@ -491,7 +491,7 @@ def choose_form(
     return fastest(right)
 
 
-def working_dtype(
+def encoder_dtype(
     encoder: ImageEncoderViT, dtype: torch.dtype, device: str | torch.device
 ) -> torch.dtype:
     """The precision for this encoder, by :func:`faster_dtype`."""
@@ -501,8 +501,8 @@ def working_dtype(
     x = noise(1, 1, 512, width)
 
     def run_in(candidate: torch.dtype) -> Callable[[], object]:
-        place = Place.of_network(cpu, candidate, width)
-        return partial(_mlp(block, place).add_to, x.to(candidate))
+        target = ComputeTarget.of_network(cpu, candidate, width)
+        return partial(_mlp(block, target).add_to, x.to(candidate))
 
     return faster_dtype(dtype, cpu, run_in)
 
@@ -527,28 +527,28 @@ def faster_dtype(
 def _blocks(
     blocks: Iterable[Any],
     grid_hw: tuple[int, int],
-    place: Place,
+    target: ComputeTarget,
     forms: Sequence[AttentionForm],
 ) -> list[tuple[BlockAttention, Mlp]]:
     """Blocks of segment-anything; one form serves all windowed ones, one all global ones."""
     chosen: dict[int, AttentionForm] = {}
     for block in blocks:
         if block.window_size not in chosen:
-            chosen[block.window_size] = choose_form(block, grid_hw, place, forms)
+            chosen[block.window_size] = choose_form(block, grid_hw, target, forms)
     return [
-        (BlockAttention.of(x, grid_hw, place, chosen[x.window_size]), _mlp(x, place))
+        (BlockAttention.of(x, grid_hw, target, chosen[x.window_size]), _mlp(x, target))
         for x in blocks
     ]
 
 
-def _linear(layer: nn.Linear, place: Place, activation: str = "none") -> Layer:
-    return fast_linear(layer.weight, layer.bias, place, activation)
+def _linear(layer: nn.Linear, target: ComputeTarget, activation: str = "none") -> Layer:
+    return fast_linear(layer.weight, layer.bias, target, activation)
 
 
-def _mlp(block: Any, place: Place) -> Mlp:
+def _mlp(block: Any, target: ComputeTarget) -> Mlp:
     """Of a block of segment-anything."""
-    expand = _linear(block.mlp.lin1, place, "gelu")
-    return Mlp(Norm.of(block.norm2, place), expand, _linear(block.mlp.lin2, place))
+    expand = _linear(block.mlp.lin1, target, "gelu")
+    return Mlp(Norm.of(block.norm2, target), expand, _linear(block.mlp.lin2, target))
 
 
 def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.networks.optional import optional
 from clip_surgery_ros.networks.sam.backend import SamSpec, with_decoder
-from clip_surgery_ros.networks.sam.stock_encoder import placed_copy
+from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
 
 DISTRIBUTION = "mobilesam-mirror"
 """The authors' code as it stands in their repository, which is in no package index."""
@@ -47,7 +47,7 @@ class TinyEncoder:
 
     def __init__(self, net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         tiny: Any = net
-        copied = placed_copy(net, tiny.layers[-1].blocks[0].mlp, device, dtype)
+        copied = inference_copy(net, tiny.layers[-1].blocks[0].mlp, device, dtype)
         self._net = copied.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self._dtype = next(self._net.parameters()).dtype
 

@@ -21,7 +21,7 @@ from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.optional import optional, quietly
 from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
-from clip_surgery_ros.networks.sam.stock_encoder import placed_copy
+from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
 from clip_surgery_ros.networks.transfer import upload
 
 CONFIGS: Mapping[str, str] = {
@@ -135,7 +135,7 @@ class HieraEncoder:
 
     def __init__(self, sam: Sam2Image, device: torch.device, dtype: torch.dtype) -> None:
         mlp = sam.image_encoder.trunk.blocks[-1].mlp
-        self._net = placed_copy(sam.image_encoder, mlp, device, dtype)
+        self._net = inference_copy(sam.image_encoder, mlp, device, dtype)
         # Its tables are for videos; all levels of them would be copied for each frame.
         self._net.neck.position_encoding = nn.Identity()
         self._dtype = next(self._net.parameters()).dtype

@@ -1,4 +1,4 @@
-"""Published segmenters by name: the one place that knows which code runs which network."""
+"""Pretrained segmenters by name: the one place that knows which code runs which network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.networks.sam.backend import SPECS, SamBackend, build_sam
-from clip_surgery_ros.networks.sam.checkpoints import fill
+from clip_surgery_ros.networks.sam.checkpoints import load_weights
 from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder, build_mobile_sam
 from clip_surgery_ros.networks.sam.sam2 import CONFIGS, Sam2Backend, build_sam2
 from clip_surgery_ros.weights.files import checkpoint_file
@@ -57,5 +57,5 @@ def load_segmenter(
     path = checkpoint_file(path)
     tensors, _ = load_state_dict(path)
     network = SEGMENTERS[name].build()
-    fill(network, tensors, path, name)
+    load_weights(network, tensors, path, name)
     return SEGMENTERS[name].run(network, device=device, dtype=dtype)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_surgery_ros.arithmetic.layers import Place, fast_linear, noise
+from clip_surgery_ros.arithmetic.layers import ComputeTarget, fast_linear, noise
 from clip_surgery_ros.networks.sam.encoder import faster_dtype
 
 _LOG = logging.getLogger(__name__)
 
 
-def placed_copy(
+def inference_copy(
     encoder: nn.Module, mlp: nn.Module, device: torch.device, dtype: torch.dtype
 ) -> Any:
     """A copy for inference on the device, in the precision asked for or in float32 if faster.
@@ -45,8 +45,8 @@ class _FastLinear(nn.Module):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        place = Place(layer.weight.device, layer.weight.dtype)
-        self._layer = fast_linear(layer.weight, layer.bias, place)
+        target = ComputeTarget(layer.weight.device, layer.weight.dtype)
+        self._layer = fast_linear(layer.weight, layer.bias, target)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._layer(x)

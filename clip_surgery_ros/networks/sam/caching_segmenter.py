@@ -12,7 +12,7 @@ from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, Pro
 from clip_surgery_ros.core.types import PointPrompts
 
 
-class EncodedOnce:
+class CachingSegmenter:
     """Remembers the embedding of the last image."""
 
     def __init__(self, segmenter: PromptableSegmenter) -> None:

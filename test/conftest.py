@@ -3,9 +3,9 @@
 import os
 import signal
 
-from clip_surgery_ros.arithmetic.openmp import wait_sparingly
+from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 
-wait_sparingly()  # before torch is imported: several processes share the cores
+limit_thread_spinning()  # before torch is imported: several processes share the cores
 
 import pytest
 import torch

@@ -24,8 +24,9 @@ from clip_surgery_ros.benchmark.stock import StockFlow, literal_feature_surgery
 from clip_surgery_ros.benchmark.sweeps import output_bytes
 from clip_surgery_ros.benchmark.timing import Timings, side_by_side
 from clip_surgery_ros.core.heatmap import feature_surgery
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.views import CAPACITY
 from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits

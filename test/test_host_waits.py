@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from clip_surgery_ros.benchmark.networks import random_texts
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.sam.backend import SamBackend

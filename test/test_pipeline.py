@@ -14,9 +14,11 @@ from torch import Tensor
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import parse_query, query_of
+from clip_surgery_ros.core.recipes import RECIPES, Recipe
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.types import PointPrompts, Query, Wanted
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (90, 90, 90)}
@@ -155,7 +157,7 @@ def test_a_label_that_no_place_resembles_enough_is_absent(image: NDArray[np.uint
     strict = query_of(["red", "green"], [min(1.0, float(highest) + 0.01), -1.0])
     result = pipeline(clip, segmenter).run(image, strict)
     assert [s.name for s in result.segments] == ["green"]
-    assert "no place reaches" in result.absent[0].reason
+    assert "no part of the image reaches" in result.absent[0].reason
 
 
 def test_a_constant_map_gives_no_points(image: NDArray[np.uint8]) -> None:
@@ -209,9 +211,20 @@ def test_two_objects_of_one_label_are_two_segments(image: NDArray[np.uint8]) -> 
     image[0:40, 0:60] = COLOURS["red"]
     image[50:80, 75:120] = COLOURS["red"]
     segmenter = FloodSegmenter()
-    result = pipeline(ColourClip(), segmenter, recipe="instances").run(image, parse_query("red"))
+    result = pipeline(ColourClip(), segmenter, recipe=RECIPES["instances"]).run(
+        image, parse_query("red")
+    )
     assert all(len(prompt.xy) == 1 for prompt in segmenter.prompts)
     assert [s.name for s in result.segments] == ["red", "red"]
+
+
+def test_choices_of_points_masks_and_score_can_be_combined(image: NDArray[np.uint8]) -> None:
+    recipe = Recipe("peaks", "best_quality", "quality", supports_windows=False)
+    segmenter = FloodSegmenter()
+    result = pipeline(ColourClip(), segmenter, recipe=recipe).run(image, parse_query("red"))
+    assert len(segmenter.prompts) == len(result.segments) > 0
+    for segment in result.segments:
+        assert segment.score == pytest.approx(segment.presence * 0.9)
 
 
 def test_segments_smaller_than_asked_are_dropped_and_said(image: NDArray[np.uint8]) -> None:
@@ -275,7 +288,7 @@ def test_a_name_more_that_is_not_there_changes_nothing_of_what_is_found(
 ) -> None:
     """The other colour is asked by itself too, so that both queries compare the same names."""
     alone, more = (
-        pipeline(ColourClip(), FloodSegmenter(), recipe=recipe).run(
+        pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES[recipe]).run(
             image, query_of([label, "blue"])
         )
         for label in ("red", text)
@@ -288,7 +301,7 @@ def test_a_name_more_that_is_not_there_changes_nothing_of_what_is_found(
 def test_a_part_of_a_label_that_is_not_there_does_not_thin_the_map_of_one_that_is(
     image: NDArray[np.uint8],
 ) -> None:
-    both = pipeline(ColourClip(), FloodSegmenter(), recipe="instances").run(
+    both = pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES["instances"]).run(
         image, query_of(["red+blue", "red", "blue"])
     )
     assert both.similarity[0] == pytest.approx(both.similarity[1], abs=1e-6)
@@ -299,7 +312,7 @@ def test_a_label_that_is_not_there_is_no_rival_of_one_that_is(image: NDArray[np.
     """Stretched to 0 to 1, the map of what is not there would be as high as any."""
 
     def scores(names: list[str]) -> list[float]:
-        result = pipeline(ColourClip(), FloodSegmenter(), recipe="instances").run(
+        result = pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES["instances"]).run(
             image, query_of(names)
         )
         return [segment.score for segment in result.segments]

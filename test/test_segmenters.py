@@ -22,8 +22,10 @@ from torch import nn
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.recipes import RECIPES
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
@@ -133,7 +135,9 @@ def test_the_pipeline_makes_segments_with_it_as_with_any_other(both: Both) -> No
     clip = ClipBackend(small_clip(), open_clip.SimpleTokenizer())
     names, _ = random_texts(clip, 2)
     for recipe in ("reference", "instances"):
-        settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1, recipe=recipe)
+        settings = Settings(
+            presence_threshold=0.0, distractor_names=(), min_area=1, recipe=RECIPES[recipe]
+        )
         result = Pipeline(clip, both.segmenter, settings).run(picture(), query_of(names))
         assert result.segments
         for segment in result.segments:

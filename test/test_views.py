@@ -111,22 +111,22 @@ def test_a_slow_change_does_not_creep_past(networks: LoadedNetworks) -> None:
     """Every image is compared with the one that was encoded, not with the one before."""
     views = Views(still_threshold=4.0)
     grey = np.full((64, 64, 3), 100, np.uint8)
-    first = views.of(grey)
-    seen = [views.of(grey + step) is first for step in range(1, 8)]
+    first = views.view_of(grey)
+    seen = [views.view_of(grey + step) is first for step in range(1, 8)]
     assert seen == [True] * 4 + [False] * 3
 
 
 def test_only_the_images_used_last_are_kept() -> None:
     views = Views()
     images = [np.full((32, 32, 3), value, np.uint8) for value in range(CAPACITY + 1)]
-    kept = [views.of(image) for image in images]
-    assert views.of(images[-1]) is kept[-1]
-    assert views.of(images[1]) is kept[1]
-    assert views.of(images[0]) is not kept[0]
+    kept = [views.view_of(image) for image in images]
+    assert views.view_of(images[-1]) is kept[-1]
+    assert views.view_of(images[1]) is kept[1]
+    assert views.view_of(images[0]) is not kept[0]
 
 
 def test_images_of_other_sizes_are_no_still_view() -> None:
     views = Views(still_threshold=255.0)
-    first = views.of(np.zeros((32, 48, 3), np.uint8))
-    assert views.of(np.zeros((48, 32, 3), np.uint8)) is not first
-    assert views.of(np.zeros((8, 8, 3), np.uint8)) is not first
+    first = views.view_of(np.zeros((32, 48, 3), np.uint8))
+    assert views.view_of(np.zeros((48, 32, 3), np.uint8)) is not first
+    assert views.view_of(np.zeros((8, 8, 3), np.uint8)) is not first

@@ -18,16 +18,17 @@ from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, fr
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.geometry import paste
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.points import MAX_PEAKS
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.outcome import found_mask, iou
 from clip_surgery_ros.networks.clip.backend import PRECISIONS
 from clip_surgery_ros.networks.factory import load_networks
-from clip_surgery_ros.parameters.config import RECIPES, Config
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scenes import SceneGenerator
 
 AGREEMENT_SCENES = 100
@@ -186,10 +187,10 @@ def frame_parts(setting: Setting) -> list[Row]:
         runs = stages.setdefault(way, [])
         return lambda: runs.append(pipeline.run(shown(), query).stage_seconds)
 
-    by_peaks = f"this, recipe {RECIPES[1]}"
+    by_peaks = "this, recipe instances"
     ways = {
         "this": this("this", setting.pipeline()),
-        by_peaks: this(by_peaks, setting.pipeline(recipe=RECIPES[1])),
+        by_peaks: this(by_peaks, setting.pipeline(recipe="instances")),
     }
     side_by_side({"published": published, **ways}, setting.rounds)
     medians = {
@@ -199,7 +200,7 @@ def frame_parts(setting: Setting) -> list[Row]:
     return [
         Row("all that is neither encoder, of a frame", _rest(stages["this"]), "at most 0.08"),
         Row(
-            f"the same, recipe {RECIPES[1]}: up to {MAX_PEAKS} clicks a label",
+            f"the same, recipe instances: up to {MAX_PEAKS} clicks a label",
             _rest(stages[by_peaks]),
         ),
         *(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from clip_surgery_ros.benchmark.networks import build_stock, build_this
 from clip_surgery_ros.benchmark.stock import StockFlow
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 
 SIZE_HW = (720, 1280)

@@ -19,8 +19,10 @@ from clip_surgery_ros.arithmetic.layers import bfloat16_gain
 from clip_surgery_ros.arithmetic.threads import set_thread_count
 from clip_surgery_ros.core.errors import ConfigError, DeviceError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.core.pipeline import Pipeline, Settings
+from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import DISTRACTORS
+from clip_surgery_ros.core.recipes import RECIPES
+from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.vocabulary import Vocabulary
@@ -96,7 +98,7 @@ def settings_of(config: Config, clip: ClipBackend) -> Settings:
         threshold=None if math.isnan(config.threshold) else config.threshold,
         label_thresholds=parse_thresholds(config.label_thresholds),
         distractor_names=names if config.distractors else (),
-        recipe=config.recipe,
+        recipe=RECIPES[config.recipe],
         windows=config.windows,
         point_threshold=config.point_threshold,
         min_area=config.min_area,

@@ -1,0 +1,124 @@
+"""From prompts to segments: decode candidates with SAM, choose among them, measure the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clip_surgery_ros.core.choice import Choice, choose_objects, rank_candidates
+from clip_surgery_ros.core.geometry import crop, mask_box
+from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
+from clip_surgery_ros.core.masks import agreement, best_candidate, remove_specks, resize_map
+from clip_surgery_ros.core.prompts import LabelPrompt
+from clip_surgery_ros.core.ranking import probability_correct
+from clip_surgery_ros.core.recognition import Recognition
+from clip_surgery_ros.core.settings import Settings
+from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.types import Query, Segment
+from clip_surgery_ros.core.views import View
+
+
+class Segmentation:
+    """Turns the prompts of a frame into segments.
+
+    :param segmenter: its image embedding is computed at most once per view, and not at all
+        without prompts.
+    """
+
+    def __init__(self, segmenter: PromptableSegmenter, settings: Settings) -> None:
+        self._segmenter, self._settings = segmenter, settings
+
+    def segments(
+        self,
+        view: View,
+        query: Query,
+        recognition: Recognition,
+        prompts: Sequence[LabelPrompt],
+        clock: Stages,
+    ) -> tuple[Segment, ...]:
+        """Return the segments of all prompts; masks that are too small are left out."""
+        if not prompts:
+            return ()
+        embedding = view.embedding
+        if embedding is None:
+            with clock.stage("sam encoder"):
+                embedding = view.embedding = self._segmenter.encode(view.image_rgb)
+        with clock.stage("sam decoder"):
+            offered = self._segmenter.decode(embedding, [prompt.points for prompt in prompts])
+            choices = self._choose(
+                offered, [prompt.label for prompt in prompts], recognition, embedding
+            )
+            if not choices:
+                return ()
+            logits = torch.stack([choice.logits for choice in choices])
+            masks = self._segmenter.full_size(embedding, logits)
+        with clock.stage("masks"):
+            return self._measure(choices, masks, query, recognition, prompts)
+
+    def _choose(
+        self,
+        offered: Sequence[MaskCandidates],
+        labels: Sequence[int],
+        recognition: Recognition,
+        embedding: ImageEmbedding,
+    ) -> list[Choice]:
+        """Return the candidates that become segments.
+
+        :param labels: index of each prompt's label.
+        """
+        if self._settings.recipe.mask_choice == "objects":
+            # Only labels with prompts are compared: absent labels do not compete for pixels.
+            present = sorted(set(labels))
+            maps = recognition.label_maps[present]
+            rows = [present.index(label) for label in labels]
+            return choose_objects(rank_candidates(offered, rows, maps, embedding.inner_hw))
+        return [
+            Choice(prompt, *best_candidate(candidates))
+            for prompt, candidates in enumerate(offered)
+        ]
+
+    def _measure(
+        self,
+        choices: Sequence[Choice],
+        masks: NDArray[np.bool_],
+        query: Query,
+        recognition: Recognition,
+        prompts: Sequence[LabelPrompt],
+    ) -> tuple[Segment, ...]:
+        """Return a segment for each choice whose (H, W) mask is large enough."""
+        labels = {prompts[choice.prompt].label for choice in choices}
+        maps = {i: resize_map(recognition.label_maps[i], recognition.size_hw) for i in labels}
+        segments: list[Segment] = []
+        for choice, mask in zip(choices, masks, strict=True):
+            prompt = prompts[choice.prompt]
+            mask = remove_specks(mask, self._settings.min_area)
+            box = mask_box(mask)
+            if box is None:
+                continue
+            similarity, share = agreement(mask, maps[prompt.label])
+            presence = float(recognition.presence[prompt.label])
+            segments.append(
+                Segment(
+                    id=len(segments) + 1,
+                    label=prompt.label,
+                    name=query.labels[prompt.label].name,
+                    # A segment is correct if its label is present and its mask good: a product.
+                    score=presence * self._mask_score(choice),
+                    presence=presence,
+                    similarity=similarity,
+                    agreement=share,
+                    box=box,
+                    mask=crop(mask, box),
+                    points=prompt.points,
+                )
+            )
+        return tuple(segments)
+
+    def _mask_score(self, choice: Choice) -> float:
+        """Return how good the mask is if its label is present, 0 to 1."""
+        if self._settings.recipe.score == "probability":
+            return probability_correct(choice.quality, choice.further)
+        return min(max(choice.quality, 0.0), 1.0)

@@ -38,7 +38,8 @@ from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.node.allocator import suit_frames
-from clip_surgery_ros.node.node import HEALTH_PERIOD_S, ClipSurgeryNode
+from clip_surgery_ros.node.health import HEALTH_PERIOD_S
+from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_to_rgb

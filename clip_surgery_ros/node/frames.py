@@ -1,0 +1,220 @@
+"""From a camera image to published results, or to the reason why there are none.
+
+The executor's thread decides whether an image is skipped and hands it to the worker. The worker
+decides again when the image's turn has come, runs the networks and publishes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.types import Query
+from clip_surgery_ros.node.inference import Inference
+from clip_surgery_ros.ros.camera import Camera, CameraImage
+from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
+from clip_surgery_ros.ros.outputs import wanted_work
+from clip_surgery_ros.ros.parameters import NodeParameters
+from clip_surgery_ros.ros.queries import Queries
+
+REPEAT_S = 5.0
+"""The same error about a camera's frames is logged at most once in this time, in seconds."""
+NO_QUERY, SWITCHED_OFF = "skipped: nothing asked", "skipped: switched off"
+NO_READER, RATE_LIMIT = "skipped: nobody reads", "skipped: rate limit"
+TOO_OLD, DROPPED = "skipped: too old", "dropped"
+FRAME_COUNTS = (
+    *("in", "answered", "failed", DROPPED, NO_QUERY, NO_READER),
+    *(SWITCHED_OFF, RATE_LIMIT, TOO_OLD, "lost on the way"),
+)
+"""Counters of a camera's frames. A frame that came ``in`` is being processed, waits for the
+worker, or counts in one of the others, except "lost on the way": those never arrived."""
+FRAME_SPREADS = ("age on arrival", "answered", "age")
+"""Durations of a camera's frames in seconds: from stamp to arrival, of the processing, and from
+stamp to publication."""
+
+
+class FrameHandler:
+    """Skips each camera image, or has the worker process it and publish the results.
+
+    :param node: logs, and has the clock for the age of images.
+    :param parameters: of the node.
+    :param queries: hold the query in force.
+    :param worker: processes the images.
+    :param inference: runs the networks.
+    :param is_ending: tells whether the process ends: frames that fail then are not reported.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: NodeParameters,
+        queries: Queries,
+        worker: NewestWorker,
+        inference: Inference,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._parameters, self._queries = parameters, queries
+        self._worker, self._inference, self._is_ending = worker, inference, is_ending
+        self._clock, self._logger = node.get_clock(), node.get_logger()
+        self._has_reported_no_query = False
+        self.enabled = True
+        """False skips all images: ``~/enable`` was called with false."""
+
+    def report_no_query_again(self) -> None:
+        """Let the next image without a query be reported in the log once more."""
+        self._has_reported_no_query = False
+
+    def on_image(self, camera: Camera, message: CameraImage) -> None:
+        """Skip an image that arrived, or offer it to the worker; never waits for the networks."""
+        camera.age_s = self._age_s(message.header)
+        camera.took("age on arrival", camera.age_s)
+        query, config = self._queries.active.query, self._parameters.config
+        if reason := reason_on_arrival(camera, query, self.enabled, config.max_rate_hz):
+            if reason == NO_QUERY:
+                self._report_no_query()
+            camera.tally.count(reason)
+            return
+        job = Job(
+            run=partial(self._process, camera, message),
+            failed=partial(self._report_failure, camera),
+            dropped=partial(camera.tally.count, DROPPED),
+        )
+        if not self._worker.offer(camera, job):
+            job.dropped()
+
+    def _process(self, camera: Camera, message: CameraImage) -> None:
+        """On the worker's thread: turn an image message into published results."""
+        start_s = time.perf_counter()
+        if reason := self._reason_before_work(camera, message):
+            camera.tally.count(reason)
+            return
+        image_rgb = self._inference.to_rgb(message)
+        while not self._publish_results(camera, message.header, image_rgb):
+            # The mask's key has changed meanwhile. To process the frame again is cheap, as the
+            # networks keep what they computed of the last image.
+            is_stopped = not self._worker.running
+            reason = DROPPED if is_stopped else self._reason_before_work(camera, message)
+            if reason:
+                camera.tally.count(reason)
+                return
+        camera.last_error = ""
+        camera.tally.took("answered", time.perf_counter() - start_s)
+        camera.took("age", self._age_s(message.header))
+
+    def _reason_before_work(self, camera: Camera, message: CameraImage) -> str:
+        return reason_before_work(
+            camera,
+            self._queries.active.query,
+            self._age_s(message.header),
+            self._parameters.config.max_frame_age_s,
+        )
+
+    def _publish_results(
+        self, camera: Camera, header: Header, image_rgb: NDArray[np.uint8]
+    ) -> bool:
+        """Process an image and publish the results that have subscribers.
+
+        **A frame keeps the query and the parameters that are in force here, when its processing
+        begins**, even if others come into force before it ends. There is one exception: when the
+        labels or the presence threshold changed meanwhile, ``~/label_info`` no longer describes
+        this frame's mask. Then nothing is published, and the caller processes the frame again
+        with the new query.
+
+        :return: whether the results were published.
+        """
+        query, config, outputs = (
+            self._queries.active,
+            self._parameters.config,
+            camera.subscribed(),
+        )
+        wanted = wanted_work(outputs)
+        if wanted is None or not query.query.labels:
+            return False
+        frame = self._inference.run(image_rgb, header, query, wanted, config)
+        query_of_frame = replace(query, threshold=config.presence_threshold)
+        seconds = camera.publish(
+            outputs, frame, partial(self._queries.publish_under, query_of_frame)
+        )
+        for output, duration_s in seconds.items():
+            self._inference.tally.took(f"publish {output}", duration_s)
+        return bool(seconds)
+
+    def _age_s(self, header: Header) -> float | None:
+        return age_s(header, self._clock.now().nanoseconds)
+
+    def _report_no_query(self) -> None:
+        """Log that images arrive without a query, once until the query changes."""
+        if not self._has_reported_no_query:
+            self._has_reported_no_query = True
+            self._logger.info("images arrive and nothing is asked for: no work is done")
+
+    def _report_failure(self, camera: Camera, error: Exception, text: str) -> None:
+        """On the worker's thread: count a failed frame; log a new error, or an old one seldom."""
+        if self._is_ending():
+            return  # ROS was shut down while the frame was processed
+        is_new = str(error) != camera.last_error
+        last_s = camera.tally.seconds_since("error logged")
+        camera.last_error = str(error) or type(error).__name__
+        camera.tally.count("failed")
+        if is_new or last_s is None or last_s >= REPEAT_S:
+            camera.tally.count("error logged")
+            self._logger.error(f"frame not answered: {log_text(error, text)}")
+
+
+def reason_on_arrival(camera: Camera, query: Query, enabled: bool, max_rate_hz: float) -> str:
+    """Return the counter for an image that is skipped when it arrives; empty to process it.
+
+    :param enabled: whether images are processed at all.
+    :param max_rate_hz: most images per second; 0 is no limit.
+    """
+    if not query.labels:
+        return NO_QUERY
+    if not enabled:
+        return SWITCHED_OFF
+    if not camera.subscribed():
+        return NO_READER
+    return "" if camera.rate.is_due(max_rate_hz) else RATE_LIMIT
+
+
+def reason_before_work(camera: Camera, query: Query, age_s: float | None, max_age_s: float) -> str:
+    """Return the counter for an image that is skipped when its turn comes; empty to process it.
+
+    Subscribers and query are checked again: they may have changed since the image arrived.
+
+    :param age_s: seconds since the image's stamp; None when unknown.
+    :param max_age_s: greatest age; 0 is no limit.
+    """
+    if not camera.subscribed():
+        return NO_READER
+    if not query.labels:
+        return NO_QUERY
+    is_old = age_s is not None and 0 < max_age_s < age_s
+    return TOO_OLD if is_old else ""
+
+
+def age_s(header: Header, now_ns: int) -> float | None:
+    """Return the seconds since a stamp.
+
+    :param now_ns: nanoseconds on the node's clock; 0 before simulated time began.
+    :return: None without a stamp, or before simulated time began.
+    """
+    # Not rclpy's Time, which refuses stamps before 1970.
+    stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec
+    return (now_ns - stamp_ns) / 1e9 if stamp_ns and now_ns else None
+
+
+def log_text(error: Exception, traceback: str) -> str:
+    """Return what the log says of an error: its message if this package raised it on purpose,
+    else its traceback.
+
+    The traceback is text because rclpy's logger refuses ``exc_info``.
+    """
+    return str(error) if isinstance(error, ClipSurgeryError) else traceback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,11 @@ def test_values_of_the_demo_networks_are_those_of_their_card() -> None:
     table = card.split("held-out scenes |")[1].split("\n\n")[0]
     values = [cells(line)[1] for line in table.splitlines() if line.startswith("|")][1:]
     assert [row[1] for row in rows(DOCS / "quality.md", "demo networks")] == values
+
+
+def test_python_code_of_the_recipes_can_be_compiled() -> None:
+    recipes = (DOCS / "recipes.md").read_text()
+    programs = re.findall(r"^```python\n(.*?)^```", recipes, re.MULTILINE | re.DOTALL)
+    assert programs
+    for program in programs:
+        compile(program, "recipes.md", "exec")

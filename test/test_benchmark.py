@@ -1,4 +1,4 @@
-"""The benchmark: what speed is compared with does the same work to the same numbers."""
+"""The benchmark: the reference does the same work as this package and gives the same numbers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.plots import draw
+from clip_surgery_ros.benchmark.reference import ReferenceFlow, literal_feature_surgery
 from clip_surgery_ros.benchmark.rows import least_overlap
-from clip_surgery_ros.benchmark.setting import Row, endless
-from clip_surgery_ros.benchmark.stock import StockFlow, literal_feature_surgery
+from clip_surgery_ros.benchmark.setting import Row, unseen_images
 from clip_surgery_ros.benchmark.sweeps import output_bytes
 from clip_surgery_ros.benchmark.timing import Timings, side_by_side
 from clip_surgery_ros.core.heatmap import feature_surgery
@@ -41,9 +41,9 @@ def clip() -> ClipBackend:
 
 
 @pytest.fixture(scope="module")
-def stock() -> StockFlow:
+def reference() -> ReferenceFlow:
     traits = ClipTraits()
-    return StockFlow(small_clip(), small_sam(), SIZE, traits.mean, traits.std)
+    return ReferenceFlow(small_clip(), small_sam(), SIZE, traits.mean, traits.std)
 
 
 @pytest.fixture
@@ -51,17 +51,17 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
 
 
-def test_the_published_flow_has_the_same_tokens(
-    clip: ClipBackend, stock: StockFlow, image: np.ndarray
+def test_the_reference_has_the_same_tokens(
+    clip: ClipBackend, reference: ReferenceFlow, image: np.ndarray
 ) -> None:
     with torch.inference_mode():
-        published = stock.tokens(stock.preprocess(image))
+        tokens = reference.tokens(reference.preprocess(image))
 
-    assert torch.allclose(clip.surgery_tokens(clip.preprocess(image)), published, atol=1e-5)
+    assert torch.allclose(clip.surgery_tokens(clip.preprocess(image)), tokens, atol=1e-5)
 
 
-def test_the_published_flow_has_the_same_masks_and_tells_its_stages(
-    clip: ClipBackend, stock: StockFlow, image: np.ndarray
+def test_the_reference_has_the_same_masks_and_times_its_stages(
+    clip: ClipBackend, reference: ReferenceFlow, image: np.ndarray
 ) -> None:
     names, features = random_texts(clip, 3)
     settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
@@ -69,7 +69,7 @@ def test_the_published_flow_has_the_same_masks_and_tells_its_stages(
 
     result = Pipeline(clip, SamBackend(small_sam()), settings).run(image, query_of(names))
 
-    assert least_overlap(result, stock.run(image, features, clock)) > 0.999
+    assert least_overlap(result, reference.run(image, features, clock)) > 0.999
     assert list(clock.seconds) == ["clip", "maps", "sam encoder", "points", "sam decoder"]
 
 
@@ -92,11 +92,11 @@ def test_memory_of_feature_surgery_is_counted_in_bytes() -> None:
     assert 4 * 1000 * 50 <= output_bytes(tokens, text) < 3 * 4 * 1000 * 50
 
 
-def test_ways_are_measured_in_turns_after_a_run_that_does_not_count() -> None:
+def test_variants_run_in_turns_after_an_unmeasured_run() -> None:
     calls: list[str] = []
-    ways = {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}
+    variants = {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}
 
-    timings = side_by_side(ways, 3)
+    timings = side_by_side(variants, 3)
 
     assert calls == ["one", "two"] * 4
     assert len(timings.seconds["one"]) == 3
@@ -110,30 +110,30 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 @pytest.mark.parametrize("sharing", [1, 2, 5])
-def test_pictures_shown_are_never_those_that_a_pipeline_keeps(sharing: int) -> None:
-    shown = endless((20, 30))
-    seen = [shown() for _ in range(sharing * 3 * CAPACITY)][::sharing]
+def test_unseen_images_are_never_in_the_cache_of_a_pipeline(sharing: int) -> None:
+    next_image = unseen_images((20, 30))
+    images = [next_image() for _ in range(sharing * 3 * CAPACITY)][::sharing]
 
-    for index, picture in enumerate(seen):
-        for before in seen[max(0, index - CAPACITY) : index]:
-            assert not np.array_equal(picture, before)
+    for index, image in enumerate(images):
+        for before in images[max(0, index - CAPACITY) : index]:
+            assert not np.array_equal(image, before)
 
 
 def rows() -> Iterator[Row]:
-    yield Row("a frame, published", 3.0, seconds={"clip": 1, "sam encoder": 2}, series="stages")
+    yield Row("a frame, reference", 3.0, seconds={"clip": 1, "sam encoder": 2}, series="stages")
     yield Row("a frame, this", 2.0, seconds={"clip": 1, "sam encoder": 1}, series="stages")
     for x in (1, 10):
         yield Row("labels", 0.1, seconds={"this": 0.1 * x, "literal": x}, series="labels", x=x)
 
 
-def test_pictures_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
+def test_pictures_are_drawn_for_the_series_that_were_measured(tmp_path: Path) -> None:
     assert [path.name for path in draw(list(rows()), tmp_path)] == ["stages.png", "curves.png"]
     for name in ("stages.png", "curves.png"):
         assert np.ptp(cv2.imread(str(tmp_path / name))) > 100
-    assert draw([Row("a figure", 1.0)], tmp_path / "none") == []
+    assert draw([Row("a value", 1.0)], tmp_path / "none") == []
 
 
-def test_the_command_prints_a_table_and_writes_figures(tmp_path: Path) -> None:
+def test_the_command_prints_a_table_and_writes_values_and_pictures(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", "benchmark", "--only", "labels"]
     command += ["--rounds", "1", "--output", str(tmp_path)]
 
@@ -143,6 +143,6 @@ def test_the_command_prints_a_table_and_writes_figures(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "benchmark_vit_b_float32.json").read_text())
     measured = {row["what"]: row for row in written["rows"]}
     assert measured["feature surgery, 100 labels"]["seconds"]["literal"] > 0
-    assert measured["added by 1000 labels"]["unit"] == "MB"
+    assert measured["feature surgery, memory added by 1000 labels"]["unit"] == "MB"
     assert written["machine"]["torch"] == torch.__version__
     assert (tmp_path / "curves.png").exists()

@@ -319,7 +319,7 @@ def test_a_benchmark_that_is_interrupted_keeps_the_rows_that_it_has(tmp_path: Pa
     process = started("benchmark", "--only", "labels", "end-to-end", "--output", str(tmp_path))
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("| added by 1000 labels"):
+        if line.startswith("| feature surgery, memory added by 1000 labels"):
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()

@@ -1,4 +1,5 @@
-"""What a frame costs, side by side with the same work by the packages as they come.
+"""Time and memory of frames, side by side with the same work by unmodified packages.
 
-Not here: how right it is (``evaluation/``). Begin with ``setting.py`` and ``rows.py``.
+Not here: the quality of results (``evaluation/``). Begin with ``measurements.py``, the list, and
+``setting.py``.
 """

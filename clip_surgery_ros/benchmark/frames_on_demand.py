@@ -38,7 +38,7 @@ def main() -> None:
 def _frames(networks: str, precision: str) -> Callable[[], object]:
     """Answers a picture that it has not seen."""
     from clip_surgery_ros.benchmark.networks import random_texts
-    from clip_surgery_ros.benchmark.setting import LABELS, Setting, endless
+    from clip_surgery_ros.benchmark.setting import LABELS, Setting, unseen_images
     from clip_surgery_ros.core.query import query_of
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import DEMO, Config
@@ -48,8 +48,8 @@ def _frames(networks: str, precision: str) -> Callable[[], object]:
         pipeline, names = load_networks(config).pipeline(config), list(DEMO_LABELS)
     else:
         setting = Setting(networks, precision)
-        pipeline, (names, _) = setting.pipeline(), random_texts(setting.own[0], LABELS)
-    query, shown = query_of(names), endless()
+        pipeline, (names, _) = setting.pipeline(), random_texts(setting.networks[0], LABELS)
+    query, shown = query_of(names), unseen_images()
     return lambda: pipeline.run(shown(), query)
 
 

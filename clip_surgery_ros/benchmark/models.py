@@ -1,4 +1,4 @@
-"""What the networks to choose from cost beside the first to try, with random weights."""
+"""The time of every network that can be chosen, beside the default choice, with random weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import open_clip
 import torch
 
 from clip_surgery_ros.benchmark.networks import CLIP_MODEL, CLIP_SIZE, SEED, random_sam
-from clip_surgery_ros.benchmark.setting import Row, Setting, frames
+from clip_surgery_ros.benchmark.setting import Row, Setting, random_images
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend
@@ -24,29 +24,29 @@ CLIPS: Mapping[str, int] = {
     "RN50x16-quickgelu": CLIP_SIZE,
     "RN50x64-quickgelu": CLIP_SIZE,
 }
-"""open_clip's name to the side of its input: a multiple of the patch."""
+"""open_clip's names, and the side of each network's input in pixels: a multiple of its patch."""
 SAM = "vit_b"
 
 
 def models(setting: Setting) -> Iterator[Row]:
-    """CLIP's forward with surgery, and the segmenters' encoders."""
-    first = _clip_forward(CLIP_MODEL, setting)
+    """Time every CLIP's forward pass with surgery, and every segmenter's encoder."""
+    baseline = _clip_forward(CLIP_MODEL, setting)
     for name in CLIPS:
-        yield _beside(first, name, _clip_forward(name, setting), setting)
-    encode = _encode(SAM, setting)
+        yield _compare(baseline, name, _clip_forward(name, setting), setting)
+    baseline = _encode(SAM, setting)
     for name in SEGMENTERS:
-        yield _beside(encode, name, _encode(name, setting), setting)
+        yield _compare(baseline, name, _encode(name, setting), setting)
 
 
-def _beside(
-    first: Callable[[], object], name: str, other: Callable[[], object], setting: Setting
+def _compare(
+    baseline: Callable[[], object], name: str, run: Callable[[], object], setting: Setting
 ) -> Row:
-    timings = side_by_side({"first": first, "this": other}, setting.rounds)
+    timings = side_by_side({"baseline": baseline, "this": run}, setting.rounds)
     title = f"CLIP {name} at {CLIPS[name]}" if name in CLIPS else f"segmenter {name}"
-    than = CLIP_MODEL if name in CLIPS else SAM
+    baseline_name = CLIP_MODEL if name in CLIPS else SAM
     return Row(
-        f"{title}, image side / {than}",
-        timings.ratio("this", "first"),
+        f"{title}, image side / {baseline_name}",
+        timings.ratio("this", "baseline"),
         seconds={"this": timings.median("this")},
     )
 
@@ -62,7 +62,7 @@ def _clip_forward(name: str, setting: Setting) -> Callable[[], object]:
         device=setting.device,
         precision=setting.precision,
     )
-    pixels = clip.preprocess(next(frames(1)))
+    pixels = clip.preprocess(next(random_images(1)))
     return lambda: clip.surgery_tokens(pixels)
 
 
@@ -72,5 +72,5 @@ def _encode(name: str, setting: Setting) -> Callable[[], object]:
     segmenter: PromptableSegmenter = SEGMENTERS[name].run(
         network, device=setting.device, dtype=dtype
     )
-    image = next(frames(1))
+    image = next(random_images(1))
     return lambda: segmenter.encode(image)

@@ -1,4 +1,4 @@
-"""Networks of true size with random weights: their work does not depend on the values."""
+"""Networks of full size with random weights: the time they take does not depend on the values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from clip_surgery_ros.benchmark.stock import StockFlow
+from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend, ClipTraits
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
@@ -16,31 +16,31 @@ from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 CLIP_MODEL = "ViT-B-16-quickgelu"
 CLIP_SIZE = 512
 RELATIVE_POSITION_STD = 0.05
-"""segment-anything begins with zeros, which would hide a wrong kernel."""
+"""segment-anything initialises them with zeros, which would hide a wrong kernel."""
 SEED = 20261123
 
 
-def build_this(
+def build_networks(
     sam_model: str, precision: str, device: str = "cpu"
 ) -> tuple[ClipBackend, PromptableSegmenter]:
-    """Both networks as this package runs them."""
+    """Return CLIP and segmenter as this package runs them."""
     tokenize = open_clip.get_tokenizer(CLIP_MODEL)
     clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision)
     network, dtype = random_sam(sam_model), PRECISIONS[precision]
     return clip, SEGMENTERS[sam_model].run(network, device=device, dtype=dtype)
 
 
-def build_stock(sam_model: str, precision: str, device: str = "cpu") -> StockFlow:
-    """Both networks as they come."""
+def build_reference(sam_model: str, precision: str, device: str = "cpu") -> ReferenceFlow:
+    """Return both networks as the unmodified packages run them, with the same weights."""
     dtype, traits = PRECISIONS[precision], ClipTraits()
     sam = random_sam(sam_model).to(device)
     sam.image_encoder.to(dtype)
     model = random_clip().to(device, dtype)
-    return StockFlow(model, sam, CLIP_SIZE, traits.mean, traits.std)
+    return ReferenceFlow(model, sam, CLIP_SIZE, traits.mean, traits.std)
 
 
 def random_clip() -> Any:
-    """An open_clip model in evaluation mode, the same at every call."""
+    """Return an open_clip model in evaluation mode, with the same weights at every call."""
     torch.manual_seed(SEED)
     return (
         open_clip.create_model(
@@ -52,7 +52,7 @@ def random_clip() -> Any:
 
 
 def random_sam(model: str) -> Any:
-    """A SAM in evaluation mode, the same at every call."""
+    """Return a SAM in evaluation mode, with the same weights at every call."""
     torch.manual_seed(SEED)
     sam = SEGMENTERS[model].build().eval().requires_grad_(False)
     for name, table in sam.image_encoder.named_parameters():
@@ -62,9 +62,9 @@ def random_sam(model: str) -> Any:
 
 
 def random_texts(clip: ClipBackend, count: int) -> tuple[list[str], Tensor]:
-    """Names, and unit features that the CLIP takes for theirs: (count, C).
+    """Make names with random unit features, (count, C), and store the features in the CLIP.
 
-    Encoding them would take minutes and is not what is measured.
+    Encoding the names would take minutes, and is not measured here.
     """
     names = [f"thing {number}" for number in range(count)]
     width = len(clip.text_features([""])[0])

@@ -1,6 +1,6 @@
-"""What the way through ROS costs: a node whose networks answer at once, all outputs read.
+"""The time that ROS adds to a frame: a node with instant networks, all of whose outputs are read.
 
-As a program it is that node: ``python -m clip_surgery_ros.benchmark.ros_io``.
+Run as a program, this module is that node: ``python -m clip_surgery_ros.benchmark.ros_io``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from clip_surgery_ros.benchmark.networks import random_texts
-from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless
+from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, unseen_images
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
@@ -51,19 +51,19 @@ from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 SIZE = (1280, 720)
 RATE_HZ = 30
 START_S = 60.0
-"""Until a program is up."""
+"""The longest start of a program."""
 LOST_S = 3.0
-"""A result that does not come for so long, beyond the time between images, does not come."""
+"""A result counts as lost after this time, beyond the time between images."""
 CONSTANT, RELAY = "constant", "relay"
-"""Nodes to run instead of one with networks."""
+"""Nodes to run instead of one with networks: :class:`Constant` and :class:`Relay`."""
 RELAYED_FRAMES = 300
-"""More than are kept to tell percentiles of."""
+"""More than the node keeps for its percentiles."""
 FIRST_FRAMES = 30
-"""Sent beforehand and not counted: the middleware makes room when the first messages come."""
+"""Sent first and not counted: the middleware allocates memory for the first messages."""
 
 
 class Constant:
-    """Networks that find every label in a box of its own, at once."""
+    """Stand-in networks that find every label at once, each in a box of its own."""
 
     device, precision = "cpu", "float32"
     fell_back = False
@@ -73,11 +73,11 @@ class Constant:
     text_counts = TextCounts()
 
     def pipeline(self, config: Config) -> Constant:
-        """Itself, whatever the parameters."""
+        """Return itself, whatever the parameters."""
         return self
 
     def run(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
-        """One segment of 200 x 300 pixels per label, on a grid as ViT-B/16's at 512."""
+        """Return a segment of 200 x 300 pixels per label, and maps of ViT-B/16's size at 512."""
         count = len(query.labels)
         ones = np.ones(count, np.float32)
         return FrameResult(
@@ -100,24 +100,24 @@ def _segment(index: int, name: str) -> Segment:
 
 @dataclass
 class Listener:
-    """Reads every output and the node's health."""
+    """What the benchmark received: the number of results, and the node's last diagnostics."""
 
     results: int = 0
     health: DiagnosticArray | None = None
 
-    def more_than(self, results: int) -> bool:
-        """Whether more results were heard than so many."""
+    def has_more_than(self, results: int) -> bool:
+        """Whether more results than this were received."""
         return self.results > results
 
     @property
     def values(self) -> dict[str, str]:
-        """What the node said last of itself and its camera."""
+        """The values of the last diagnostics, by name."""
         statuses = self.health.status if self.health else ()
         return {pair.key: pair.value for status in statuses for pair in status.values}
 
 
 class TrueSize:
-    """The networks of the benchmark, of which every label is found."""
+    """Networks of full size with random weights, in a pipeline that finds every label."""
 
     device = "cpu"
     fell_back = False
@@ -128,17 +128,17 @@ class TrueSize:
 
     def __init__(self, sam_model: str, precision: str) -> None:
         self._setting, self.precision = Setting(sam_model, precision), precision
-        random_texts(self._setting.own[0], LABELS)
+        random_texts(self._setting.networks[0], LABELS)
 
     def pipeline(self, config: Config) -> Pipeline:
-        """The pipeline that is measured without ROS too."""
+        """Return the pipeline, the same that is measured without ROS."""
         return self._setting.pipeline()
 
 
 class Relay(Node):
-    """What rclpy and the middleware cost alone: no work between an image and its outputs.
+    """A node that measures rclpy and the middleware alone: it does no work for its outputs.
 
-    The messages are built once, for the first image, and published again for every other.
+    It builds the messages once, for the first image, and publishes them again for every image.
     """
 
     def __init__(self, query: Query) -> None:
@@ -150,13 +150,13 @@ class Relay(Node):
         }
         self._messages: list[tuple[Publisher, Any]] = []
         self._health = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_subscription(Image, "image_raw", self._pass_on, qos.newest_image())
-        self.create_timer(HEALTH_PERIOD_S, self._tell)
+        self.create_subscription(Image, "image_raw", self._relay, qos.newest_image())
+        self.create_timer(HEALTH_PERIOD_S, self._publish_health)
 
-    def _pass_on(self, image: Image) -> None:
+    def _relay(self, image: Image) -> None:
         if not self._messages:
             frame = self._frame(image)
-            self._messages = [(self._outputs[one], one.build(frame)) for one in OUTPUTS]
+            self._messages = [(self._outputs[output], output.build(frame)) for output in OUTPUTS]
         for publisher, message in self._messages:
             message.header = image.header
             publisher.publish(message)
@@ -168,7 +168,7 @@ class Relay(Node):
         result = Constant().run(image_rgb, self._query, Wanted())
         return Frame(result, image_rgb, image.header, query_message(self._query, stamp))
 
-    def _tell(self) -> None:
+    def _publish_health(self) -> None:
         values = {"state": "active"}
         for name, spread in self._tally.spreads().items():
             values |= {
@@ -179,32 +179,32 @@ class Relay(Node):
         self._health.publish(DiagnosticArray(status=[DiagnosticStatus(values=pairs)]))
 
 
-def ros_in_and_out(seconds: float) -> list[Row]:
-    """Receive, convert, build and publish all outputs, between processes; and rclpy alone.
-
-    :param seconds: how long the camera sends.
+def ros_in_and_out(setting: Setting) -> list[Row]:
+    """Time all of ROS for a frame: receive, convert, build and publish all outputs, between
+    processes; and the same messages through rclpy and the middleware alone.
     """
-    frames = round(seconds * RATE_HZ)
-    values, results = _watched([CONSTANT], RATE_HZ, FIRST_FRAMES, frames)
-    alone, _ = _watched([RELAY], RATE_HZ, FIRST_FRAMES, RELAYED_FRAMES)
+    frames = round(setting.ros_seconds * RATE_HZ)
+    values, results = _observe([CONSTANT], RATE_HZ, FIRST_FRAMES, frames)
+    alone, _ = _observe([RELAY], RATE_HZ, FIRST_FRAMES, RELAYED_FRAMES)
     return [*_rows(values, frames, results), *_relay_rows(alone)]
 
 
 def node_over_pipeline(setting: Setting) -> list[Row]:
-    """From the camera's stamp to the last output published, over the pipeline alone."""
-    names, _ = random_texts(setting.own[0], LABELS)
-    query, shown = query_of(names), endless()
-    before = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
-    # Rare enough that no frame waits for the one before it.
+    """Time the node, from an image's stamp to the last output, beside the pipeline alone."""
+    names, _ = random_texts(setting.networks[0], LABELS)
+    query, next_image = query_of(names), unseen_images()
+    pipeline = {"pipeline": lambda: setting.pipeline().run(next_image(), query)}
+    before = side_by_side(pipeline, 2)
+    # So slow that no frame waits for the frame before it.
     rate_hz = 1 / (2 * before.median("pipeline"))
     networks = [setting.sam_model, setting.precision]
-    values, _ = _watched(networks, rate_hz, 1, 2 * setting.rounds)
-    after = side_by_side({"pipeline": lambda: setting.pipeline().run(shown(), query)}, 2)
+    values, _ = _observe(networks, rate_hz, 1, 2 * setting.rounds)
+    after = side_by_side(pipeline, 2)
     alone_s = (before.median("pipeline") + after.median("pipeline")) / 2
     node_s = float(values["age: p50 [s]"])
     return [
         Row(
-            f"node's p50 from stamp to published, SAM {setting.sam_model} / bare pipeline",
+            f"node, p50 from stamp to last output, SAM {setting.sam_model} / pipeline alone",
             node_s / alone_s,
             "at most 1.05",
             seconds={"node": node_s, "pipeline": alone_s},
@@ -212,52 +212,53 @@ def node_over_pipeline(setting: Setting) -> list[Row]:
     ]
 
 
-def asked() -> list[str]:
-    """The labels of every measurement."""
+def labels() -> list[str]:
+    """Return the labels of every measurement."""
     return [f"thing {number}" for number in range(LABELS)]
 
 
-def _watched(
+def _observe(
     networks: list[str], rate_hz: float, first: int, frames: int
 ) -> tuple[dict[str, str], int]:
-    """Diagnostics of a node that answered frames, and how many results were heard of them.
+    """Send images to a node, and return its diagnostics and the number of results received.
 
-    :param first: frames sent beforehand, which do not count.
+    :param networks: what the node runs, as :func:`main` takes it.
+    :param first: frames sent before the measurement, which do not count.
     """
     profile = os.path.join(
         get_package_share_directory("clip_surgery_ros"), "config", "fastdds.xml"
     )
     os.environ.setdefault(profiles_variable(ros_prefixes()), profile)
     node = [sys.executable, "-m", __name__, *networks]
-    node += ["--ros-args", "-p", f"default_query:={'; '.join(asked())}"]
+    node += ["--ros-args", "-p", f"default_query:={'; '.join(labels())}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]
     camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames"]
-    with _listening() as heard, _running(node):
-        _wait(lambda: heard.values.get("state") == "active")
+    with _listening() as received, _running(node):
+        _wait(lambda: received.values.get("state") == "active")
         with _running([*camera, str(first)]):
-            _heard(heard, first, rate_hz)
-        before = heard.results
+            _wait_for_results(received, first, rate_hz)
+        before = received.results
         with _running([*camera, str(frames)]):
-            _heard(heard, before + frames, rate_hz)
-    results = heard.results - before
+            _wait_for_results(received, before + frames, rate_hz)
+    results = received.results - before
     if results < frames / 2:
         raise ClipSurgeryError(
-            f"the benchmark's node answered {results} of {frames} images; is another ROS "
-            "program busy on this machine, or multicast on loopback off?"
+            f"the benchmark's node gave results for {results} of {frames} images; does another "
+            "ROS program load this machine, or is multicast off on the loopback interface?"
         )
-    return heard.values, results
+    return received.values, results
 
 
-def _heard(heard: Listener, results: int, rate_hz: float) -> None:
-    """Wait until so many results were heard in all or none comes any more; then for the health."""
+def _wait_for_results(received: Listener, results: int, rate_hz: float) -> None:
+    """Wait until there are so many results in all, or no more come; then for new diagnostics."""
     patience_s = START_S
-    while heard.results < results:
-        last = heard.results
-        if not _wait(partial(heard.more_than, last), patience_s):
+    while received.results < results:
+        last = received.results
+        if not _wait(partial(received.has_more_than, last), patience_s):
             break
         patience_s = LOST_S + 2 / rate_hz
-    settled = heard.health
-    _wait(lambda: heard.health is not settled)
+    last_health = received.health
+    _wait(lambda: received.health is not last_health)
 
 
 def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
@@ -269,21 +270,21 @@ def _rows(values: Mapping[str, str], frames: int, results: int) -> list[Row]:
         return Row(f"camera's stamp to the worker: {share}", 1e3 * before, unit="ms")
 
     steps = ["convert", *(f"publish {output.name}" for output in OUTPUTS)]
-    whole = f"ROS in and out at {SIZE[0]} x {SIZE[1]}, all outputs"
+    title = f"ROS in and out at {SIZE[0]} x {SIZE[1]}, all outputs"
     return [
-        Row(f"{whole}: p50", 1e3 * float(values["age: p50 [s]"]), "under 8", "ms"),
-        Row(f"{whole}: p95", 1e3 * float(values["age: p95 [s]"]), "under 15", "ms"),
+        Row(f"{title}: p50", 1e3 * float(values["age: p50 [s]"]), "under 8", "ms"),
+        Row(f"{title}: p95", 1e3 * float(values["age: p95 [s]"]), "under 15", "ms"),
         receive("p50"),
         receive("p95"),
         *(milliseconds(f"{step}: {share}") for step in steps for share in ("p50", "p95")),
-        Row(f"of {frames} frames at {RATE_HZ} Hz, without a result", frames - results, "0"),
+        Row(f"frames without a result, of {frames} at {RATE_HZ} Hz", frames - results, "0"),
     ]
 
 
 def _relay_rows(values: Mapping[str, str]) -> list[Row]:
     return [
         Row(
-            f"the same messages through rclpy with no work at all: {share}",
+            f"the same messages through rclpy and the middleware alone: {share}",
             1e3 * float(values[f"age: {share} [s]"]),
             unit="ms",
         )
@@ -294,13 +295,13 @@ def _relay_rows(values: Mapping[str, str]) -> list[Row]:
 @contextmanager
 def _listening() -> Iterator[Listener]:
     rclpy.init()
-    node, heard = Node("benchmark"), Listener()
+    node, received = Node("benchmark"), Listener()
 
     def count(_: object) -> None:
-        heard.results += 1
+        received.results += 1
 
     def keep(message: DiagnosticArray) -> None:
-        heard.health = message
+        received.health = message
 
     history = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100)
     for number, output in enumerate(OUTPUTS):
@@ -315,7 +316,7 @@ def _listening() -> Iterator[Listener]:
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
     try:
-        yield heard
+        yield received
     finally:
         executor.shutdown()
         thread.join()
@@ -333,26 +334,26 @@ def _running(command: list[str]) -> Iterator[None]:
         process.wait()
 
 
-def _wait(true: Callable[[], bool], limit_s: float = START_S) -> bool:
-    """Whether it came true in time."""
+def _wait(condition: Callable[[], bool], limit_s: float = START_S) -> bool:
+    """Wait until the condition holds; return whether it held in time."""
     end_s = time.monotonic() + limit_s
-    while not true() and time.monotonic() < end_s:
+    while not condition() and time.monotonic() < end_s:
         time.sleep(0.05)
-    return true()
+    return condition()
 
 
 def main() -> None:
-    """Run a node until it is told to stop: :data:`CONSTANT`, :data:`RELAY`, or SAM's model and
-    precision.
+    """Run a node until it is stopped: :data:`CONSTANT`, :data:`RELAY`, or one with networks, which
+    SAM's model and the precision name.
     """
-    suit_frames()  # as the node's own program does
+    suit_frames()  # as in the node's own program
     arguments = sys.argv[1 : sys.argv.index("--ros-args")]
     rclpy.init()
     node: Node
     if arguments == [RELAY]:
-        node = Relay(query_of(asked()))
+        node = Relay(query_of(labels()))
     else:
-        # Loaded by the node, on a thread that ends, as real ones are.
+        # The node loads them on a thread that ends, as it loads real networks.
         load = Constant if arguments == [CONSTANT] else partial(TrueSize, *arguments)
         node = ClipSurgeryNode(lambda _: load())
         node.autostart()

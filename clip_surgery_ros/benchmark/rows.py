@@ -1,4 +1,4 @@
-"""What is measured of whole frames: each function times one thing side by side."""
+"""Measurements of whole frames and their parts: each function times one thing side by side."""
 
 from __future__ import annotations
 
@@ -13,8 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_available, onednn_product
-from clip_surgery_ros.benchmark.networks import CLIP_SIZE, build_stock, build_this, random_texts
-from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, endless, frames, inference
+from clip_surgery_ros.benchmark.networks import (
+    CLIP_SIZE,
+    build_networks,
+    build_reference,
+    random_texts,
+)
+from clip_surgery_ros.benchmark.setting import (
+    LABELS,
+    Row,
+    Setting,
+    random_images,
+    unseen_images,
+    without_autograd,
+)
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.geometry import paste
@@ -32,120 +44,125 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scenes import SceneGenerator
 
 AGREEMENT_SCENES = 100
-PRODUCT = 4096
-"""Side of the square matrices that tell how fast a processor multiplies: SAM's tokens."""
+UNMODIFIED, THIS = "unmodified", "this"
+"""Whose memory a process of :func:`peak_memory` shows."""
+PRODUCT_SIZE = 4096
+"""Rows and columns of the matrices whose product gives a processor's speed: SAM's tokens."""
 
 
 def end_to_end(setting: Setting) -> list[Row]:
-    """Image array to masks: all labels present, and few of many; the published flow is float32."""
-    image = next(frames(1))
-    names, features = random_texts(setting.own[0], 100)
+    """Time image to masks, with all labels present and with few of many, beside the reference."""
+    image = next(random_images(1))
+    names, features = random_texts(setting.networks[0], 100)
     few, many = query_of(names[:LABELS]), query_of(names)
     pipeline = setting.pipeline()
     presence = pipeline.run(image, many, Wanted(segments=False)).presence
-    least = float(np.sort(presence)[-LABELS])
-    shown = endless()
+    threshold = float(np.sort(presence)[-LABELS])
+    next_image = unseen_images()
     five = side_by_side(
         {
-            "published": lambda: setting.published.run(shown(), features[:LABELS]),
-            "this": lambda: pipeline.run(shown(), few),
+            "reference": lambda: setting.reference.run(next_image(), features[:LABELS]),
+            "this": lambda: pipeline.run(next_image(), few),
         },
         setting.rounds,
     )
-    # The same image all the time, so that the same five stay present; new pipelines have not
-    # seen it.
+    # The same image every time, so that the same five labels are present; every pipeline is new,
+    # so that it has no image in its cache.
     hundred = side_by_side(
         {
-            "published": lambda: setting.published.run(image, features),
-            "this": lambda: setting.pipeline(presence_threshold=least).run(image, many),
+            "reference": lambda: setting.reference.run(image, features),
+            "this": lambda: setting.pipeline(presence_threshold=threshold).run(image, many),
         },
         max(1, setting.rounds // 3),
     )
     exact = setting.precision == "float32"
     rows = [
         Row(
-            f"end to end, {LABELS} labels present: published / this",
-            five.ratio("published", "this"),
+            f"end to end, {LABELS} labels present: reference / this",
+            five.ratio("reference", "this"),
             "at least 1.8" if exact else "at least 4.5",
-            seconds={way: five.median(way) for way in five.seconds},
+            seconds=five.medians(),
         ),
         Row(
-            f"end to end, 100 labels of which {LABELS} are present: published / this",
-            hundred.ratio("published", "this"),
+            f"end to end, 100 labels of which {LABELS} are present: reference / this",
+            hundred.ratio("reference", "this"),
             "at least 5",
-            seconds={way: hundred.median(way) for way in hundred.seconds},
+            seconds=hundred.medians(),
         ),
     ]
     if exact:
-        alike = least_overlap(
-            setting.pipeline().run(image, few), setting.published.run(image, features[:LABELS])
+        overlap = least_overlap(
+            setting.pipeline().run(image, few), setting.reference.run(image, features[:LABELS])
         )
-        rows.append(Row(f"{LABELS} labels: least IoU with the published", alike, "at least 0.999"))
+        what = f"{LABELS} labels: least IoU with the reference's masks"
+        rows.append(Row(what, overlap, "at least 0.999"))
     return rows
 
 
 def least_overlap(result: FrameResult, masks: Sequence[NDArray[np.bool_]]) -> float:
-    """Least intersection over union of the segments with each label's mask; 0 for one missing."""
+    """Return the least IoU, over labels, of a label's segments with its mask.
+
+    :param masks: (H, W), one per label. A label without a segment has an IoU of 0.
+    """
     overlaps = []
     for label, mask in enumerate(masks):
-        own = np.zeros(result.size_hw, np.bool_)
+        found = np.zeros(result.size_hw, np.bool_)
         for segment in result.segments:
             if segment.label == label:
-                paste(own, segment.mask, segment.box, True)
-        union = int((own | mask).sum())
-        overlaps.append(int((own & mask).sum()) / union if union else 1.0)
+                paste(found, segment.mask, segment.box, True)
+        union = int((found | mask).sum())
+        overlaps.append(int((found & mask).sum()) / union if union else 1.0)
     return min(overlaps)
 
 
 def clip_forward(setting: Setting) -> list[Row]:
-    """CLIP's image side, with surgery and as it comes; and with windows beside the picture."""
-    clip, image = setting.own[0], next(frames(1))
+    """Time CLIP's image side: with surgery, without it, and with windows beside the image."""
+    clip, image = setting.networks[0], next(random_images(1))
     pixels = clip.preprocess(image)
     timings = side_by_side(
         {
-            "open_clip": inference(lambda: setting.stock.bare(pixels)),
+            "open_clip": without_autograd(lambda: setting.unmodified.bare(pixels)),
             "this": lambda: clip.surgery_tokens(pixels),
-            "explicit attention": inference(lambda: setting.stock.tokens(pixels)),
-            "whole": lambda: encode_image(clip, clip.surgery_tokens, image, windows=False),
+            "explicit attention": without_autograd(lambda: setting.unmodified.tokens(pixels)),
+            "whole image": lambda: encode_image(clip, clip.surgery_tokens, image, windows=False),
             "with windows": lambda: encode_image(clip, clip.surgery_tokens, image, windows=True),
         },
         2 * setting.rounds,
     )
     return [
         Row(
-            f"surgery forward at {CLIP_SIZE}: this / open_clip's bare encode_image",
+            f"CLIP with surgery at {CLIP_SIZE}: this / open_clip's encode_image",
             timings.ratio("this", "open_clip"),
             "at most 1.05",
-            seconds={way: timings.median(way) for way in timings.seconds},
+            seconds=timings.medians(),
         ),
         Row(
-            f"the picture and four windows at {CLIP_SIZE} each / the picture alone",
-            timings.ratio("with windows", "whole"),
+            f"CLIP at {CLIP_SIZE}: the whole image and four windows / the whole image alone",
+            timings.ratio("with windows", "whole image"),
         ),
     ]
 
 
 def sam_encoder(setting: Setting) -> list[Row]:
-    """SAM's image encoder, and how far its features are from the stock ones."""
-    image = next(frames(1))
+    """Time SAM's image encoder beside segment-anything's, and beside its arithmetic alone."""
+    image = next(random_images(1))
+    encode = without_autograd(lambda: setting.unmodified.encode(image))
     timings = side_by_side(
-        {
-            "segment-anything": inference(lambda: setting.stock.look(image)),
-            "this": lambda: setting.own[1].encode(image),
-        },
+        {"segment-anything": encode, "this": lambda: setting.networks[1].encode(image)},
         setting.rounds,
     )
     wanted = "at most 0.55" if setting.precision == "float32" else "at most 0.38"
-    least_s = arithmetic_seconds(setting, inference(lambda: setting.stock.look(image)))
+    least_s = arithmetic_seconds(setting, encode)
     return [
         Row(
             "SAM encoder: this / segment-anything",
             timings.ratio("this", "segment-anything"),
-            "" if setting.sam_model == "vit_t" else wanted,  # which runs its own package's
-            seconds={way: timings.median(way) for way in timings.seconds},
+            # MobileSAM's encoder is its own package's here too.
+            "" if setting.sam_model == "vit_t" else wanted,
+            seconds=timings.medians(),
         ),
         Row(
-            "SAM encoder: this / its arithmetic at the rate of one large product",
+            "SAM encoder: this / its arithmetic at the speed of one large matrix product",
             timings.median("this") / least_s,
             seconds={"this": timings.median("this"), "arithmetic": least_s},
         ),
@@ -153,107 +170,119 @@ def sam_encoder(setting: Setting) -> list[Row]:
 
 
 def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
-    """Seconds of the work's products and convolutions, were all of them one matrix product, by
-    torch or by oneDNN, whichever is faster.
+    """Return how long the matrix products and convolutions of ``work`` would take as one large
+    matrix product, with torch or with oneDNN, whichever is faster.
 
-    A bound: softmax, norms and all traffic of memory would cost nothing.
+    This is a lower bound: softmax, norms and memory traffic would take no time.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         work()
     device, dtype = setting.device, PRECISIONS[setting.precision]
-    one, other = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=dtype) for _ in range(2))
-    products: dict[str, Callable[[], object]] = {"torch": lambda: one @ other}
+    size = (PRODUCT_SIZE, PRODUCT_SIZE)
+    left, right = (torch.randn(size, device=device, dtype=dtype) for _ in range(2))
+    products: dict[str, Callable[[], object]] = {"torch": lambda: left @ right}
     if is_onednn_available(ComputeTarget(torch.device(device), dtype)):
-        products["oneDNN"] = lambda: onednn_product(one, other)
+        products["oneDNN"] = lambda: onednn_product(left, right)
     timings = side_by_side(products, 2 * setting.rounds)
     best_s = min(second for seconds in timings.seconds.values() for second in seconds)
-    return counter.get_total_flops() * best_s / (2 * PRODUCT**3)
+    return counter.get_total_flops() * best_s / (2 * PRODUCT_SIZE**3)
 
 
 def frame_parts(setting: Setting) -> list[Row]:
-    """Where a frame's time goes, as published and here."""
-    names, features = random_texts(setting.own[0], LABELS)
-    query, shown = query_of(names), endless()
-    stages: dict[str, list[Mapping[str, float]]] = {"published": []}
+    """Time the stages of a frame, in the reference and here."""
+    names, features = random_texts(setting.networks[0], LABELS)
+    query, next_image = query_of(names), unseen_images()
+    instances = "this, recipe instances"
+    stages: dict[str, list[Mapping[str, float]]] = {"reference": [], "this": [], instances: []}
 
-    def published() -> None:
+    def run_reference() -> None:
         clock = Stages()
-        setting.published.run(shown(), features, clock)
-        stages["published"].append(clock.seconds)
+        setting.reference.run(next_image(), features, clock)
+        stages["reference"].append(clock.seconds)
 
-    def this(way: str, pipeline: Pipeline) -> Callable[[], None]:
-        runs = stages.setdefault(way, [])
-        return lambda: runs.append(pipeline.run(shown(), query).stage_seconds)
+    def run_this(variant: str, pipeline: Pipeline) -> None:
+        stages[variant].append(pipeline.run(next_image(), query).stage_seconds)
 
-    by_peaks = "this, recipe instances"
-    ways = {
-        "this": this("this", setting.pipeline()),
-        by_peaks: this(by_peaks, setting.pipeline(recipe="instances")),
-    }
-    side_by_side({"published": published, **ways}, setting.rounds)
+    pipeline, instances_pipeline = setting.pipeline(), setting.pipeline(recipe="instances")
+    side_by_side(
+        {
+            "reference": run_reference,
+            "this": lambda: run_this("this", pipeline),
+            instances: lambda: run_this(instances, instances_pipeline),
+        },
+        setting.rounds,
+    )
     medians = {
-        way: {name: float(np.median([one[name] for one in runs])) for name in runs[0]}
-        for way, runs in stages.items()
+        variant: {stage: float(np.median([run[stage] for run in runs])) for stage in runs[0]}
+        for variant, runs in stages.items()
     }
+    what = "share of a frame outside both encoders"
+    clicks = f"recipe instances, up to {MAX_PEAKS} clicks per label"
     return [
-        Row("all that is neither encoder, of a frame", _rest(stages["this"]), "at most 0.08"),
-        Row(
-            f"the same, recipe instances: up to {MAX_PEAKS} clicks a label",
-            _rest(stages[by_peaks]),
-        ),
+        Row(what, _share_outside_encoders(stages["this"]), "at most 0.08"),
+        Row(f"{what}, {clicks}", _share_outside_encoders(stages[instances])),
         *(
-            Row(f"a frame, {way}", sum(one.values()), unit="s", seconds=one, series="stages")
-            for way, one in medians.items()
+            Row(f"a frame, {variant}", sum(spent.values()), "", "s", spent, series="stages")
+            for variant, spent in medians.items()
         ),
     ]
 
 
-def _rest(frames_seconds: Sequence[Mapping[str, float]]) -> float:
-    """Median share of frames' time that goes into neither encoder."""
-    spent = [1 - (one["clip"] + one["sam encoder"]) / sum(one.values()) for one in frames_seconds]
-    return float(np.median(spent))
+def _share_outside_encoders(frames: Sequence[Mapping[str, float]]) -> float:
+    """Return the median, over frames, of the share of time that neither encoder takes.
+
+    :param frames: seconds by stage, of each frame.
+    """
+    shares = [1 - (spent["clip"] + spent["sam encoder"]) / sum(spent.values()) for spent in frames]
+    return float(np.median(shares))
 
 
 def lesser_frames(setting: Setting) -> list[Row]:
-    """Frames that need less than all of it."""
-    names, _ = random_texts(setting.own[0], LABELS)
-    query, clip = query_of(names), setting.own[0]
+    """Time frames that need only a part of the work."""
+    names, _ = random_texts(setting.networks[0], LABELS)
+    query, clip = query_of(names), setting.networks[0]
     pipeline, absent = setting.pipeline(), setting.pipeline(presence_threshold=1.0)
     still = setting.pipeline(still_threshold=255.0)
-    shown, image = endless(), next(frames(1))
+    next_image, image = unseen_images(), next(random_images(1))
     still.run(image, query)
-    asked_again_s: list[float] = []
+    new_query_s: list[float] = []
     timings = side_by_side(
         {
-            "full frame": lambda: pipeline.run(shown(), query),
-            "surgery forward": lambda: clip.surgery_tokens(clip.preprocess(shown())),
-            "no label present": lambda: absent.run(shown(), query),
-            "heatmap only": lambda: pipeline.run(shown(), query, Wanted(segments=False)),
-            "same view again": lambda: still.run(shown(), query),
-            "another query": lambda: asked_again_s.append(_asked_again(setting, image, names)),
+            "full frame": lambda: pipeline.run(next_image(), query),
+            "CLIP with surgery": lambda: clip.surgery_tokens(clip.preprocess(next_image())),
+            "no label present": lambda: absent.run(next_image(), query),
+            "heatmap only": lambda: pipeline.run(next_image(), query, Wanted(segments=False)),
+            "same view again": lambda: still.run(next_image(), query),
+            "new query": lambda: new_query_s.append(_new_query_seconds(setting, image, names)),
         },
         setting.rounds,
     )
-    again = float(np.median(asked_again_s)) / timings.median("full frame")
     return [
+        *(
+            Row(
+                f"{variant} / {baseline}",
+                timings.ratio(variant, baseline),
+                wanted,
+                seconds={name: timings.median(name) for name in (variant, baseline)},
+            )
+            for variant, baseline, wanted in (
+                ("no label present", "CLIP with surgery", "at most 1.03"),
+                ("heatmap only", "CLIP with surgery", "at most 1.03"),
+                ("same view again", "full frame", "at most 0.05"),
+            )
+        ),
         Row(
-            f"{way} / {whole}",
-            timings.ratio(way, whole),
-            wanted,
-            seconds={one: timings.median(one) for one in (way, whole)},
-        )
-        for way, whole, wanted in (
-            ("no label present", "surgery forward", "at most 1.03"),
-            ("heatmap only", "surgery forward", "at most 1.03"),
-            ("same view again", "full frame", "at most 0.05"),
-        )
-    ] + [Row("another query on a frame seen, but for decoding / full frame", again, "under 0.03")]
+            "new query on a known frame, without decoding / full frame",
+            float(np.median(new_query_s)) / timings.median("full frame"),
+            "under 0.03",
+        ),
+    ]
 
 
-def _asked_again(setting: Setting, image: NDArray[np.uint8], names: list[str]) -> float:
-    """Seconds of a new query on a frame already seen, without those of decoding."""
+def _new_query_seconds(setting: Setting, image: NDArray[np.uint8], names: list[str]) -> float:
+    """Return the seconds of a new query on an image whose features are cached, less decoding."""
     pipeline = setting.pipeline()
     pipeline.run(image, query_of(names))
     start_s = time.perf_counter()
@@ -262,9 +291,9 @@ def _asked_again(setting: Setting, image: NDArray[np.uint8], names: list[str]) -
 
 
 def precision_agreement(setting: Setting) -> list[Row]:
-    """Masks of the demo networks on their scenes in bfloat16, against those in float32.
+    """Compare masks in bfloat16 with masks in float32, of the demo's networks on their scenes.
 
-    The networks of the setting are random, whose masks no precision agrees on.
+    The setting's own networks are random, and their masks differ in any two precisions.
     """
     overlaps = []
     pipelines = {}
@@ -278,7 +307,7 @@ def precision_agreement(setting: Setting) -> list[Row]:
         overlaps += [
             iou(found_mask(exact, name), found_mask(coarse, name)) for name in query.names
         ]
-    what = "demo networks, IoU of masks in bfloat16 with those in float32"
+    what = "demo networks, IoU of bfloat16 masks with float32 masks"
     return [
         Row(f"{what}: mean", float(np.mean(overlaps)), "at least 0.98"),
         Row(f"{what}: median", float(np.median(overlaps))),
@@ -287,9 +316,9 @@ def precision_agreement(setting: Setting) -> list[Row]:
 
 
 def start(setting: Setting) -> list[Row]:
-    """From configuring to the first masks, with the demo networks and a warm file cache."""
+    """Time configuring up to the first masks, with the demo's networks and a warm file cache."""
     config = Config.from_values({"presence_threshold": 0.0})
-    image, query = next(frames(1)), query_of(["red apple", "hammer"])
+    image, query = next(random_images(1)), query_of(["red apple", "hammer"])
 
     def first_masks() -> None:
         load_networks(config).pipeline(config).run(image, query)
@@ -299,36 +328,38 @@ def start(setting: Setting) -> list[Row]:
     return [Row("configure to first masks, demo networks", seconds, "under 3", "s")]
 
 
-def peak_memory(sam_model: str, precision: str) -> list[Row]:
-    """Most resident memory of a process that answers one frame either way."""
-    peaks = {}
-    for way in ("stock", "this"):
-        command = [sys.executable, "-m", __name__, way, sam_model, precision]
+def peak_memory(setting: Setting) -> list[Row]:
+    """Measure the peak of resident memory of two processes that each compute one frame on the
+    CPU: one with the unmodified packages, one with this package.
+    """
+    sam_model, peaks = setting.sam_model, {}
+    for variant in (UNMODIFIED, THIS):
+        command = [sys.executable, "-m", __name__, variant, sam_model, setting.precision]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-            raise ClipSurgeryError(f"the process whose memory is measured ended: {why}")
-        peaks[way] = float(done.stdout.split()[-1])
+            reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            raise ClipSurgeryError(f"the process whose memory is measured failed: {reason}")
+        peaks[variant] = float(done.stdout.split()[-1])
     return [
-        Row(f"peak memory, {sam_model}: stock", peaks["stock"], unit="MB"),
-        Row(f"peak memory, {sam_model}: this", peaks["this"], unit="MB"),
+        Row(f"peak memory, {sam_model}: unmodified packages", peaks[UNMODIFIED], unit="MB"),
+        Row(f"peak memory, {sam_model}: this", peaks[THIS], unit="MB"),
         Row(
             f"peak memory saved, {sam_model}",
-            peaks["stock"] - peaks["this"],
+            peaks[UNMODIFIED] - peaks[THIS],
             "at least 1000" if sam_model == "vit_b" else "",
             "MB",
         ),
     ]
 
 
-def _one_frame(way: str, sam_model: str, precision: str) -> None:
-    """Answer a frame in a process of its own and print the peak in MB."""
-    image = next(frames(1))
-    if way == "stock":
+def _print_peak_memory(variant: str, sam_model: str, precision: str) -> None:
+    """Compute a frame and print the peak of this process in MB."""
+    image = next(random_images(1))
+    if variant == UNMODIFIED:
         features = torch.nn.functional.normalize(torch.randn(LABELS, 512), dim=-1)
-        build_stock(sam_model, precision).run(image, features)
+        build_reference(sam_model, precision).run(image, features)
     else:
-        clip, segmenter = build_this(sam_model, precision)
+        clip, segmenter = build_networks(sam_model, precision)
         names, _ = random_texts(clip, LABELS)
         settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
         Pipeline(clip, segmenter, settings).run(image, query_of(names))
@@ -336,11 +367,11 @@ def _one_frame(way: str, sam_model: str, precision: str) -> None:
 
 
 def _peak_kilobytes() -> float:
-    """Of this process; getrusage would tell the peak of its parent where that is higher."""
+    """Return the peak of this process. getrusage would return its parent's if that is higher."""
     status = Path("/proc/self/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return 1.024 * int(line.split()[1])
 
 
 if __name__ == "__main__":
-    _one_frame(*sys.argv[1:])
+    _print_peak_memory(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What measurements share: their networks, pictures and rows."""
+"""What measurements share: the networks, the images and the rows of the table."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.benchmark.networks import build_stock, build_this
-from clip_surgery_ros.benchmark.stock import StockFlow
+from clip_surgery_ros.benchmark.networks import build_networks, build_reference
+from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.settings import Settings
@@ -21,17 +21,19 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 
 SIZE_HW = (720, 1280)
 LABELS = 5
-PICTURES = 7
-"""A prime, and more than a pipeline keeps (``views.CAPACITY``)."""
+IMAGES = 7
+"""A prime, and more than the number of images that a pipeline keeps (``views.CAPACITY``)."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure beside what is wanted of it.
+    """One measured value beside its target.
 
-    :param value: in ``unit``; a ratio where the unit is empty.
-    :param seconds: median seconds behind the figure, by what took them.
-    :param series: rows of a series are drawn in one picture, ``x`` along its axis.
+    :param what: what was measured; for a ratio both sides of it, as in "reference / this".
+    :param value: in ``unit``; a ratio if the unit is empty.
+    :param wanted: the target; empty for none.
+    :param seconds: median seconds behind the value, by variant.
+    :param series: rows of one series are drawn in one picture, at ``x`` of its axis.
     """
 
     what: str
@@ -45,55 +47,66 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all measurements share.
+    """What all measurements share. Networks are built when they are first needed.
+
+    In rows, "this" is this package (:attr:`networks`), "reference" is :attr:`reference`, and
+    "unmodified packages", "open_clip" and "segment-anything" are :attr:`unmodified`.
 
     :param sam_model: ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
-    :param rounds: each way is run so often, in turns with the others.
+    :param precision: ``float32`` or ``bfloat16``.
+    :param rounds: how often each variant runs, in turns with the others.
+    :param ros_seconds: how long images are sent through ROS.
     """
 
     sam_model: str = "vit_b"
     precision: str = "float32"
     device: str = "cpu"
     rounds: int = 5
+    ros_seconds: float = 90.0
 
     @cached_property
-    def own(self) -> tuple[ClipBackend, PromptableSegmenter]:
-        """The networks as this package runs them, built when first asked for."""
-        return build_this(self.sam_model, self.precision, self.device)
+    def networks(self) -> tuple[ClipBackend, PromptableSegmenter]:
+        """CLIP and segmenter as this package runs them."""
+        return build_networks(self.sam_model, self.precision, self.device)
 
     @cached_property
-    def stock(self) -> StockFlow:
-        """The same weights as they come, in the same precision."""
-        return build_stock(self.sam_model, self.precision, self.device)
+    def reference(self) -> ReferenceFlow:
+        """The paper's recipe on unmodified packages, with the same weights, in float32."""
+        if self.precision == "float32":
+            return self.unmodified
+        return build_reference(self.sam_model, "float32", self.device)
 
     @cached_property
-    def published(self) -> StockFlow:
-        """The same weights in float32, as the published recipe runs."""
-        exact = self.precision == "float32"
-        return self.stock if exact else build_stock(self.sam_model, "float32", self.device)
+    def unmodified(self) -> ReferenceFlow:
+        """The same as :attr:`reference`, but in the precision of this setting."""
+        return build_reference(self.sam_model, self.precision, self.device)
 
     def pipeline(self, **changes: object) -> Pipeline:
-        """The pipeline measured, asking only the labels of the query, all of them present."""
+        """Return the pipeline to measure: it finds every label, and asks for no others.
+
+        :param changes: fields of :class:`Settings` to change.
+        """
         settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
-        return Pipeline(*self.own, replace(settings, **changes))  # type: ignore[arg-type]
+        return Pipeline(*self.networks, replace(settings, **changes))  # type: ignore[arg-type]
 
 
-def frames(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:
-    """Smooth random pictures, no two the same, (H, W, 3) uint8, that cost nothing to make."""
+def random_images(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:
+    """Make smooth random images, all different, (H, W, 3) uint8; this takes almost no time."""
     generator = np.random.default_rng(0)
     for _ in range(count):
         small = generator.integers(0, 255, (9, 16, 3), dtype=np.uint8)
         yield np.asarray(cv2.resize(small, size_hw[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def endless(size_hw: tuple[int, int] = SIZE_HW) -> Callable[[], NDArray[np.uint8]]:
-    """Gives a picture at every call that is none of those which a pipeline keeps.
+def unseen_images(size_hw: tuple[int, int] = SIZE_HW) -> Callable[[], NDArray[np.uint8]]:
+    """Return a function whose every call gives an image that no pipeline has in its cache.
 
-    Several may take turns: as many pictures as a prime keep coming back in another order.
+    Several pipelines may call it in turns: as the number of images is prime, each of them gets
+    all images before one comes again.
     """
-    return itertools.cycle(list(frames(PICTURES, size_hw))).__next__
+    return itertools.cycle(list(random_images(IMAGES, size_hw))).__next__
 
 
-def inference(run: Callable[[], object]) -> Callable[[], object]:
-    """The same without autograd's records."""
+def without_autograd(run: Callable[[], object]) -> Callable[[], object]:
+    """Return the same function in torch's inference mode."""
     return torch.inference_mode()(run)

@@ -1,4 +1,4 @@
-"""How cost grows: with labels, with prompts, with the size of the image."""
+"""How time and memory grow with labels, with prompts and with the size of the image."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.benchmark.networks import random_texts
+from clip_surgery_ros.benchmark.reference import literal_feature_surgery
 from clip_surgery_ros.benchmark.setting import (
     LABELS,
     SIZE_HW,
     Row,
     Setting,
-    endless,
-    frames,
-    inference,
+    random_images,
+    unseen_images,
+    without_autograd,
 )
-from clip_surgery_ros.benchmark.stock import literal_feature_surgery
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import PointPrompts
 
 LITERAL_LABELS = 100
-"""More would take the literal form gigabytes."""
+"""With more labels the literal form would need gigabytes."""
 IMAGE_SIZES = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 
 
 def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> Iterator[Row]:
-    """Maps of many labels: time beside the literal form's, and memory."""
+    """Measure feature surgery of many labels: time beside the literal form, and memory."""
     tokens = torch.nn.functional.normalize(torch.randn(1, 1025, 512), dim=-1)
     this_s = {}
     for count in counts:
-        # One label is compared with the empty text.
+        # One label has the empty text beside it.
         texts = torch.nn.functional.normalize(torch.randn(max(2, count), 512), dim=-1)
-        ways = {"this": inference(partial(feature_surgery, tokens, texts))}
+        variants = {"this": without_autograd(partial(feature_surgery, tokens, texts))}
         if count <= LITERAL_LABELS:
-            ways["literal"] = inference(partial(literal_feature_surgery, tokens, texts))
-        timings = side_by_side(ways, 2 * setting.rounds)
-        seconds = {way: timings.median(way) for way in ways}
+            literal = partial(literal_feature_surgery, tokens, texts)
+            variants["literal"] = without_autograd(literal)
+        seconds = side_by_side(variants, 2 * setting.rounds).medians()
         this_s[count] = seconds["this"]
         what = f"feature surgery, {count} labels"
         milliseconds = 1e3 * seconds["this"]
         yield Row(what, milliseconds, unit="ms", seconds=seconds, series="labels", x=count)
-    grown_s = this_s[100] - this_s[1]
-    yield Row("growth from 1 to 100 labels", 1e3 * grown_s, "less than 10", "ms")
-    added = output_bytes(tokens, texts) / 1e6
-    yield Row(f"added by {counts[-1]} labels", added, "under 30", "MB")
+    added_ms = 1e3 * (this_s[100] - this_s[1])
+    yield Row("feature surgery, time added from 1 to 100 labels", added_ms, "less than 10", "ms")
+    added_mb = output_bytes(tokens, texts) / 1e6
+    yield Row(f"feature surgery, memory added by {counts[-1]} labels", added_mb, "under 30", "MB")
 
 
 def output_bytes(tokens: Tensor, text: Tensor) -> int:
-    """Bytes that torch allocates at the most for feature surgery, beyond what comes in."""
+    """Return the peak of bytes that torch allocates for feature surgery, without its inputs."""
     from torch.profiler import ProfilerActivity, profile
 
     with (
@@ -62,26 +62,28 @@ def output_bytes(tokens: Tensor, text: Tensor) -> int:
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run,
     ):
         feature_surgery(tokens, text)
-    held = most = 0
+    allocated = peak = 0
     for event in run.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return most
+            allocated += event.nbytes()
+            peak = max(peak, allocated)
+    return peak
 
 
 def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> Iterator[Row]:
-    """Masks of several prompts of three points from one embedding."""
-    image = next(frames(1))
-    embedding = setting.own[1].encode(image)
-    setting.stock.look(image)
+    """Time the decoding of several prompts, of three points each, from one embedding."""
+    image = next(random_images(1))
+    embedding = setting.networks[1].encode(image)
+    setting.unmodified.encode(image)
     for count in counts:
         xy, positive = random_points(count)
-        prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
+        prompts = [PointPrompts(*points) for points in zip(xy, positive, strict=True)]
         timings = side_by_side(
             {
-                "predict_torch": inference(partial(setting.stock.decode, xy, positive)),
-                "this": partial(setting.own[1].decode, embedding, prompts),
+                "predict_torch": without_autograd(
+                    partial(setting.unmodified.decode, xy, positive)
+                ),
+                "this": partial(setting.networks[1].decode, embedding, prompts),
             },
             setting.rounds,
         )
@@ -89,29 +91,35 @@ def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> Iterator[R
             f"decoding {count} prompts: this / predict_torch",
             timings.ratio("this", "predict_torch"),
             "at most 0.25" if count == 20 else "",
-            seconds={way: timings.median(way) for way in timings.seconds},
+            seconds=timings.medians(),
             series="prompts",
             x=count,
         )
 
 
 def sizes(setting: Setting) -> Iterator[Row]:
-    """Whole frames of growing images: the networks see the same size of each."""
-    return (_of_size(setting, width, height) for width, height in IMAGE_SIZES)
+    """Time whole frames of images from small to large; the networks' input sizes are the same."""
+    return (_frame_of_size(setting, width, height) for width, height in IMAGE_SIZES)
 
 
-def _of_size(setting: Setting, width: int, height: int) -> Row:
-    names, features = random_texts(setting.own[0], LABELS)
-    query, pipeline, shown = query_of(names), setting.pipeline(), endless((height, width))
+def _frame_of_size(setting: Setting, width: int, height: int) -> Row:
+    names, features = random_texts(setting.networks[0], LABELS)
+    query, pipeline, next_image = (
+        query_of(names),
+        setting.pipeline(),
+        unseen_images((height, width)),
+    )
     rest_s: list[float] = []
 
-    def this() -> None:
-        spent = pipeline.run(shown(), query).stage_seconds
+    def run_this() -> None:
+        spent = pipeline.run(next_image(), query).stage_seconds
         rest_s.append(sum(spent.values()) - spent["clip"] - spent["sam encoder"])
 
-    ways = {"published": lambda: setting.published.run(shown(), features), "this": this}
-    timings = side_by_side(ways, setting.rounds // 2 + 1)
-    seconds = {way: timings.median(way) for way in ways}
+    variants = {
+        "reference": lambda: setting.reference.run(next_image(), features),
+        "this": run_this,
+    }
+    seconds = side_by_side(variants, setting.rounds // 2 + 1).medians()
     seconds["this, without the encoders"] = float(np.median(rest_s))
     return Row(
         f"a frame of {width} x {height}",
@@ -124,7 +132,7 @@ def _of_size(setting: Setting, width: int, height: int) -> Row:
 
 
 def random_points(count: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """(count, 3, 2) x, y in the picture and (count, 3): two inside, one outside."""
+    """Return (count, 3, 2) random x, y inside the image, and (count, 3): two positive, one not."""
     generator = np.random.default_rng(1)
     xy = generator.integers(0, SIZE_HW[0], (count, 3, 2)).astype(np.int32)
     return xy, np.tile([True, True, False], (count, 1))

@@ -12,35 +12,43 @@ import torch
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of several ways to do the same, measured in turns.
+    """Seconds of several variants of the same work, measured in turns.
 
-    :param seconds: by way, one value per round.
+    :param seconds: by variant, one value per round.
     """
 
     seconds: Mapping[str, list[float]]
 
-    def median(self, way: str) -> float:
-        """Median seconds."""
-        return statistics.median(self.seconds[way])
+    def median(self, variant: str) -> float:
+        """Return the variant's median seconds."""
+        return statistics.median(self.seconds[variant])
 
-    def ratio(self, way: str, other: str) -> float:
-        """Median over rounds of how many times as long as ``other`` it took."""
-        pairs = zip(self.seconds[way], self.seconds[other], strict=True)
-        return statistics.median(one / two for one, two in pairs)
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of every variant."""
+        return {variant: self.median(variant) for variant in self.seconds}
+
+    def ratio(self, variant: str, baseline: str) -> float:
+        """Return the median over rounds of the variant's seconds divided by the baseline's.
+
+        >>> Timings({"slow": [2.0, 40.0, 6.0], "fast": [1.0, 10.0, 2.0]}).ratio("slow", "fast")
+        3.0
+        """
+        pairs = zip(self.seconds[variant], self.seconds[baseline], strict=True)
+        return statistics.median(seconds / baseline_s for seconds, baseline_s in pairs)
 
 
-def side_by_side(ways: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
-    """Run every way once unmeasured, and then in turns, so many rounds."""
-    for run in ways.values():
+def side_by_side(variants: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
+    """Run every variant once without measuring it, then all of them in turns, for some rounds."""
+    for run in variants.values():
         run()
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     for _ in range(rounds):
-        for way, run in ways.items():
+        for variant, run in variants.items():
             _wait_for_device()
             start_s = time.perf_counter()
             run()
             _wait_for_device()
-            seconds[way].append(time.perf_counter() - start_s)
+            seconds[variant].append(time.perf_counter() - start_s)
     return Timings(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The published recipe written out with unmodified packages: what speed is compared with.
+"""The paper's recipe written with unmodified packages: the baseline of speed and memory.
 
 Explicit N x N attention on both paths for all tokens of the last six blocks, feature surgery in
 its literal (B, N, T, C) form, segment-anything's own encoder, and one ``SamPredictor.predict``
@@ -25,13 +25,13 @@ from clip_surgery_ros.core.stages import Stages
 SURGERY_BLOCKS = 6
 
 
-class StockFlow:
-    """Image and text features to one mask per text.
+class ReferenceFlow:
+    """Image and text features to one mask per text, by open_clip's and segment-anything's code.
 
-    :param model: open_clip's CLIP, with a ``VisionTransformer``.
-    :param sam: segment-anything's, both in the same precision.
-    :param input_size: side that images are squashed to for CLIP, in pixels.
-    :param mean: CLIP's, with ``std``, of RGB in [0, 1].
+    :param model: open_clip's CLIP with a ``VisionTransformer``.
+    :param sam: segment-anything's SAM, in the same precision.
+    :param input_size: side in pixels to which images are resized for CLIP.
+    :param mean: CLIP's mean of RGB in [0, 1], and ``std`` its standard deviation.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class StockFlow:
     def run(
         self, image_rgb: NDArray[np.uint8], text: Tensor, clock: Stages | None = None
     ) -> list[NDArray[np.bool_]]:
-        """(H, W, 3) uint8 RGB and (T, C) unit text features to T masks (H, W).
+        """Return T masks, (H, W), for an (H, W, 3) uint8 RGB image and (T, C) unit text features.
 
-        :param clock: takes the time of each stage.
+        :param clock: records the time of each stage.
         """
         clock = clock or Stages()
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
@@ -68,28 +68,30 @@ class StockFlow:
                 similarity = literal_feature_surgery(tokens, text)[:, 1:].cpu()
                 normalized_map(similarity, (side, side), size_hw)
             with clock.stage("sam encoder"):
-                self.look(image_rgb)
-            for one in similarity[0].T.numpy():
+                self.encode(image_rgb)
+            for label_similarity in similarity[0].T.numpy():
                 with clock.stage("points"):
-                    xy, labels = reference_points(one, (side, side), size_hw)
+                    xy, labels = reference_points(label_similarity, (side, side), size_hw)
                 with clock.stage("sam decoder"):
-                    offered, scores, _ = self._predictor.predict(xy, labels, multimask_output=True)
-                masks.append(offered[int(np.argmax(scores))])
+                    candidates, quality, _ = self._predictor.predict(
+                        xy, labels, multimask_output=True
+                    )
+                masks.append(candidates[int(np.argmax(quality))])
         return masks
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, S, S) normalised."""
+        """Return the image resized and normalised for CLIP, (1, 3, S, S)."""
         size = (self._input_size, self._input_size)
-        squashed = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(squashed)).permute(2, 0, 1).float() / 255
+        resized = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
         return ((pixels - self._mean) / self._std).unsqueeze(0).to(self._dtype)
 
-    def look(self, image_rgb: NDArray[np.uint8]) -> None:
-        """Encode the image with SAM."""
+    def encode(self, image_rgb: NDArray[np.uint8]) -> None:
+        """Encode the image with SAM; the predictor keeps the embedding."""
         if self._sam_dtype == torch.float32:
             self._predictor.set_image(image_rgb)
             return
-        # The predictor feeds float32; an encoder in another precision is fed by hand.
+        # SamPredictor.set_image works in float32 only, so its steps are written out here.
         predictor: Any = self._predictor
         resized = torch.from_numpy(predictor.transform.apply_image(image_rgb)).permute(2, 0, 1)
         predictor.reset_image()
@@ -100,11 +102,15 @@ class StockFlow:
         predictor.is_image_set = True
 
     def bare(self, pixels: Tensor) -> Tensor:
-        """open_clip's own image forward: (1, 3, S, S) to (1, C)."""
+        """Return open_clip's image features, (1, C), of pixels (1, 3, S, S)."""
         return self._model.encode_image(pixels)
 
     def decode(self, xy: NDArray[np.int32], positive: NDArray[np.bool_]) -> Tensor:
-        """(K, P, 2) points and (K, P) labels to (K, 3, H, W) masks, all prompts in one call."""
+        """Return (K, 3, H, W) masks of K prompts in one call.
+
+        :param xy: (K, P, 2) points in pixels of the image.
+        :param positive: (K, P), True for a point on the object.
+        """
         predictor: Any = self._predictor
         points = predictor.transform.apply_coords(xy, predictor.original_size)
         masks, _, _ = predictor.predict_torch(
@@ -113,7 +119,7 @@ class StockFlow:
         return masks
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """(1, 3, S, S) to (1, 1 + N, C), before L2 normalisation."""
+        """Return CLIP Surgery's tokens, (1, 1 + N, C), before L2 normalisation."""
         visual = self._visual
         original = self._embed(pixels)
         blocks = list(visual.transformer.resblocks)
@@ -138,11 +144,11 @@ class StockFlow:
 
 
 def literal_feature_surgery(tokens: Tensor, text: Tensor) -> Tensor:
-    """Feature surgery as the equation stands, with a (B, N, T, C) product.
+    """Compute feature surgery as the paper's equation is written, with a (B, N, T, C) product.
 
-    :param tokens: (B, N, C) unit rows, token 0 is CLS.
+    :param tokens: (B, N, C) unit rows; token 0 is CLS.
     :param text: (T, C) unit rows.
-    :returns: (B, N, T).
+    :return: (B, N, T) similarities.
     """
     weights = (2 * tokens[:, 0] @ text.T).softmax(dim=-1) * len(text)  # (B, T)
     products = tokens[:, :, None, :] * text * weights[:, None, :, None]
@@ -151,7 +157,7 @@ def literal_feature_surgery(tokens: Tensor, text: Tensor) -> Tensor:
 
 
 def _positions(visual: Any, grid_hw: tuple[int, int]) -> Tensor:
-    """The position table at this grid, resized anew as the published code does."""
+    """Return the position table for this grid, resized at every call as the paper's code does."""
     table: Tensor = visual.positional_embedding
     grid = table[1:].T.reshape(1, -1, *visual.grid_size).float()
     grid = F.interpolate(grid, grid_hw, mode="bilinear", align_corners=False)
@@ -159,7 +165,7 @@ def _positions(visual: Any, grid_hw: tuple[int, int]) -> Tensor:
 
 
 def _project(block: Any, x: Tensor) -> list[Tensor]:
-    """Queries, keys and values, each (B, heads, N, d)."""
+    """Return queries, keys and values, each (B, heads, N, d)."""
     attention = block.attn
     qkv = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
     heads = attention.num_heads
@@ -167,6 +173,6 @@ def _project(block: Any, x: Tensor) -> list[Tensor]:
 
 
 def _attend(block: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention with the N x N matrix of weights written out."""
+    """Compute attention with the explicit N x N matrix of weights."""
     weights = (query.shape[-1] ** -0.5 * query @ key.transpose(-1, -2)).softmax(dim=-1)
     return block.attn.out_proj((weights @ value).transpose(1, 2).flatten(2))

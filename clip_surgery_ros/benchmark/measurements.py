@@ -1,0 +1,96 @@
+"""The list of measurements by name. Importing it imports no network and no ROS."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from clip_surgery_ros.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from clip_surgery_ros.benchmark.setting import Row, Setting
+
+MEASUREMENTS: Mapping[str, str] = {
+    "end-to-end": "rows:end_to_end",
+    "clip": "rows:clip_forward",
+    "sam": "rows:sam_encoder",
+    "frame": "rows:frame_parts",
+    "lesser-frames": "rows:lesser_frames",
+    "labels": "sweeps:labels",
+    "decoding": "sweeps:decoding",
+    "sizes": "sweeps:sizes",
+    "agreement": "rows:precision_agreement",
+    "start": "rows:start",
+    "busy": "busy:busy_machine",
+    "memory": "rows:peak_memory",
+    "ros": "ros_io:ros_in_and_out",
+    "node": "ros_io:node_over_pipeline",
+    "models": "models:models",
+}
+"""For each name that ``--only`` takes: a module of this package and its function, which makes rows
+from a setting. The table in ``docs/performance.md`` quotes the names of the rows."""
+NEED_ROS = ("ros", "node")
+ON_REQUEST = ("models",)
+"""Measured only when named: they compare networks with each other, not packages."""
+
+PROBE = """
+import rclpy
+from ament_index_python.packages import get_package_share_directory
+get_package_share_directory("clip_surgery_ros")
+rclpy.init()
+rclpy.create_node("probe").destroy_node()
+rclpy.shutdown()
+"""
+"""The first steps of the processes that are measured over ROS."""
+PROBE_S = 60.0
+"""Far more than the probe takes, even on a busy machine."""
+
+
+def measurement(name: str) -> Callable[[Setting], Iterable[Row]]:
+    """Import and return the function of a measurement."""
+    module, _, function = MEASUREMENTS[name].partition(":")
+    measure: Callable[[Setting], Iterable[Row]] = getattr(
+        import_module(f"clip_surgery_ros.benchmark.{module}"), function
+    )
+    return measure
+
+
+def choose(requested: Sequence[str] | None) -> list[str]:
+    """Return the names to measure: the requested ones, else all that this machine can measure.
+
+    :raises ConfigError: when ROS is requested but missing, or is installed but does not start.
+    """
+    names = list(requested or (name for name in MEASUREMENTS if name not in ON_REQUEST))
+    if not set(names) & set(NEED_ROS):
+        return names
+    if not importlib.util.find_spec("rclpy"):
+        if requested:
+            raise ConfigError("ros and node need ROS, which is missing; leave them out of --only")
+        print("note: ros and node are left out because ROS is missing", file=sys.stderr)
+        return [name for name in names if name not in NEED_ROS]
+    probe = [sys.executable, "-c", PROBE]
+    done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_S, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
+        raise ConfigError(
+            f"ROS is installed here but does not start ({reason}); enter its environment (source "
+            "its setup.bash, or activate), or use --only to measure without ros and node"
+        )
+    return names
+
+
+def machine() -> dict[str, str | int]:
+    """Return what the values depend on: processor, its instructions, threads and torch."""
+    import torch
+
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

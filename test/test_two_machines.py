@@ -12,8 +12,8 @@ from ros.harness import PROFILE, ROOT
 from sensor_msgs.msg import Image
 
 from clip_surgery_ros.benchmark.two_machines import (
-    BEFORE,
     SHIPPED,
+    SMALL_BUFFER,
     Case,
     NoNamespaces,
     measure,
@@ -77,14 +77,14 @@ def test_images_cross_to_another_machine_with_the_profile_that_is_shipped() -> N
         pytest.skip(f"net.core.rmem_max is below an image's {IMAGE_BYTES} bytes")
     outcomes = {}
     try:
-        for profile in (BEFORE, SHIPPED):
+        for profile in (SMALL_BUFFER, SHIPPED):
             case = Case("", "raw", 10, 30, profile)
             with two_machines() as spaces:
                 outcomes[profile] = measure(case, spaces)
             print(table_row(case, outcomes[profile]))
     except NoNamespaces as reason:
         pytest.skip(str(reason))
-    before, shipped = outcomes[BEFORE], outcomes[SHIPPED]
+    before, shipped = outcomes[SMALL_BUFFER], outcomes[SHIPPED]
     assert before.sent == shipped.sent == 30
     # A buffer of 208 kB holds a tenth of an image: whole ones come only while the reader keeps up.
     assert before.lost > 0

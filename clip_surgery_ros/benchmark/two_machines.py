@@ -1,7 +1,8 @@
 """Images from a camera on one machine to a node on another: how many arrive, and how late.
 
-Two network namespaces of Linux, joined by a cable of its own (veth), stand for the machines: they
-share no memory and no loopback, and what passes is real UDP. It takes root, and iproute2:
+Two network namespaces of Linux, connected by a virtual cable (veth), stand for the machines: they
+share no memory and no loopback interface, and messages travel as real UDP. This needs root and
+iproute2:
 ``sudo env PATH="$PATH" python -m clip_surgery_ros.benchmark.two_machines``.
 """
 
@@ -26,15 +27,16 @@ from clip_surgery_ros.ros.transport import LIMIT
 from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, profiles_variable, ros_prefixes
 
 CAMERA, ROBOT = "camera", "robot"
-"""The two machines."""
+"""The names of the two machines."""
 ADDRESSES = {CAMERA: "10.213.77.1/24", ROBOT: "10.213.77.2/24"}
-"""Private, and of no network that is likely to be there; nothing leaves the namespaces."""
+"""Private addresses that hardly any network uses; no message leaves the namespaces."""
 DOMAIN = "77"
-OWN, BEFORE, SHIPPED = "Fast DDS's own", "without its UDP buffer", "as shipped"
-"""Profiles."""
+DEFAULT, SHIPPED = "Fast DDS's default", "as shipped"
+SMALL_BUFFER = "as shipped, without the UDP buffer"
+"""Profiles of Fast DDS: its default, ours without the larger UDP buffer, and ours."""
 UNLIMITED = ""
 LIMIT_S = 3 * image_link.DISCOVERY_S
-"""Longest run of one case."""
+"""The longest run of one case."""
 HEAD = (
     "| link | images | profile | arrived | camera's rate | longest publish | age |\n"
     "| --- | --- | --- | --- | --- | --- | --- |"
@@ -42,15 +44,16 @@ HEAD = (
 
 
 class NoNamespaces(ClipSurgeryError):
-    """Namespaces cannot be made here."""
+    """Raised where network namespaces cannot be made."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent over what.
+    """A link, the images that are sent over it, and the profile of Fast DDS.
 
-    :param link: its rate as tc has it, such as ``20mbit``; empty for as fast as it goes.
-    :param kind: ``raw`` or ``jpeg``.
+    :param link: its rate as tc takes it, such as ``20mbit``; empty for no limit.
+    :param kind: images are ``raw`` or ``jpeg``.
+    :param count: the number of images.
     """
 
     link: str
@@ -61,22 +64,24 @@ class Case:
 
 
 CASES = (
-    *(Case(UNLIMITED, "raw", 10, 60, profile) for profile in (OWN, BEFORE, SHIPPED)),
-    *(Case(UNLIMITED, "raw", 30, 90, profile) for profile in (OWN, BEFORE, SHIPPED)),
-    *(Case("1gbit", "raw", 30, 90, profile) for profile in (OWN, BEFORE, SHIPPED)),
-    *(Case("20mbit", "raw", 10, 60, profile) for profile in (OWN, BEFORE, SHIPPED)),
-    *(Case("20mbit", "jpeg", 10, 60, profile) for profile in (OWN, SHIPPED)),
+    *(Case(UNLIMITED, "raw", 10, 60, profile) for profile in (DEFAULT, SMALL_BUFFER, SHIPPED)),
+    *(Case(UNLIMITED, "raw", 30, 90, profile) for profile in (DEFAULT, SMALL_BUFFER, SHIPPED)),
+    *(Case("1gbit", "raw", 30, 90, profile) for profile in (DEFAULT, SMALL_BUFFER, SHIPPED)),
+    *(Case("20mbit", "raw", 10, 60, profile) for profile in (DEFAULT, SMALL_BUFFER, SHIPPED)),
+    *(Case("20mbit", "jpeg", 10, 60, profile) for profile in (DEFAULT, SHIPPED)),
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case's images.
+    """The measurements of a case.
 
-    :param rate_hz: at which the camera could send.
+    :param sent: number of images sent.
+    :param arrived: number of images received.
+    :param lost: number of images that the receiver's middleware reported as lost.
+    :param rate_hz: the rate that the camera reached.
     :param longest_s: longest call of ``publish``.
-    :param lost: how many the receiver's middleware told to be lost.
-    :param age_s: median from stamp to arrival; NaN where none arrived.
+    :param age_s: median time from stamp to arrival; NaN if none arrived.
     """
 
     sent: int
@@ -89,11 +94,11 @@ class Outcome:
 
 @contextmanager
 def two_machines(rate: str = UNLIMITED) -> Iterator[dict[str, str]]:
-    """Two namespaces joined by a cable, as long as it takes.
+    """Make two connected namespaces, and delete them at the end.
 
-    :param rate: of the cable, as tc has it; empty for as fast as it goes.
-    :return: names of the namespaces by machine.
-    :raises NoNamespaces: when they cannot be made, with the reason.
+    :param rate: of the cable, as tc takes it; empty for no limit.
+    :return: the namespaces' names, by machine.
+    :raises NoNamespaces: with the reason, when they cannot be made.
     """
     if shutil.which("ip") is None or shutil.which("tc") is None:
         raise NoNamespaces("the commands ip and tc are missing: apt install iproute2")
@@ -103,23 +108,23 @@ def two_machines(rate: str = UNLIMITED) -> Iterator[dict[str, str]]:
         for space in spaces.values():
             _ip("netns", "add", space)
             made.append(space)
-        _join(spaces, rate)
+        _connect(spaces, rate)
         yield spaces
     finally:
         for space in made:
             subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
 
 
-def _join(spaces: dict[str, str], rate: str) -> None:
-    one, other = spaces.values()
-    _ip("link", "add", "veth0", "netns", one, "type", "veth", "peer", "veth0", "netns", other)
+def _connect(spaces: dict[str, str], rate: str) -> None:
+    camera, robot = spaces[CAMERA], spaces[ROBOT]
+    _ip("link", "add", "veth0", "netns", camera, "type", "veth", "peer", "veth0", "netns", robot)
     for machine, space in spaces.items():
         _ip("-n", space, "address", "add", ADDRESSES[machine], "dev", "veth0")
         _ip("-n", space, "link", "set", "lo", "up")
         _ip("-n", space, "link", "set", "veth0", "up")
-        _ip("-n", space, "route", "add", "default", "dev", "veth0")  # for multicast: discovery
+        _ip("-n", space, "route", "add", "default", "dev", "veth0")  # discovery uses multicast
         if rate:
-            # A tenth of a second waits in the sending machine's queue, the rest is dropped.
+            # The sending machine's queue holds a tenth of a second; the rest is dropped.
             shape = ("root", "tbf", "rate", rate, "burst", "64kb", "latency", "100ms")
             _command("ip", "netns", "exec", space, "tc", "qdisc", "add", "dev", "veth0", *shape)
 
@@ -131,12 +136,12 @@ def _ip(*arguments: str) -> None:
 def _command(*command: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
-        raise NoNamespaces(f"'{' '.join(command)}' is not allowed or not possible here: {said}")
+        reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        raise NoNamespaces(f"'{' '.join(command)}' is not allowed or not possible here: {reason}")
 
 
 def measure(case: Case, spaces: dict[str, str]) -> Outcome:
-    """Send a case's images from one namespace to the other."""
+    """Send the images of a case from the camera's namespace to the robot's, and count them."""
     with tempfile.TemporaryDirectory() as folder:
         environment = _environment(case.profile, Path(folder))
         receiver = _start(spaces[ROBOT], environment, "receive", case.kind, str(case.count))
@@ -144,7 +149,7 @@ def measure(case: Case, spaces: dict[str, str]) -> Outcome:
             spaces[CAMERA], environment, "send", case.kind, str(case.rate_hz), str(case.count)
         )
         try:
-            heard = json.loads(receiver.communicate(timeout=LIMIT_S)[0])
+            received = json.loads(receiver.communicate(timeout=LIMIT_S)[0])
             sent = json.loads(sender.communicate(timeout=LIMIT_S)[0])
         finally:
             for process in (receiver, sender):
@@ -152,45 +157,45 @@ def measure(case: Case, spaces: dict[str, str]) -> Outcome:
                 process.wait()
     return Outcome(
         sent=sent["sent"],
-        arrived=heard["arrived"],
-        lost=heard["lost"],
+        arrived=received["arrived"],
+        lost=received["lost"],
         rate_hz=sent["rate"],
         longest_s=sent["longest"],
-        age_s=heard["age"],
+        age_s=received["age"],
     )
 
 
 def _environment(profile: str, folder: Path) -> dict[str, str]:
-    """A machine's environment with this profile of Fast DDS."""
-    chosen = {
+    """Return the environment variables of a machine with this profile of Fast DDS."""
+    environment = {
         **{name: value for name, value in os.environ.items() if name not in TRANSPORT_CHOICES},
         "ROS_DOMAIN_ID": DOMAIN,
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
     }
-    if profile == OWN:
-        # The built-in choice, named so that nothing else is put in its place.
-        return {**chosen, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    if profile == DEFAULT:
+        # The default, named, because without the variable the package would use its own profile.
+        return {**environment, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
     text = shipped_profile().read_text()
-    if profile == BEFORE:
+    if profile == SMALL_BUFFER:
         text = re.sub(r"<receiveBufferSize>\d+</receiveBufferSize>", "", text)
     path = folder / "profile.xml"
     path.write_text(text)
-    return {**chosen, profiles_variable(ros_prefixes()): str(path)}
+    return {**environment, profiles_variable(ros_prefixes()): str(path)}
 
 
 def shipped_profile() -> Path:
-    """The Fast DDS profile that comes along."""
+    """Return the Fast DDS profile that this package installs."""
     from ament_index_python.packages import get_package_share_directory
 
     return Path(get_package_share_directory("clip_surgery_ros")) / "config" / "fastdds.xml"
 
 
 def _start(space: str, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    # Shared memory of its own, as a machine has.
-    apart = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
+    # Each machine has its own shared memory.
+    own_memory = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
     program = [sys.executable, "-m", image_link.__name__, *arguments]
     return subprocess.Popen(
-        ["ip", "netns", "exec", space, "sh", "-c", apart, "sh", *program],
+        ["ip", "netns", "exec", space, "sh", "-c", own_memory, "sh", *program],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -199,9 +204,9 @@ def _start(space: str, environment: dict[str, str], *arguments: str) -> subproce
 
 
 def table_row(case: Case, outcome: Outcome) -> str:
-    """A row in Markdown, below :data:`HEAD`."""
-    link = case.link or "as fast as it goes"
-    age = f"{1000 * outcome.age_s:.0f} ms" if outcome.arrived else "none came"
+    """Return a row in Markdown, to follow :data:`HEAD`."""
+    link = case.link or "no limit"
+    age = f"{1000 * outcome.age_s:.0f} ms" if outcome.arrived else "none arrived"
     return (
         f"| {link} | {case.kind}, {case.rate_hz:g} Hz | {case.profile} "
         f"| {outcome.arrived} of {outcome.sent} | {outcome.rate_hz:.1f} Hz "
@@ -210,15 +215,15 @@ def table_row(case: Case, outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, each row when it is known; say why, where there can be none."""
+    """Print the table row by row, or the reason why nothing can be measured here."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--link", help="measure cases of this link only, such as 20mbit")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each (default: 1)")
+    parser.add_argument("--link", help="measure only the cases of this link, such as 20mbit")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each case (default: 1)")
     options = parser.parse_args(arguments)
-    chosen = [case for case in CASES if options.link in (None, case.link)]
+    cases = [case for case in CASES if options.link in (None, case.link)]
     try:
-        print(about(), HEAD, sep="\n\n", flush=True)
-        for case in chosen * options.rounds:
+        print(headline(), HEAD, sep="\n\n", flush=True)
+        for case in cases * options.rounds:
             with two_machines(case.link) as spaces:
                 print(table_row(case, measure(case, spaces)), flush=True)
     except NoNamespaces as reason:
@@ -226,8 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def about() -> str:
-    """What the figures depend on."""
+def headline() -> str:
+    """Return one line that says what the measurements depend on."""
     height, width = image_link.SIZE_HW
     sizes = ", ".join(
         f"{kind} {len(image_link.message(kind).data) / 1e6:.2g} MB" for kind in ("raw", "jpeg")

@@ -159,7 +159,7 @@ def test_two_names_joined_by_and_are_one_label_and_how_to_ask_for_two_is_told() 
 
 def test_parameters_read_names_as_queries_do() -> None:
     assert Config.from_values({"default_query": '["mug", "saw"]'}).default_query
-    with pytest.raises(ConfigError, match=r"default_query cannot be asked.*full stop"):
+    with pytest.raises(ConfigError, match=r"default_query cannot be used.*full stop"):
         Config.from_values({"default_query": "mug. saw"})
     assert parse_thresholds("\"red mug\"=0.21； 'saw' = 0.2。") == {"red mug": 0.21, "saw": 0.2}
     for text in ("mug . saw . = 0.2", '{"mug": 0.2}', '"a, b"=0.2'):

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
+from clip_surgery_ros.evaluation.annotated import DatasetError
+from clip_surgery_ros.evaluation.coco import coco_examples
+from clip_surgery_ros.evaluation.voc import voc_examples
 from clip_surgery_ros.pictures.files import read_image
 from clip_surgery_ros.tools.cli import main
 
@@ -63,7 +65,7 @@ def coco_of(folder: Path, segmentation: Any, **image: Any) -> Path:
 
 def inside(folder: Path, file: Path) -> float:
     """Mean brightness inside the mug's outline."""
-    (truth,) = coco(file, folder, 1)
+    (truth,) = coco_examples(file, folder, 1)
     return float(truth.image[truth.masks[0]].mean())
 
 
@@ -104,8 +106,10 @@ def test_without_a_size_a_turned_photograph_is_taken_as_stored_and_that_is_said(
 def test_a_size_that_does_not_fit_is_one_error(tmp_path: Path, turn: int) -> None:
     photograph(tmp_path / "a.jpg", turn)
     file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]], height=20, width=50)
-    with pytest.raises(DatasetError, match=r"a\.jpg is 100 x 40 .*instances\.json is of 50 x 20"):
-        list(coco(file, tmp_path, 1))
+    with pytest.raises(
+        DatasetError, match=r"a\.jpg has 100 x 40 .*instances\.json is for 50 x 20"
+    ):
+        list(coco_examples(file, tmp_path, 1))
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -133,7 +137,7 @@ def test_voc_s_masks_tell_how_a_photograph_was_annotated(
     photograph(tmp_path / "x.jpg", turn)
     mask = white(tmp_path / "x.jpg", annotated_turned).astype(np.uint8) * 12
     voc_folder(tmp_path, mask, turn)
-    (truth,) = voc(tmp_path, 1)
+    (truth,) = voc_examples(tmp_path, 1)
     assert truth.image[truth.masks[0]].mean() > 250
     assert ("asks to be turned" in capsys.readouterr().err) == (1 < turn < 5)
 
@@ -157,10 +161,10 @@ SEGMENTATIONS: list[tuple[Any, str]] = [
     ([[0, 0, -FAR, 0, 9, 9]], "outside the picture"),
     ([[0, 0, 9, 1e300, 9, 9]], "outside the picture"),
     ([[0, 0, 900, 0, 9, 9]], "outside the picture"),
-    ([[0, 0, "9", 0, 9, 9]], "no number"),
-    ([[0, 0, None, 0, 9, 9]], "no number"),
-    ([[0, 0, True, 0, 9, 9]], "no number"),
-    ([[[0, 0], [9, 0], [9, 9]]], "no number"),
+    ([[0, 0, "9", 0, 9, 9]], "not a number"),
+    ([[0, 0, None, 0, 9, 9]], "not a number"),
+    ([[0, 0, True, 0, 9, 9]], "not a number"),
+    ([[[0, 0], [9, 0], [9, 9]]], "not a number"),
     ([{"x": 1}], "not a list of polygons"),
     ({"counts": [4000]}, "do not fill"),
     ({"size": [40, 100]}, "run lengths are not whole numbers"),
@@ -180,7 +184,7 @@ SEGMENTATIONS: list[tuple[Any, str]] = [
     ({"size": [40, 100], "counts": "XYZ"}, "run lengths|do not fill"),
     ({"size": "40x100", "counts": [4000]}, "do not fill"),
     ({"size": [40, 100, 3], "counts": [4000]}, "do not fill"),
-    ({"size": [100, 40], "counts": [4000]}, "is of 40 x 100"),
+    ({"size": [100, 40], "counts": [4000]}, "is for 40 x 100"),
 ]
 
 
@@ -191,7 +195,7 @@ def test_a_segmentation_that_is_none_is_named(
     photograph(tmp_path / "a.jpg", 1)
     file = coco_of(tmp_path, segmentation)
     with pytest.raises(DatasetError, match=said) as refusal:
-        list(coco(file, tmp_path, 1))
+        list(coco_examples(file, tmp_path, 1))
     for name in ("a.jpg", "instances.json"):
         assert name in str(refusal.value)
 
@@ -203,8 +207,8 @@ def test_a_box_without_a_segmentation_is_named(tmp_path: Path) -> None:
     del content["annotations"][0]["segmentation"]
     content["annotations"][0]["bbox"] = [0, 0, 20, 10]
     file.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match=r"annotation 5 of a\.jpg .*boxes alone do not do"):
-        list(coco(file, tmp_path, 1))
+    with pytest.raises(DatasetError, match=r"annotation 5 of a\.jpg .*boxes alone are not enough"):
+        list(coco_examples(file, tmp_path, 1))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_a_box_without_a_segmentation_is_named(tmp_path: Path) -> None:
 )
 def test_a_polygon_may_leave_the_picture_a_little(tmp_path: Path, polygon: list[float]) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    (truth,) = coco(coco_of(tmp_path, [polygon]), tmp_path, 1)
+    (truth,) = coco_examples(coco_of(tmp_path, [polygon]), tmp_path, 1)
     xs = np.clip(polygon[::2], 0, 100)
     ys = np.clip(polygon[1::2], 0, 40)
     assert truth.masks[0].sum() == np.ptp(xs) * np.ptp(ys)
@@ -283,7 +287,7 @@ def test_a_coco_file_that_is_none_is_named_with_what_is_wrong(
     file = tmp_path / "instances.json"
     file.write_bytes(content)
     with pytest.raises(DatasetError, match=said) as refusal:
-        list(coco(file, tmp_path, 1))
+        list(coco_examples(file, tmp_path, 1))
     assert "instances.json" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -293,7 +297,7 @@ def test_numbers_as_other_programs_write_them_are_read(tmp_path: Path) -> None:
     image = {"id": 1.0, "file_name": "a.jpg", "width": 100.0, "height": 40.0}
     file = tmp_path / "instances.json"
     file.write_bytes(b"\xef\xbb\xbf" + changed("images", image))
-    assert len(list(coco(file, tmp_path, 1))) == 1
+    assert len(list(coco_examples(file, tmp_path, 1))) == 1
 
 
 def damage(path: Path, how: str) -> None:
@@ -318,7 +322,7 @@ def test_a_picture_of_a_coco_folder_that_cannot_be_read_is_named(tmp_path: Path,
     photograph(tmp_path / "a.jpg", 1)
     damage(tmp_path / "a.jpg", how)
     with pytest.raises(ClipSurgeryError, match=r"a\.jpg"):
-        list(coco(coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]]), tmp_path, 1))
+        list(coco_examples(coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]]), tmp_path, 1))
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -329,7 +333,7 @@ def test_a_file_of_a_voc_folder_that_cannot_be_read_is_named(
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     damage(tmp_path / part, how)
     with pytest.raises(ClipSurgeryError, match=r"a\.jpg|a\.png|no SegmentationClass"):
-        list(voc(tmp_path, 1))
+        list(voc_examples(tmp_path, 1))
 
 
 XML = "<annotation><size><width>{}</width><height>{}</height></size></annotation>"
@@ -338,8 +342,8 @@ XML = "<annotation><size><width>{}</width><height>{}</height></size></annotation
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (XML.format(50, 20), r"a\.xml is of 50 x 20"),
-        (XML.format(0, 0), r"a\.xml is of 0 x 0"),
+        (XML.format(50, 20), r"a\.xml is for 50 x 20"),
+        (XML.format(0, 0), r"a\.xml is for 0 x 0"),
         (XML.format("wide", 40), "size of width and height"),
         (XML.format("", 40), "size of width and height"),
         ("<annotation></annotation>", "size of width and height"),
@@ -356,17 +360,17 @@ def test_a_description_of_voc_s_that_does_not_fit_is_named(
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     path = tmp_path / "Annotations" / "a.xml"
     path.write_text(XML.format(100, 40))
-    assert len(list(voc(tmp_path, 1))) == 1
+    assert len(list(voc_examples(tmp_path, 1))) == 1
     path.write_text(content)
     with pytest.raises(DatasetError, match=said) as refusal:
-        list(voc(tmp_path, 1))
+        list(voc_examples(tmp_path, 1))
     assert "a.xml" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
-        (np.full((20, 50), 3, np.uint8), r"SegmentationClass/a\.png is of 50 x 20"),
+        (np.full((20, 50), 3, np.uint8), r"SegmentationClass/a\.png is for 50 x 20"),
         (np.zeros((*STORED_HW, 3), np.uint8), "one index of 8 bits"),
         (np.zeros(STORED_HW, np.uint16), "one index of 8 bits"),
         (np.zeros(STORED_HW, np.bool_), "one index of 8 bits"),
@@ -378,17 +382,17 @@ def test_a_mask_of_voc_s_that_does_not_fit_is_named(
 ) -> None:
     voc_folder(tmp_path, mask)
     with pytest.raises(DatasetError, match=said):
-        list(voc(tmp_path, 1))
+        list(voc_examples(tmp_path, 1))
 
 
 def test_object_masks_and_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     cv2.imwrite(str(tmp_path / "SegmentationObject" / "a.png"), np.ones((9, 9), np.uint8))
-    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png is of 9 x 9"):
-        list(voc(tmp_path, 1))
+    with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png is for 9 x 9"):
+        list(voc_examples(tmp_path, 1))
     (tmp_path / "labels.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DatasetError, match=r"labels\.txt is not text in UTF-8"):
-        list(voc(tmp_path, 1))
+        list(voc_examples(tmp_path, 1))
 
 
 def test_a_folder_of_pictures_that_is_none_is_named(tmp_path: Path) -> None:
@@ -396,11 +400,11 @@ def test_a_folder_of_pictures_that_is_none_is_named(tmp_path: Path) -> None:
     file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]])
     for folder in (tmp_path / "nowhere", tmp_path / "a.jpg"):
         with pytest.raises(DatasetError, match="is not a folder"):
-            list(coco(file, folder, 1))
+            list(coco_examples(file, folder, 1))
     with pytest.raises(ClipSurgeryError, match=r"nowhere\.json does not exist"):
-        list(coco(tmp_path / "nowhere.json", tmp_path, 1))
+        list(coco_examples(tmp_path / "nowhere.json", tmp_path, 1))
     with pytest.raises(ClipSurgeryError, match="not a file"):
-        list(coco(tmp_path, tmp_path, 1))
+        list(coco_examples(tmp_path, tmp_path, 1))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])

@@ -14,10 +14,10 @@ from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.evaluation.calibration import (
     Similarities,
-    by_false_alarms,
-    otsu,
-    parameter_file,
-    propose,
+    otsu_threshold,
+    parameter_file_text,
+    propose_threshold,
+    threshold_by_false_alarms,
 )
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
@@ -29,50 +29,50 @@ from clip_surgery_ros.world.scenes import SceneGenerator
 
 def test_the_rate_of_false_alarms_is_kept_and_no_lower_threshold_keeps_it():
     absent = np.random.default_rng(0).normal(size=400)
-    threshold = by_false_alarms(absent, 0.05)
+    threshold = threshold_by_false_alarms(absent, 0.05)
     assert np.count_nonzero(absent >= threshold) == 20
     assert np.count_nonzero(absent >= threshold - 1e-9) == 21
 
 
 def test_no_false_alarm_at_all_may_be_asked_for():
-    assert by_false_alarms([0.1, 0.3, 0.2], 0.0) == np.nextafter(0.3, 1)
+    assert threshold_by_false_alarms([0.1, 0.3, 0.2], 0.0) == np.nextafter(0.3, 1)
 
 
 def test_equal_values_are_all_kept_out():
-    assert by_false_alarms([0.2] * 10, 0.5) > 0.2
+    assert threshold_by_false_alarms([0.2] * 10, 0.5) > 0.2
 
 
 def test_otsu_parts_two_groups():
     rng = np.random.default_rng(0)
     values = [*rng.normal(0.1, 0.01, 50), *rng.normal(0.3, 0.01, 30)]
-    assert 0.14 < otsu(values) < 0.26
+    assert 0.14 < otsu_threshold(values) < 0.26
 
 
 def test_otsu_lies_midway_between_the_groups():
-    assert otsu([0.1, 0.12, 0.3, 0.32]) == pytest.approx(0.21)
+    assert otsu_threshold([0.1, 0.12, 0.3, 0.32]) == pytest.approx(0.21)
 
 
 def test_of_equal_values_none_reaches_the_threshold():
-    assert otsu([0.2, 0.2]) > 0.2
+    assert otsu_threshold([0.2, 0.2]) > 0.2
 
 
 def test_a_proposal_tells_what_it_does_as_written_with_four_digits():
     seen = Similarities(present=[0.5, 0.6, 0.05], absent=[0.1, 0.2, 0.31234])
-    proposal = propose(seen, 0.0)
+    proposal = propose_threshold(seen, 0.0)
     assert proposal.threshold == pytest.approx(0.3124)
-    assert proposal.found == pytest.approx(2 / 3)
-    assert proposal.false_alarms == 0
+    assert proposal.recall == pytest.approx(2 / 3)
+    assert proposal.false_alarm_rate == 0
 
 
 def test_without_truth_otsu_decides_and_no_false_alarm_is_claimed():
-    proposal = propose(Similarities(unknown=[0.1, 0.11, 0.4, 0.41]), 0.05)
+    proposal = propose_threshold(Similarities(unknown=[0.1, 0.11, 0.4, 0.41]), 0.05)
     assert 0.11 < proposal.threshold < 0.4
-    assert proposal.found == 0.5
-    assert math.isnan(proposal.false_alarms)
+    assert proposal.recall == 0.5
+    assert math.isnan(proposal.false_alarm_rate)
 
 
 def test_a_threshold_is_one_that_the_parameter_takes():
-    assert propose(Similarities(present=[1.2], absent=[1.1]), 0.0).threshold == 1.0
+    assert propose_threshold(Similarities(present=[1.2], absent=[1.1]), 0.0).threshold == 1.0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_threshold_is_one_that_the_parameter_takes():
     ],
 )
 def test_too_little_is_said_to_be_too_little(seen):
-    assert propose(seen, 0.05) is None
+    assert propose_threshold(seen, 0.05) is None
 
 
 def test_label_thresholds_are_read_as_they_are_written():
@@ -107,7 +107,7 @@ def test_label_thresholds_that_are_none_are_refused(text):
 
 def test_a_name_that_the_parameter_cannot_hold_is_refused():
     with pytest.raises(ClipSurgeryError, match="separator"):
-        parameter_file(0.1, {"bed, single": 0.2})
+        parameter_file_text(0.1, {"bed, single": 0.2})
 
 
 def written(folder):

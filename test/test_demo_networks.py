@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from clip_surgery_ros.core.query import parse_query, query_of
-from clip_surgery_ros.evaluation.examples import some_absent
-from clip_surgery_ros.evaluation.figures import auroc
+from clip_surgery_ros.evaluation.examples import sample_absent
+from clip_surgery_ros.evaluation.metrics import auroc
 from clip_surgery_ros.networks.clip.backend import ClipBackend, build_openai
 from clip_surgery_ros.networks.clip.text_features import load_text_features
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
@@ -144,7 +144,7 @@ def test_what_is_found_of_a_label_does_not_hang_on_absent_ones_asked_beside_it(
     pipeline = networks.pipeline(Config.from_values())
     for scene in SCENE_SETS[kind].scenes("development", 3):
         present = list(dict.fromkeys(scene.names))
-        absent = some_absent(NAMES, present, scene.seed, 50)
+        absent = sample_absent(NAMES, present, scene.seed, 50)
         alone, among = (
             [one for one in result.segments if one.name in present]
             for result in (
@@ -162,7 +162,7 @@ def test_a_wrong_name_beside_a_right_one_changes_nothing(networks: LoadedNetwork
     pipeline = networks.pipeline(Config.from_values())
     for scene in SCENE_SETS["mixed"].scenes("development", 4):
         name = scene.names[0]
-        (wrong,) = some_absent(NAMES, scene.names, scene.seed, 1)
+        (wrong,) = sample_absent(NAMES, scene.names, scene.seed, 1)
         alone, more = (
             pipeline.run(scene.image, query_of([label])).segments
             for label in (name, f"{wrong}|{name}")

@@ -13,16 +13,18 @@ from PIL import Image
 
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
-from clip_surgery_ros.evaluation.examples import Example, example, generated
-from clip_surgery_ros.evaluation.figures import (
-    FIGURES,
+from clip_surgery_ros.evaluation.annotated import DatasetError
+from clip_surgery_ros.evaluation.coco import coco_examples
+from clip_surgery_ros.evaluation.examples import Example, scene_examples
+from clip_surgery_ros.evaluation.metrics import (
+    METRICS,
     Bootstrap,
     auroc,
     calibration_error,
     reliability,
 )
-from clip_surgery_ros.evaluation.folders import DatasetError, coco, voc
-from clip_surgery_ros.evaluation.outcome import Outcome, match, outcome_of
+from clip_surgery_ros.evaluation.outcome import Outcome, match_objects, outcome_of
+from clip_surgery_ros.evaluation.voc import voc_examples
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
@@ -45,12 +47,12 @@ def segment(label: int, name: str, score: float, box: tuple[int, int, int, int])
 
 
 def answer(truth: Example, segments: list[Segment], peak: tuple[int, int]) -> FrameResult:
-    count = len(truth.asked)
+    count = len(truth.queried)
     similarity = np.zeros((count, *SIZE), np.float32)
     similarity[:, peak[1], peak[0]] = 1
     presence = np.linspace(0.9, 0.1, count, dtype=np.float32)
     return FrameResult(
-        query_of(truth.asked), SIZE, similarity, presence, presence, presence, tuple(segments)
+        query_of(truth.queried), SIZE, similarity, presence, presence, presence, tuple(segments)
     )
 
 
@@ -60,7 +62,7 @@ def picture() -> NDArray[np.uint8]:
 
 def test_an_outcome_counts_what_a_person_would() -> None:
     """Two mugs, one found with a mask twice its size; a saw not found; a car that is not there."""
-    truth = example(
+    truth = Example.of_objects(
         picture(),
         ["mug", "mug", "saw"],
         [block(0, 0, 2, 4), block(8, 0, 4, 4), block(0, 5, 3, 3)],
@@ -75,25 +77,25 @@ def test_an_outcome_counts_what_a_person_would() -> None:
     # Union: 8 of the found 16 + 4 pixels are mugs, of 24.
     assert outcome.label_ious == pytest.approx((8 / (20 + 24 - 8), 0))
     assert outcome.instance_ious == pytest.approx((0.5, 0, 0))
-    assert outcome.hits == (False, True)
+    assert outcome.peak_inside == (False, True)
     assert outcome.scores == (0.9, 0.6, 0.3)
-    assert outcome.right == (False, True, False)
-    assert outcome.there == (True, True, False)
+    assert outcome.true_positives == (False, True, False)
+    assert outcome.present == (True, True, False)
     assert outcome.found == (True, False)
-    assert outcome.alarms == (True,)
+    assert outcome.false_alarms == (True,)
 
 
 def test_ignored_pixels_count_neither_for_nor_against() -> None:
     ignored = block(4, 0, 4, 8)
-    truth = example(picture(), ["mug"], [block(0, 0, 4, 4)], [], ignored)
+    truth = Example.of_objects(picture(), ["mug"], [block(0, 0, 4, 4)], [], ignored)
     found = [segment(0, "mug", 0.9, (0, 0, 8, 4))]
     assert outcome_of(truth, answer(truth, found, (0, 0))).label_ious == (1,)
 
 
 def test_an_object_is_matched_once_and_by_the_better_scored_segment() -> None:
     one, other = block(0, 0, 4, 4), block(6, 0, 4, 4)
-    assert match([one, one, other], [other, one]) == {1: 0, 0: 2}
-    assert match([], [one]) == {} and match([block(0, 0, 1, 1)], [one]) == {}
+    assert match_objects([one, one, other], [other, one]) == {1: 0, 0: 2}
+    assert match_objects([], [one]) == {} and match_objects([block(0, 0, 1, 1)], [one]) == {}
 
 
 def outcome(*ious: float) -> Outcome:
@@ -104,9 +106,9 @@ def test_shares_are_of_all_labels_and_the_paired_interval_is_narrow_where_recipe
     rng = np.random.default_rng(0)
     base = [outcome(*rng.random(int(rng.integers(1, 4)))) for _ in range(100)]
     better = [outcome(*(iou + 0.05 for iou in one.label_ious)) for one in base]
-    bootstrap, figure = Bootstrap(100), FIGURES[0]
+    bootstrap, figure = Bootstrap(100), METRICS[0]
     every = [iou for one in base for iou in one.label_ious]
-    share = bootstrap.share(figure, base)
+    share = bootstrap.estimate(figure, base)
     assert share.value == pytest.approx(np.mean(every))
     # The standard error of a mean of uniform numbers, to a third.
     assert share.high - share.low == pytest.approx(
@@ -117,7 +119,7 @@ def test_shares_are_of_all_labels_and_the_paired_interval_is_narrow_where_recipe
 
 
 def test_a_figure_of_nothing_is_no_number() -> None:
-    assert np.isnan(Bootstrap(2).share(FIGURES[0], [outcome(), outcome()]).value)
+    assert np.isnan(Bootstrap(2).estimate(METRICS[0], [outcome(), outcome()]).value)
     assert np.isnan(auroc([], [0.5]))
 
 
@@ -127,16 +129,16 @@ def test_auroc_is_the_share_of_pairs_in_order() -> None:
 
 def test_the_reliability_table_says_how_often_scores_are_right() -> None:
     bins = reliability([0.05, 0.95, 0.91, 1.0], [False, True, True, False])
-    assert [(one.count, one.right) for one in bins] == [(1, 0), (3, pytest.approx(2 / 3))]
+    assert [(one.count, one.fraction_true) for one in bins] == [(1, 0), (3, pytest.approx(2 / 3))]
     error = (1 * 0.05 + 3 * abs((0.95 + 0.91 + 1) / 3 - 2 / 3)) / 4
     assert calibration_error(bins) == pytest.approx(error)
 
 
 @pytest.mark.parametrize("name", SCENE_SETS)
 def test_generated_examples_ask_for_what_is_there_and_for_what_is_not(name: str) -> None:
-    for truth in generated(name, "development", 5):
+    for truth in scene_examples(name, "development", 5):
         assert not set(truth.absent) & set(truth.names)
-        assert set(truth.asked) <= set(NAMES)
+        assert set(truth.queried) <= set(NAMES)
         if name == "absent":
             assert truth.present == () and len(truth.absent) == 2
         else:
@@ -181,7 +183,7 @@ def coco_folder(tmp_path: Path) -> Path:
 
 
 def test_coco_s_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> None:
-    (truth,) = coco(coco_folder / "instances.json", coco_folder, 10)
+    (truth,) = coco_examples(coco_folder / "instances.json", coco_folder, 10)
     assert truth.names == ("mug", "saw") and set(truth.absent) == {"car", "axe"}
     mug, saw = truth.masks
     expected = np.zeros((5, 7), np.bool_)
@@ -199,16 +201,16 @@ def test_what_is_no_coco_file_is_refused_in_a_sentence(coco_folder: Path) -> Non
     for text in (nameless, "{", "[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
         wrong.write_text(text)
         with pytest.raises(DatasetError, match=r"wrong\.json is not a COCO file"):
-            list(coco(wrong, coco_folder, 1))
+            list(coco_examples(wrong, coco_folder, 1))
     wrong.write_text('{"images": [], "annotations": [], "categories": []}')
     with pytest.raises(DatasetError, match="shows nothing"):
-        list(coco(wrong, coco_folder, 1))
+        list(coco_examples(wrong, coco_folder, 1))
     whole = json.loads((coco_folder / "instances.json").read_text())
     for counts in ("\x7f", "o", [1, 2], [40, -5]):
         whole["annotations"][0]["segmentation"] = {"size": [5, 7], "counts": counts}
         wrong.write_text(json.dumps(whole))
         with pytest.raises(DatasetError, match=r"one\.png cannot be read"):
-            list(coco(wrong, coco_folder, 1))
+            list(coco_examples(wrong, coco_folder, 1))
 
 
 def test_voc_tells_objects_apart_and_leaves_borders_out(tmp_path: Path) -> None:
@@ -222,15 +224,15 @@ def test_voc_tells_objects_apart_and_leaves_borders_out(tmp_path: Path) -> None:
         coloured = Image.fromarray(values)
         coloured.putpalette([(7 * value) % 256 for value in range(768)])
         coloured.save(tmp_path / folder / "a.png")
-    (truth,) = voc(tmp_path, 10)
+    (truth,) = voc_examples(tmp_path, 10)
     assert truth.names == ("dog", "dog") and "dog" not in truth.absent
     assert [int(mask.sum()) for mask in truth.masks] == [8, 12]
     assert truth.ignored.sum() == 4
     (tmp_path / "labels.txt").write_text("mug\nsaw\n")
     with pytest.raises(DatasetError, match="class 12, but only 2 are named"):
-        list(voc(tmp_path, 10))
+        list(voc_examples(tmp_path, 10))
     with pytest.raises(DatasetError, match="no SegmentationClass"):
-        list(voc(tmp_path / "JPEGImages", 10))
+        list(voc_examples(tmp_path / "JPEGImages", 10))
 
 
 def voc_of_scenes(root: Path, count: int) -> None:

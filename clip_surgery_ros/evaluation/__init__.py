@@ -1,4 +1,4 @@
-"""How right the answers are, on generated scenes and on annotated pictures.
+"""How good the results are, on generated scenes and on annotated pictures.
 
-Not here: what a frame costs (``benchmark/``). Begin with ``examples.py`` and ``outcome.py``.
+Not here: how long a frame takes (``benchmark/``). Begin with ``examples.py`` and ``outcome.py``.
 """

@@ -1,4 +1,4 @@
-"""Pictures that somebody annotated, and what can be wrong with their annotations."""
+"""Read annotated pictures and texts of a data set, and report what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ from clip_surgery_ros.pictures.files import read_bytes, read_picture_file
 
 
 class DatasetError(ClipSurgeryError):
-    """A data set is not laid out as it should be."""
+    """A data set has another layout than expected."""
 
 
-def annotated_picture(path: Path, sizes_hw: Mapping[str, tuple[int, int]]) -> NDArray[np.uint8]:
-    """A picture as it was annotated: as stored, or turned as its Exif data ask.
+def read_annotated_picture(
+    path: Path, sizes_hw: Mapping[str, tuple[int, int]]
+) -> NDArray[np.uint8]:
+    """Read a picture as it was annotated: as stored, or turned as its Exif data ask.
 
-    Of programs that people annotate with, some show a photograph turned and some as stored. The
-    size that the annotations declare tells which; where both have it, or none is declared, the
-    picture is taken as stored, as pycocotools has it, and a note says so.
+    Some annotation programs show a photograph turned, others show it as stored. The size that the
+    annotations declare tells which. Where it fits both, or no size is declared, the picture is
+    taken as stored, as pycocotools does, and a note on stderr says so.
 
-    :param sizes_hw: declared height and width, by what declares it.
+    :param sizes_hw: declared height and width, by the file or mask that declares it.
     :return: (H, W, 3) uint8 RGB.
-    :raises DatasetError: when a declared size is neither.
+    :raises DatasetError: when a declared size fits neither.
     :raises ImageError: when the picture cannot be read.
     """
     picture = read_picture_file(path)
-    stored, turned = picture.image_rgb, picture.upright()
-    if all(size == stored.shape[:2] for size in sizes_hw.values()):
-        if picture.orientation != UPRIGHT and all(
-            s == turned.shape[:2] for s in sizes_hw.values()
-        ):
-            _note(
-                f"{path} asks to be turned (Exif), and no size tells whether it was annotated so"
+    stored, upright = picture.image_rgb, picture.upright()
+    fits_stored = all(size == stored.shape[:2] for size in sizes_hw.values())
+    fits_upright = all(size == upright.shape[:2] for size in sizes_hw.values())
+    if fits_stored:
+        if picture.orientation != UPRIGHT and fits_upright:
+            tqdm.write(
+                f"note: {path} asks to be turned (Exif), and no declared size tells whether it "
+                "was annotated turned; it is taken as stored",
+                file=sys.stderr,
             )
         return stored
-    if all(size == turned.shape[:2] for size in sizes_hw.values()):
-        return turned
-    who, (height, width) = next(
-        (who, size) for who, size in sizes_hw.items() if size != stored.shape[:2]
+    if fits_upright:
+        return upright
+    source, (height, width) = next(
+        (source, size) for source, size in sizes_hw.items() if size != stored.shape[:2]
     )
     raise DatasetError(
-        f"{path} is {stored.shape[1]} x {stored.shape[0]} pixels, but {who} is of {width} x "
-        f"{height}: put the picture that was annotated there"
+        f"{path} has {stored.shape[1]} x {stored.shape[0]} pixels, but {source} is for {width} x "
+        f"{height}: replace it by the picture that was annotated"
     )
 
 
-def text_of(path: Path) -> str:
-    """A file's text.
+def read_text(path: Path) -> str:
+    """Read a text file.
 
     :raises DatasetError: when it is not UTF-8.
     :raises ImageError: when it cannot be read.
@@ -62,8 +66,3 @@ def text_of(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not text in UTF-8: {error.reason}") from error
-
-
-def _note(text: str) -> None:
-    """Say something beside a progress bar."""
-    tqdm.write(f"note: {text}; it is taken as stored", file=sys.stderr)

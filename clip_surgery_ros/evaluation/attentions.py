@@ -1,4 +1,4 @@
-"""What CLIP and CLIP Surgery, by each of its attentions, make of a picture."""
+"""Compare the results of plain CLIP and of each attention of CLIP Surgery for one picture."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from clip_surgery_ros.pictures import render
 Panel = tuple[str, NDArray[np.uint8]]
 
 
-def by_attention(
+def results_by_attention(
     networks: LoadedNetworks, config: Config, image_rgb: NDArray[np.uint8], query: Query
 ) -> dict[str, FrameResult]:
-    """The frame's result by each attention; the segmenter sees the image once."""
+    """Run the pipeline with each attention; the segmenter encodes the image once.
+
+    :param image_rgb: (H, W, 3) uint8 RGB.
+    :return: the result by name of the attention.
+    """
     segmenter = CachingSegmenter(networks.sam)
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
@@ -32,12 +36,15 @@ def by_attention(
     return results
 
 
-def picture(
+def comparison_picture(
     image_rgb: NDArray[np.uint8], query: Query, results: dict[str, FrameResult], share: float
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB: maps, points and masks side by side, an attention a column.
+    """Draw maps, points and masks side by side, one column per attention.
 
-    :param share: of a map's range, from which it is shown cut.
+    :param image_rgb: (H, W, 3) uint8 RGB.
+    :param results: by name of the attention.
+    :param share: threshold of the second row of maps, as a share of each map's range.
+    :return: (H', W', 3) uint8 RGB.
     """
     panels = [*_panels(image_rgb, query, results, share)]
     return render.panel_grid(panels, columns=2 + len(ATTENTIONS), width=240)
@@ -46,18 +53,18 @@ def picture(
 def _panels(
     image_rgb: NDArray[np.uint8], query: Query, results: dict[str, FrameResult], share: float
 ) -> Iterator[Panel]:
-    """Per label a row of maps and a row of them cut; below, points and masks of all labels."""
+    """Yield, per label, a row of maps and a row of thresholded maps; then points and masks."""
     blank = np.full_like(image_rgb, 255)
     for index, name in enumerate(query.names):
         maps = _maps(results, index)
         yield (name, image_rgb)
-        for title, one in maps.items():
-            yield (title, render.map_picture(image_rgb, one))
+        for title, label_map in maps.items():
+            yield (title, render.map_picture(image_rgb, label_map))
         yield ("", blank)
-        for one in maps.values():
+        for label_map in maps.values():
             yield (
                 f"above {share:.0%} of its range",
-                render.threshold_picture(image_rgb, one, share),
+                render.threshold_picture(image_rgb, label_map, share),
             )
     for title, draw in (("points", _points), ("masks", _masks)):
         yield (title, blank)
@@ -67,7 +74,7 @@ def _panels(
 
 
 def _maps(results: dict[str, FrameResult], index: int) -> dict[str, NDArray[np.float32]]:
-    """(h, w) maps of a label, plain CLIP's first."""
+    """Return the (h, w) maps of a label by title, plain CLIP's first."""
     plain = next(iter(results.values())).plain_similarity
     maps = {} if plain is None else {"CLIP": plain[index]}
     return maps | {attention: result.similarity[index] for attention, result in results.items()}

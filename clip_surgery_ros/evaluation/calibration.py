@@ -1,7 +1,7 @@
-"""Thresholds of raw similarity, proposed from pictures of one's own.
+"""Propose thresholds of raw similarity from the user's own pictures.
 
-A label counts as absent where no token of a picture reaches the threshold. So what counts is the
-highest similarity that the label reaches in each picture.
+A label counts as absent where no token of a picture reaches the threshold. So the threshold
+depends on the highest similarity that the label reaches in each picture.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -25,17 +23,18 @@ from clip_surgery_ros.core.types import Query, Wanted
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.parameters.thresholds import format_thresholds, is_parsable
 
-LEVELS = 256
-"""Of the histogram that Otsu's threshold is found on, OpenCV's."""
-PANELS = 12
-"""Most labels with a histogram of their own: more cannot be read on one page."""
-GROUPS = (("present", "tab:green"), ("absent", "tab:red"), ("unknown", "tab:gray"))
-"""Fields of :class:`Similarities` and their colours."""
+OTSU_BINS = 256
+"""Number of bins of the histogram on which OpenCV finds Otsu's threshold."""
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """Highest similarity of a label in each picture, by what is known of the picture."""
+    """The highest similarity of a label in each picture.
+
+    :param present: in pictures that show the label.
+    :param absent: in pictures that do not.
+    :param unknown: in pictures of which this is not known.
+    """
 
     present: list[float] = field(default_factory=list)
     absent: list[float] = field(default_factory=list)
@@ -43,124 +42,144 @@ class Similarities:
 
     @property
     def values(self) -> list[float]:
-        """All of them."""
+        """The similarities in all pictures."""
         return self.present + self.absent + self.unknown
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A threshold and what it would have done on the same pictures.
+    """A threshold, and its recall and rate of false alarms on the same pictures.
 
-    :param found: share of the pictures with the label (of all, where nothing is known) that reach
-        it; NaN of none.
-    :param false_alarms: share of the pictures without it that reach it; NaN of none.
+    :param recall: fraction of the pictures with the label that reach the threshold; of all
+        pictures, where nothing is known of them. NaN without such pictures.
+    :param false_alarm_rate: fraction of the pictures without the label that reach the threshold;
+        NaN without such pictures.
     """
 
     threshold: float
-    found: float
-    false_alarms: float
+    recall: float
+    false_alarm_rate: float
 
 
-def of_images(
-    pipeline: Pipeline, images: Iterable[NDArray[np.uint8]], query: Query, most: int | None = None
+def similarities_in_images(
+    pipeline: Pipeline, images: Iterable[NDArray[np.uint8]], query: Query, total: int | None = None
 ) -> dict[str, Similarities]:
-    """Similarities by label in (H, W, 3) uint8 RGB pictures of which nothing is known.
+    """Measure similarities by label in pictures of which nothing is known.
 
-    Labels that the network does not know have none, and are left out.
+    Labels that the network does not know are left out.
 
-    :param most: how many pictures there are at most, for the progress bar.
+    :param images: (H, W, 3) uint8 RGB each.
+    :param total: largest number of pictures, for the progress bar.
     """
     query = pipeline.vocabulary.without_unknown(query)
-    found = {name: Similarities() for name in query.names}
-    for image in tqdm(images, total=most, unit="picture"):
+    similarities = {name: Similarities() for name in query.names}
+    for image in tqdm(images, total=total, unit="picture"):
         for name, value in _highest(pipeline, image, query).items():
-            found[name].unknown.append(value)
-    return found
+            similarities[name].unknown.append(value)
+    return similarities
 
 
-def of_examples(
-    pipeline: Pipeline, examples: Iterable[Example], most: int | None = None
+def similarities_in_examples(
+    pipeline: Pipeline, examples: Iterable[Example], total: int | None = None
 ) -> dict[str, Similarities]:
-    """Similarities by label in pictures whose objects are known; ``most`` as above."""
-    found: dict[str, Similarities] = {}
-    for truth in tqdm(examples, total=most, unit="picture"):
-        query = pipeline.vocabulary.without_unknown(query_of_names(truth.asked))
-        for name, value in _highest(pipeline, truth.image, query).items():
-            similarities = found.setdefault(name, Similarities())
-            known = similarities.present if name in truth.present else similarities.absent
-            known.append(value)
-    return found
+    """Measure similarities by label in pictures whose objects are known.
+
+    :param total: largest number of pictures, for the progress bar.
+    """
+    by_label: dict[str, Similarities] = {}
+    for example in tqdm(examples, total=total, unit="picture"):
+        query = pipeline.vocabulary.without_unknown(query_of_names(example.queried))
+        for name, value in _highest(pipeline, example.image, query).items():
+            similarities = by_label.setdefault(name, Similarities())
+            group = similarities.present if name in example.present else similarities.absent
+            group.append(value)
+    return by_label
 
 
 def _highest(pipeline: Pipeline, image: NDArray[np.uint8], query: Query) -> dict[str, float]:
+    """Return the highest similarity of each label in one picture."""
     maps = pipeline.run(image, query, Wanted(segments=False)).similarity
-    return {name: float(one.max()) for name, one in zip(query.names, maps, strict=True)}
+    return {
+        name: float(label_map.max()) for name, label_map in zip(query.names, maps, strict=True)
+    }
 
 
-def together(similarities: Iterable[Similarities]) -> Similarities:
-    """Those of all labels."""
-    everything = Similarities()
-    for one in similarities:
-        everything.present.extend(one.present)
-        everything.absent.extend(one.absent)
-        everything.unknown.extend(one.unknown)
-    return everything
+def merge(by_label: Iterable[Similarities]) -> Similarities:
+    """Return the similarities of all labels as those of one."""
+    merged = Similarities()
+    for similarities in by_label:
+        merged.present.extend(similarities.present)
+        merged.absent.extend(similarities.absent)
+        merged.unknown.extend(similarities.unknown)
+    return merged
 
 
-def propose(similarities: Similarities, false_alarm_rate: float) -> Proposal | None:
-    """A threshold by the wished rate of false alarms, or Otsu's where nothing is known.
+def propose_threshold(similarities: Similarities, false_alarm_rate: float) -> Proposal | None:
+    """Propose the threshold with a given rate of false alarms, or Otsu's where it is not known
+    which pictures show the label.
 
-    :param false_alarm_rate: share of the pictures without the label that may reach it, 0 to 1.
-    :returns: None where too little is known: pictures without the label are too few for one false
-        alarm at this rate, or there is one picture only.
+    :param false_alarm_rate: fraction of the pictures without the label that may reach it, 0 to 1.
+    :returns: None with too few pictures: one only, or so few without the label that not even one
+        may be a false alarm at this rate.
+
+    >>> seen = Similarities(present=[0.5, 0.6, 0.05], absent=[0.1, 0.2, 0.31])
+    >>> proposal = propose_threshold(seen, false_alarm_rate=0.0)
+    >>> proposal.threshold, round(proposal.recall, 2), proposal.false_alarm_rate
+    (0.3101, 0.67, 0.0)
     """
-    known = bool(similarities.present or similarities.absent)
-    countable = len(similarities.absent) * (false_alarm_rate or 1) >= 1
-    if (known and not countable) or len(similarities.values) < 2:
+    is_known = bool(similarities.present or similarities.absent)
+    has_enough_absent = len(similarities.absent) * (false_alarm_rate or 1) >= 1
+    if (is_known and not has_enough_absent) or len(similarities.values) < 2:
         return None
     threshold = (
-        by_false_alarms(similarities.absent, false_alarm_rate)
-        if known
-        else otsu(similarities.unknown)
+        threshold_by_false_alarms(similarities.absent, false_alarm_rate)
+        if is_known
+        else otsu_threshold(similarities.unknown)
     )
-    # Rounded up, as it is written: what holds at a threshold holds above it. Cosines end at 1.
+    # The parameter file has four digits. Rounding up keeps the rate of false alarms; a cosine is 1
+    # at most.
     threshold = min(math.ceil(threshold * 1e4) / 1e4, 1.0)
     return Proposal(
         threshold,
-        _reaching(similarities.present or similarities.unknown, threshold),
-        _reaching(similarities.absent, threshold),
+        _fraction_reaching(similarities.present or similarities.unknown, threshold),
+        _fraction_reaching(similarities.absent, threshold),
     )
 
 
-def by_false_alarms(absent: Sequence[float], rate: float) -> float:
-    """The least threshold that at most this share of the values reaches."""
+def threshold_by_false_alarms(absent: Sequence[float], rate: float) -> float:
+    """Return the smallest threshold that at most this fraction of the values reaches."""
     ordered = np.sort(np.asarray(absent, np.float64))[::-1]
     allowed = min(int(rate * len(ordered)), len(ordered) - 1)
     return float(np.nextafter(ordered[allowed], np.inf))
 
 
-def otsu(values: Sequence[float]) -> float:
-    """The threshold between two groups that vary least inside (Otsu 1979), midway between them.
+def otsu_threshold(values: Sequence[float]) -> float:
+    """Return Otsu's threshold (1979), midway between the two groups that it separates.
 
-    :param values: at least two; of equal ones no part is above.
+    It separates the values into the two groups with the smallest variance inside the groups.
+
+    :param values: at least two. If all are equal, the threshold is just above them.
     """
     low, high = min(values), max(values)
     if low == high:
         return math.nextafter(high, math.inf)
-    each = np.asarray(values)
-    levels = np.round((each - low) / (high - low) * (LEVELS - 1)).astype(np.uint8)
-    cut, _ = cv2.threshold(levels.reshape(1, -1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    return float(each[levels <= cut].max() + each[levels > cut].min()) / 2
+    array = np.asarray(values)
+    bins = np.round((array - low) / (high - low) * (OTSU_BINS - 1)).astype(np.uint8)
+    last_low_bin, _ = cv2.threshold(
+        bins.reshape(1, -1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU
+    )
+    is_low = bins <= last_low_bin
+    return float(array[is_low].max() + array[~is_low].min()) / 2
 
 
-def _reaching(values: Sequence[float], threshold: float) -> float:
+def _fraction_reaching(values: Sequence[float], threshold: float) -> float:
     return float(np.mean(np.asarray(values) >= threshold)) if values else math.nan
 
 
-def table(
+def markdown(
     similarities: Mapping[str, Similarities], proposals: Mapping[str, Proposal | None]
 ) -> str:
-    """Proposals in Markdown, one row per name."""
+    """Return the proposals as a Markdown table, one row per name."""
     rows = [
         "| label | pictures with it | without | not known | threshold | found | false alarms |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -168,27 +187,28 @@ def table(
     for name, proposal in proposals.items():
         seen = similarities[name]
         counts = f"{len(seen.present)} | {len(seen.absent)} | {len(seen.unknown)}"
-        told = "too little is known | | |"
+        cells = "too little is known | | |"
         if proposal is not None:
-            shares = (_share(proposal.found), _share(proposal.false_alarms))
-            told = f"{proposal.threshold:.4f} | {shares[0]} | {shares[1]} |"
-        rows.append(f"| {name} | {counts} | {told}")
+            recall, rate = _cell(proposal.recall), _cell(proposal.false_alarm_rate)
+            cells = f"{proposal.threshold:.4f} | {recall} | {rate} |"
+        rows.append(f"| {name} | {counts} | {cells}")
     return "\n".join(rows)
 
 
-def _share(value: float) -> str:
+def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
-def parameter_file(threshold: float, by_label: Mapping[str, float]) -> str:
-    """A ROS parameter file with the common threshold, and those of single labels if any.
+def parameter_file_text(threshold: float, by_label: Mapping[str, float]) -> str:
+    """Return a ROS parameter file with the common threshold, and those of single labels if any.
 
-    :raises ClipSurgeryError: when a label's name cannot be written, such as with a separator.
+    :raises ClipSurgeryError: when the parameter cannot hold a label's name, which has a separator,
+        for example.
     """
-    wrong = [name for name in by_label if not is_parsable(name)]
-    if wrong:
+    refused = [name for name in by_label if not is_parsable(name)]
+    if refused:
         raise ClipSurgeryError(
-            f"the label '{wrong[0]}' has a separator, quotes or the like in its name, which "
+            f"the label '{refused[0]}' has a separator, quotes or the like in its name, which "
             "label_thresholds cannot hold; leave --per-label out"
         )
     lines = [
@@ -202,34 +222,3 @@ def parameter_file(threshold: float, by_label: Mapping[str, float]) -> str:
             f"    label_thresholds: {json.dumps(format_thresholds(by_label), ensure_ascii=False)}"
         )
     return "\n".join(lines) + "\n"
-
-
-def histograms(
-    similarities: Mapping[str, Similarities], proposals: Mapping[str, Proposal | None]
-) -> Figure:
-    """A histogram per name, at most :data:`PANELS`, with the proposed threshold as a line."""
-    names = list(proposals)[:PANELS]
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    picture = Figure(figsize=(4.5 * columns + 1, 2.8 * rows + 0.6), layout="constrained")
-    grid = picture.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes, name in zip(grid, names, strict=False):
-        _histogram(axes, name, similarities[name], proposals[name])
-    for axes in grid[len(names) :]:
-        axes.set_visible(False)
-    picture.supxlabel("highest raw similarity in a picture")
-    return picture
-
-
-def _histogram(axes: Axes, name: str, seen: Similarities, proposal: Proposal | None) -> None:
-    bins = np.linspace(min(seen.values), max(seen.values) + 1e-6, 41)
-    for group, colour in GROUPS:
-        values = getattr(seen, group)
-        if values:
-            label = f"{group} ({len(values)})"
-            axes.hist(values, bins.tolist(), color=colour, alpha=0.5, label=label)
-    if proposal is not None:
-        told = f"threshold {proposal.threshold:.4f}"
-        axes.axvline(proposal.threshold, color="black", linestyle="--", label=told)
-    axes.set(title=name, ylabel="pictures")
-    axes.legend(fontsize="small")

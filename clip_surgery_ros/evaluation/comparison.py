@@ -1,4 +1,4 @@
-"""Recipes, or numbers of absent labels asked, on the same examples."""
+"""Run variants of the method, by recipe or by number of absent labels, on the same examples."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ Outcomes = Mapping[str, Sequence[Outcome]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to ask and to answer.
+    """A configuration and how many absent labels are queried with it.
 
-    :param absent_asked: how many of an example's absent labels are asked; None for all.
+    :param absent_count: how many of an example's absent labels are queried; None for all.
     """
 
     config: Config
-    absent_asked: int | None = None
+    absent_count: int | None = None
 
 
-def compared(
+def compare(
     networks: LoadedNetworks,
     variants: Mapping[str, Variant],
     examples: Iterable[Example],
     title: str,
     total: int | None = None,
 ) -> Outcomes:
-    """What each variant makes of each example, with a progress bar.
+    """Run each variant on each example, with a progress bar.
 
-    Examples are asked for all their labels at once, those that are there and those that are not.
+    One query of an example has all its labels, present and absent ones.
 
-    :param variants: by name; of the same networks.
+    :param variants: by name; all for the same networks.
+    :param title: of the progress bar.
+    :param total: number of examples, for the progress bar.
     """
     segmenter = CachingSegmenter(networks.sam)
     pipelines = {
         config: Pipeline(networks.clip, segmenter, settings_of(config, networks.clip))
-        for config in {one.config for one in variants.values()}
+        for config in {variant.config for variant in variants.values()}
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in variants}
     for example in tqdm(examples, desc=title, total=total, unit="picture"):
         for name, variant in variants.items():
-            truth = replace(example, absent=example.absent[: variant.absent_asked])
-            result = pipelines[variant.config].run(truth.image, query_of_names(truth.asked))
-            outcomes[name].append(outcome_of(truth, result))
+            queried = replace(example, absent=example.absent[: variant.absent_count])
+            result = pipelines[variant.config].run(queried.image, query_of_names(queried.queried))
+            outcomes[name].append(outcome_of(queried, result))
     return outcomes

@@ -1,4 +1,4 @@
-"""What a recipe made of one example, counted."""
+"""Compare the result of one example with its objects, and count what is right."""
 
 from __future__ import annotations
 
@@ -13,50 +13,63 @@ from clip_surgery_ros.core.masks import resize_map
 from clip_surgery_ros.core.types import FrameResult, Segment
 from clip_surgery_ros.evaluation.examples import Example
 
-FOUND_FROM = 0.5
-"""IoU from which a segment is an object: COCO's and VOC's."""
+MATCH_IOU = 0.5
+"""Smallest IoU of a segment with the object that it finds, as in COCO and VOC."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Counts of one example and recipe.
+    """What one variant of the method found in one example, counted.
 
-    :param label_ious: union of the label's segments with the union of its objects, per label that
-        is there; 0 where none was found.
+    :param label_ious: per present label, IoU of the union of its segments with the union of its
+        objects; 0 where none was found.
     :param instance_ious: per object, IoU of the segment matched with it; 0 without one.
-    :param hits: per label that is there, lies the highest point of its map in one of its objects?
-    :param scores: published score of every segment.
-    :param right: of the same segments, is it an object of its label that no better one is?
-    :param presence: per label asked.
-    :param there: of the same labels, is it in the picture?
-    :param found: per label that is there, was it given a segment?
-    :param alarms: per absent label asked, was it given a segment?
+    :param peak_inside: per present label, whether the peak of its map lies in one of its objects.
+    :param scores: score of every segment.
+    :param true_positives: of the same segments, whether it is matched with an object.
+    :param presence: presence of every queried label.
+    :param present: of the same labels, whether it is in the picture.
+    :param found: per present label, whether it has a segment.
+    :param false_alarms: per absent label, whether it has a segment.
+
+    A mug that was found, and a saw that is not there and was not found:
+
+    >>> Outcome(
+    ...     label_ious=(0.9,), instance_ious=(0.9,), peak_inside=(True,), scores=(0.8,),
+    ...     true_positives=(True,), presence=(0.95, 0.1), present=(True, False), found=(True,),
+    ...     false_alarms=(False,),
+    ... ).found
+    (True,)
     """
 
     label_ious: tuple[float, ...]
     instance_ious: tuple[float, ...]
-    hits: tuple[bool, ...]
+    peak_inside: tuple[bool, ...]
     scores: tuple[float, ...]
-    right: tuple[bool, ...]
+    true_positives: tuple[bool, ...]
     presence: tuple[float, ...]
-    there: tuple[bool, ...]
+    present: tuple[bool, ...]
     found: tuple[bool, ...]
-    alarms: tuple[bool, ...]
+    false_alarms: tuple[bool, ...]
 
 
-def outcome_of(truth: Example, result: FrameResult) -> Outcome:
-    """Compare a frame's result with the truth; ``result`` must answer ``truth.asked``."""
-    label_ious, instance_ious, hits = [], [], []
-    scores, right = [], []
-    for label, name in enumerate(truth.asked):
+def outcome_of(example: Example, result: FrameResult) -> Outcome:
+    """Compare a result with the objects of the example.
+
+    :param result: of a query for ``example.queried``, in this order.
+    """
+    label_ious, instance_ious, peak_inside = [], [], []
+    scores, true_positives = [], []
+    for label, name in enumerate(example.queried):
         segments = sorted(
-            (one for one in result.segments if one.name == name), key=lambda one: -one.score
+            (segment for segment in result.segments if segment.name == name),
+            key=lambda segment: -segment.score,
         )
-        masks = [_whole(one, result.size_hw) & ~truth.ignored for one in segments]
-        objects = truth.objects(name)
-        matched = match(masks, objects)
-        scores += [one.score for one in segments]
-        right += [index in matched.values() for index in range(len(segments))]
+        masks = [_full_size(segment, result.size_hw) & ~example.ignored for segment in segments]
+        objects = example.masks_of(name)
+        matched = match_objects(masks, objects)
+        scores += [segment.score for segment in segments]
+        true_positives += [index in matched.values() for index in range(len(segments))]
         if not objects:
             continue
         instance_ious += [
@@ -66,58 +79,71 @@ def outcome_of(truth: Example, result: FrameResult) -> Outcome:
         union = np.any(objects, axis=0)
         found = np.any(masks, axis=0) if masks else np.zeros_like(union)
         label_ious.append(iou(found, union))
-        hits.append(points_into(result.similarity[label], union))
-    found_names = {one.name for one in result.segments}
+        peak_inside.append(peak_is_inside(result.similarity[label], union))
+    found_names = {segment.name for segment in result.segments}
     return Outcome(
         tuple(label_ious),
         tuple(instance_ious),
-        tuple(hits),
+        tuple(peak_inside),
         tuple(scores),
-        tuple(right),
+        tuple(true_positives),
         tuple(result.presence.tolist()),
-        tuple(name in truth.present for name in truth.asked),
-        tuple(name in found_names for name in truth.present),
-        tuple(name in found_names for name in truth.absent),
+        tuple(name in example.present for name in example.queried),
+        tuple(name in found_names for name in example.present),
+        tuple(name in found_names for name in example.absent),
     )
 
 
-def match(
+def match_objects(
     masks: Sequence[NDArray[np.bool_]], objects: Sequence[NDArray[np.bool_]]
 ) -> dict[int, int]:
-    """Object to segment, as COCO matches: best scored segment first, each to the free object that
-    it overlaps most, from :data:`FOUND_FROM` on.
+    """Match segments with objects, as COCO does.
 
-    :param masks: of segments, best score first.
+    The segment with the highest score comes first. Each takes the object, of those not yet
+    matched, with which it has the highest IoU, if that is at least :data:`MATCH_IOU`.
+
+    :param masks: (H, W) bool of each segment, highest score first.
+    :param objects: (H, W) bool of each object.
+    :return: index of an object to index of its segment.
     """
     matched: dict[int, int] = {}
-    for index, mask in enumerate(masks):
-        free = [place for place in range(len(objects)) if place not in matched]
-        overlaps = [iou(mask, objects[place]) for place in free]
-        if overlaps and max(overlaps) >= FOUND_FROM:
-            matched[free[int(np.argmax(overlaps))]] = index
+    for segment, mask in enumerate(masks):
+        free = [index for index in range(len(objects)) if index not in matched]
+        overlaps = [iou(mask, objects[index]) for index in free]
+        if overlaps and max(overlaps) >= MATCH_IOU:
+            matched[free[int(np.argmax(overlaps))]] = segment
     return matched
 
 
-def iou(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Intersection over union; two empty masks agree."""
-    union = np.count_nonzero(found | true)
-    return np.count_nonzero(found & true) / union if union else 1.0
+def iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Return intersection over union of two (H, W) masks, 0 to 1; that of two empty masks is 1.
+
+    >>> round(float(iou(np.array([True, True, False]), np.array([False, True, True]))), 2)
+    0.33
+    """
+    union = np.count_nonzero(predicted | true)
+    return np.count_nonzero(predicted & true) / union if union else 1.0
 
 
-def _whole(segment: Segment, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def _full_size(segment: Segment, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the segment's mask at the size of the image, (H, W)."""
     mask = np.zeros(size_hw, np.bool_)
     paste(mask, segment.mask, segment.box, True)
     return mask
 
 
-def points_into(similarity: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
-    """Does the highest pixel of the (h, w) map, upsampled bilinearly, lie in the (H, W) mask?"""
-    large = resize_map(similarity, (mask.shape[0], mask.shape[1]))
-    return bool(mask.reshape(-1)[int(large.argmax())])
+def peak_is_inside(similarity: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
+    """Return whether the highest pixel of a map lies in a mask.
+
+    :param similarity: (h, w); upsampled bilinearly to the mask's size.
+    :param mask: (H, W).
+    """
+    full_size = resize_map(similarity, (mask.shape[0], mask.shape[1]))
+    return bool(mask.reshape(-1)[int(full_size.argmax())])
 
 
 def found_mask(result: FrameResult, name: str) -> NDArray[np.bool_]:
-    """(H, W) union of the segments of a label."""
+    """Return the union of the segments of a label, (H, W) bool."""
     union = np.zeros(result.size_hw, np.bool_)
     for segment in result.segments:
         if segment.name == name:

@@ -108,7 +108,7 @@ def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool
     >>> mask = np.ones((8, 10), np.bool_)
     >>> mug = Segment(1, 0, "mug", 0.9, 0.9, 0.5, 0.8, Box(10, 20, 10, 8), mask, point)
     >>> picture = draw_segments(image_rgb, [mug])
-    >>> bool(picture[25, 15].any()), bool(picture[35, 50].any())
+    >>> bool(picture[25, 15].any()), bool(picture[38, 2].any())
     (True, False)
     """
     picture = image_rgb.copy()

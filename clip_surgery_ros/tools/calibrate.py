@@ -96,13 +96,14 @@ def _tell_unknown(vocabulary: Vocabulary, query: Query) -> None:
 
 def _propose(measured: Measured, arguments: argparse.Namespace) -> None:
     """Print the thresholds that suit what was measured, and write them."""
-    from clip_surgery_ros.evaluation import calibration
+    from clip_surgery_ros.evaluation import calibration, plots
 
-    seen = {ALL: calibration.together(measured.values())}
+    seen = {ALL: calibration.merge(measured.values())}
     if arguments.per_label:
         seen.update(sorted(measured.items()))
     proposals = {
-        name: calibration.propose(one, arguments.false_alarms) for name, one in seen.items()
+        name: calibration.propose_threshold(one, arguments.false_alarms)
+        for name, one in seen.items()
     }
     common = proposals[ALL]
     if common is None:
@@ -111,11 +112,11 @@ def _propose(measured: Measured, arguments: argparse.Namespace) -> None:
             "known, so many without a label that --false-alarms of them are one"
         )
     by_label = {name: one.threshold for name, one in proposals.items() if one and name != ALL}
-    content = calibration.parameter_file(common.threshold, by_label)
-    print(calibration.table(seen, proposals))
+    content = calibration.parameter_file_text(common.threshold, by_label)
+    print(calibration.markdown(seen, proposals))
     with output_folder(arguments.output) as unfinished:
         (unfinished / "thresholds.yaml").write_text(content, encoding="utf-8")
-        calibration.histograms(seen, proposals).savefig(unfinished / "histogram.png", dpi=120)
+        plots.histograms_figure(seen, proposals).savefig(unfinished / "histogram.png", dpi=120)
     parameters, picture = (arguments.output / n for n in ("thresholds.yaml", "histogram.png"))
     print(f"wrote {picture} and {parameters}; start the node with --params-file {parameters}")
 
@@ -149,9 +150,9 @@ def _measuring(arguments: argparse.Namespace) -> Measure:
 
 def _in_examples(examples: Examples, count: int) -> Measure:
     def measure(pipeline: Pipeline) -> Measured:
-        from clip_surgery_ros.evaluation.calibration import of_examples
+        from clip_surgery_ros.evaluation.calibration import similarities_in_examples
 
-        return of_examples(pipeline, examples(), count)
+        return similarities_in_examples(pipeline, examples(), count)
 
     return measure
 
@@ -161,9 +162,9 @@ def _in_images(images: Images, query: Query, count: int) -> Measure:
     images = chain([next(images)], images)
 
     def measure(pipeline: Pipeline) -> Measured:
-        from clip_surgery_ros.evaluation.calibration import of_images
+        from clip_surgery_ros.evaluation.calibration import similarities_in_images
 
-        return of_images(pipeline, images, query, count)
+        return similarities_in_images(pipeline, images, query, count)
 
     return measure
 

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
 
-    from clip_surgery_ros.evaluation.attentions import by_attention, picture
+    from clip_surgery_ros.evaluation.attentions import comparison_picture, results_by_attention
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
@@ -46,10 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
         *networks.vocabulary.unknown_notes(query),
     ):
         print(f"note: {said}", file=sys.stderr)
-    results = by_attention(networks, config, image, query)
+    results = results_by_attention(networks, config, image, query)
     for attention, result in results.items():
         found = ", ".join(f"{s.name} {s.score:.2f}" for s in result.segments) or "nothing"
         print(f"  {attention:<7} found {found}")
-    write_picture(arguments.output, picture(image, query, results, config.point_threshold))
+    write_picture(
+        arguments.output, comparison_picture(image, query, results, config.point_threshold)
+    )
     print(f"wrote {arguments.output}")
     return 0

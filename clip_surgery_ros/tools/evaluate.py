@@ -67,13 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output_folder(arguments.output)
 
-    from clip_surgery_ros.evaluation.comparison import compared
-    from clip_surgery_ros.evaluation.report import markdown, report_of, write
+    from clip_surgery_ros.evaluation.comparison import compare
+    from clip_surgery_ros.evaluation.report import report_of
+    from clip_surgery_ros.evaluation.report_files import markdown, write
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
     results = {
-        name: compared(networks, variants, examples(), name, arguments.count)
+        name: compare(networks, variants, examples(), name, arguments.count)
         for name, examples in sources.items()
     }
     report = report_of(results)

@@ -68,20 +68,21 @@ def scenes(name: str, split: str, count: int, absent: int | None = None) -> Exam
     """
 
     def examples() -> Iterator[Example]:
-        from clip_surgery_ros.evaluation.examples import ABSENT_ASKED, generated
+        from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, scene_examples
 
-        return generated(name, split, count, ABSENT_ASKED if absent is None else absent)
+        absent_count = ABSENT_PER_EXAMPLE if absent is None else absent
+        return scene_examples(name, split, count, absent_count)
 
     return examples
 
 
 def _coco(file: Path, images: Path, count: int) -> Iterator[Example]:
-    from clip_surgery_ros.evaluation.folders import coco
+    from clip_surgery_ros.evaluation.coco import coco_examples
 
-    return coco(file, images, count)
+    return coco_examples(file, images, count)
 
 
 def _voc(folder: Path, count: int) -> Iterator[Example]:
-    from clip_surgery_ros.evaluation.folders import voc
+    from clip_surgery_ros.evaluation.voc import voc_examples
 
-    return voc(folder, count)
+    return voc_examples(folder, count)

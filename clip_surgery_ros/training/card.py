@@ -18,8 +18,8 @@ from clip_surgery_ros.core.masks import best_candidate
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import PresenceLevel, presence_score
 from clip_surgery_ros.core.types import Label, PointPrompts, Query
-from clip_surgery_ros.evaluation.figures import auroc
-from clip_surgery_ros.evaluation.outcome import found_mask, iou, points_into
+from clip_surgery_ros.evaluation.metrics import auroc
+from clip_surgery_ros.evaluation.outcome import found_mask, iou, peak_is_inside
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.world.scenes import Scene, SceneGenerator, innermost
 from clip_surgery_ros.world.sprites import NAMES
@@ -89,8 +89,8 @@ def _maps(
     maps = feature_surgery(surgery, texts)[0, 1:, present]  # (N, K)
     flat = (plain @ texts.T)[0, 1:, present]
     for column, mask in enumerate(scene.masks):
-        tally.surgery_hits.append(points_into(maps[:, column].numpy().reshape(grid), mask))
-        tally.plain_hits.append(points_into(flat[:, column].numpy().reshape(grid), mask))
+        tally.surgery_hits.append(peak_is_inside(maps[:, column].numpy().reshape(grid), mask))
+        tally.plain_hits.append(peak_is_inside(flat[:, column].numpy().reshape(grid), mask))
     scores = presence_score(surgery[0], texts, texts, level).numpy()
     absent = np.setdiff1d(np.arange(len(NAMES)), present)
     tally.present_scores += scores[present].tolist()

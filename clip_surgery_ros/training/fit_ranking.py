@@ -21,7 +21,7 @@ from clip_surgery_ros.core.points import instance_points
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.ranking import FEATURES
 from clip_surgery_ros.core.types import PointPrompts, Wanted
-from clip_surgery_ros.evaluation.outcome import iou, match
+from clip_surgery_ros.evaluation.outcome import iou, match_objects
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
@@ -100,7 +100,7 @@ def _judged_choices(
         if own:
             logits = torch.stack([choice.logits for choice in own])
             masks = networks.sam.full_size(embedding, logits)
-            matched = set(match(list(masks), _objects(scene, name)).values())
+            matched = set(match_objects(list(masks), _objects(scene, name)).values())
             yield from ((choice, index in matched) for index, choice in enumerate(own))
 
 

@@ -1,0 +1,140 @@
+"""Write a report as Markdown tables, as JSON and as figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from clip_surgery_ros.evaluation import plots
+from clip_surgery_ros.evaluation.metrics import Bin, Estimate, calibration_error
+from clip_surgery_ros.evaluation.report import Report, SetReport
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write ``evaluation.json``, ``evaluation.md`` and the figures.
+
+    :returns: the files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    json_path, markdown_path = folder / "evaluation.json", folder / "evaluation.md"
+    json_path.write_text(json.dumps(_json_values(report), indent=1, allow_nan=False) + "\n")
+    markdown_path.write_text(markdown(report) + "\n")
+    figures = {
+        "recipes.png": plots.metrics_figure(report),
+        "reliability.png": plots.reliability_figure(report),
+    }
+    for name, figure in figures.items():
+        figure.savefig(folder / name, dpi=120)
+    return [json_path, markdown_path, *(folder / name for name in figures)]
+
+
+def markdown(report: Report) -> str:
+    """Return the tables of the report in Markdown."""
+    return "\n".join([*_metric_rows(report), "", *_reliability_rows(report)])
+
+
+def _metric_rows(report: Report) -> Iterator[str]:
+    baseline, *others = report.variants
+    heads = ["set", "pictures", "metric", baseline]
+    for variant in others:
+        heads += [variant, f"{variant} - {baseline}, 95 %"]
+    yield from _header(heads)
+    for name, set_report in report.sets.items():
+        for metric, estimates in set_report.metrics.items():
+            if math.isnan(estimates[baseline].value):
+                continue
+            cells = [name, str(set_report.pictures), metric, f"{estimates[baseline].value:.3f}"]
+            for variant in others:
+                difference = set_report.differences[metric][variant]
+                cells += [f"{estimates[variant].value:.3f}", _interval(difference)]
+            yield _row(cells)
+        areas = set_report.presence_auroc
+        if not math.isnan(areas[baseline]):
+            cells = [name, str(set_report.pictures), "presence AUROC", f"{areas[baseline]:.3f}"]
+            for variant in others:
+                cells += [f"{areas[variant]:.3f}", f"{areas[variant] - areas[baseline]:+.3f}"]
+            yield _row(cells)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
+
+
+def _reliability_rows(report: Report) -> Iterator[str]:
+    yield from _header(["value", "from", "to", "count", "mean", "fraction true"])
+    tables = {
+        f"{value}, {variant}": bins
+        for value, by_variant in _reliability_by_value(report).items()
+        for variant, bins in by_variant.items()
+    }
+    for title, bins in tables.items():
+        for each in bins:
+            numbers = (each.low, each.high, each.mean_predicted, each.fraction_true)
+            low, high, mean, fraction = (f"{number:.2f}" for number in numbers)
+            yield _row([title, low, high, str(each.count), mean, fraction])
+        error = calibration_error(bins)
+        yield _row([f"{title}: calibration error", "", "", "", "", f"{error:.3f}"])
+
+
+def _reliability_by_value(report: Report) -> dict[str, Mapping[str, Sequence[Bin]]]:
+    return {"score": report.score_reliability, "presence": report.presence_reliability}
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(["---"] * len(cells))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _json_values(report: Report) -> dict[str, Any]:
+    """Return the report as JSON has it; readers of the file rely on these keys."""
+    values = {
+        "recipes": report.variants,
+        "sets": {name: _set_values(set_report) for name, set_report in report.sets.items()},
+    }
+    for value, by_variant in _reliability_by_value(report).items():
+        values[f"{value} reliability"] = {
+            variant: [_bin_values(each) for each in bins] for variant, bins in by_variant.items()
+        }
+    return _without_nan(values)
+
+
+def _set_values(report: SetReport) -> dict[str, Any]:
+    return {
+        "pictures": report.pictures,
+        "presence AUROC": report.presence_auroc,
+        "figures": _estimate_values(report.metrics),
+        "differences": _estimate_values(report.differences),
+    }
+
+
+def _estimate_values(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    return {
+        metric: {variant: asdict(estimate) for variant, estimate in by_variant.items()}
+        for metric, by_variant in estimates.items()
+    }
+
+
+def _bin_values(each: Bin) -> dict[str, float]:
+    return {
+        "low": each.low,
+        "high": each.high,
+        "count": each.count,
+        "score": each.mean_predicted,
+        "right": each.fraction_true,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN by None: JSON has no NaN, so a metric of nothing is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

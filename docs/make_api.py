@@ -136,8 +136,17 @@ def signature(node: Definition) -> str:
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__":
             return one_line_or_many(node.name, arguments(method, with_types=True))
-    fields = [ast.unparse(field) for field in node.body if isinstance(field, ast.AnnAssign)]
+    fields = [_field_text(field) for field in node.body if isinstance(field, ast.AnnAssign)]
     return one_line_or_many(node.name, fields)
+
+
+def _field_text(field: ast.AnnAssign) -> str:
+    """Return a field of a dataclass; of ``parameter(default, help, ...)`` only the default."""
+    value = field.value
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "parameter":
+        value = value.args[0]
+    default = f" = {ast.unparse(value)}" if value else ""
+    return f"{ast.unparse(field.target)}: {ast.unparse(field.annotation)}{default}"
 
 
 def one_line_or_many(name: str, parts: Sequence[str], returns: str = "") -> str:

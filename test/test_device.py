@@ -55,7 +55,7 @@ def test_a_fallback_to_the_cpu_is_taken_only_when_allowed_and_warned_of(rigs, ca
     status, devices = device_values(rig, "active")
     assert devices == ("cpu", "cuda:0")
     assert status.level == DiagnosticStatus.WARN
-    assert "device cuda:0 was asked for and is not there" in status.message
+    assert "device cuda:0 was requested but is not available" in status.message
     assert "running on the CPU" in capfd.readouterr().err
 
 

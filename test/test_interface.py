@@ -153,7 +153,8 @@ def test_nothing_is_published_that_is_not_promised(served):
 def test_every_result_has_the_source_images_own_header_and_names_its_query(active):
     sequence = active.call(SetQuery, "set_query", SetQuery.Request(labels=["mug"])).sequence
     inboxes = {
-        output.name: active.inbox(output.kind, output.name, output.quality()) for output in OUTPUTS
+        output.name: active.inbox(output.message_type, output.name, output.make_qos())
+        for output in OUTPUTS
     }
     wait_readers(active, *inboxes)
     header = Header(frame_id="camera_color_optical_frame")

@@ -158,7 +158,7 @@ def test_a_frame_in_work_while_query_and_node_end_is_dropped(held, gate):
     held.ask("saw; mug")
     stopper = threading.Thread(target=lambda: held.change(DEACTIVATE))
     stopper.start()
-    wait_until(lambda: not held.node._worker.running)
+    wait_until(lambda: not held.node._worker.is_running)
     gate.open()
     stopper.join()
     wait_frames(held, "dropped", 1)

@@ -106,8 +106,8 @@ def test_label_info_is_the_masks_key():
 def test_every_output_carries_the_header_and_survives_the_wire(output, frame):
     message = output.build(frame)
     assert message.header == HEADER
-    again = deserialize_message(serialize_message(message), output.kind)
-    assert again.header == HEADER and type(again) is output.kind
+    again = deserialize_message(serialize_message(message), output.message_type)
+    assert again.header == HEADER and type(again) is output.message_type
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_stopping_waits_for_the_job_in_work_and_drops_the_waiting_ones(station):
 def test_a_stopped_worker_refuses_jobs(station):
     station.worker.stop()
     assert not station.offer(1)
-    assert not station.worker.running
+    assert not station.worker.is_running
     assert station.seen == []
 
 

@@ -60,7 +60,7 @@ class Logger:
 
 
 def camera_with(readers):
-    return SimpleNamespace(subscribed=lambda: ("segments",) * readers, rate=RateLimit())
+    return SimpleNamespace(subscribed_outputs=lambda: ("segments",) * readers, rate=RateLimit())
 
 
 @pytest.mark.parametrize(
@@ -186,15 +186,15 @@ class FakeCamera:
     """A camera without topics; notes what is done with it."""
 
     def __init__(self, topic, newest=None):
-        self.topic, self.newest = topic, newest
+        self.topic, self.newest_image = topic, newest
         self.image_topic = topic.topic
         self.events = []
 
     def listen(self, transport, on_image):
         self.events.append(transport)
 
-    def ignore(self):
-        self.events.append("ignore")
+    def stop_listening(self):
+        self.events.append("stop listening")
 
     def close(self):
         self.events.append("close")
@@ -214,7 +214,7 @@ def test_cameras_stay_open_while_their_topics_do_not_change():
 def test_the_newest_image_is_found_by_the_name_of_its_camera():
     cameras = CameraSet(FakeCamera)
     cameras.open(["front:=/a", "rear:=/b"])
-    cameras.all[1].newest = image = Image()
+    cameras.all[1].newest_image = image = Image()
     assert cameras.newest_image("rear") is image
     with pytest.raises(ImageError, match="no image has arrived on /a yet"):
         cameras.newest_image("front")
@@ -226,7 +226,7 @@ def test_the_newest_image_is_found_by_the_name_of_its_camera():
 def test_a_single_camera_needs_no_name():
     cameras = CameraSet(FakeCamera)
     cameras.open(["image_raw"])
-    cameras.all[0].newest = image = Image()
+    cameras.all[0].newest_image = image = Image()
     assert cameras.newest_image("") is image
     with pytest.raises(ImageError, match="a single one, no name"):
         cameras.newest_image("front")
@@ -261,7 +261,7 @@ class LifecycleParts:
             SimpleNamespace(config=config()),
             SimpleNamespace(load=step("load", FakeNetworks()), release=step("release")),
             Cameras(),
-            SimpleNamespace(start=step("start"), stop=step("stop"), running=True),
+            SimpleNamespace(start=step("start"), stop=step("stop"), is_running=True),
             SimpleNamespace(report_no_query_again=lambda: None, on_image=None),
             self.logger,
         )

@@ -53,7 +53,7 @@ def test_nobody_listening_nothing_computed(seeing):
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
 def test_only_what_is_read_is_computed(seeing, output):
-    inbox = seeing.inbox(output.kind, output.name, output.quality())
+    inbox = seeing.inbox(output.message_type, output.name, output.make_qos())
     wait_readers(seeing, output.name)
     ran = stages_of_a_frame(seeing, "read")
     inbox.wait()
@@ -65,7 +65,7 @@ def test_a_frame_that_was_answered_before_costs_nothing(seeing):
     inbox = seeing.inbox(OUTPUTS[0].kind, OUTPUTS[0].name)
     wait_readers(seeing, OUTPUTS[0].name)
     stages_of_a_frame(seeing, "first")
-    last = seeing.node.cameras[0].newest
+    last = seeing.node.cameras[0].newest_image
     seeing.look = lambda frame_id: seeing.show(frame_id, last)
     ran = stages_of_a_frame(seeing, "again")
     assert not {"clip", "sam encoder", "sam decoder", "masks"} & set(ran)
@@ -79,13 +79,13 @@ def test_what_is_read_may_change_from_frame_to_frame(seeing):
     wait_readers(seeing, "heatmap")
     assert "sam encoder" not in stages_of_a_frame(seeing, "heatmap only")
     viewer = seeing.outside.create_subscription(
-        overlay.kind, "/clip_surgery/overlay", lambda _: None, overlay.quality()
+        overlay.message_type, "/clip_surgery/overlay", lambda _: None, overlay.make_qos()
     )
     wait_readers(seeing, "heatmap", "overlay")
     ran = stages_of_a_frame(seeing, "both")
     assert ran["sam encoder"] == ran["publish overlay"] == ran["publish heatmap"] == 1
     seeing.outside.destroy_subscription(viewer)
-    wait_until(lambda: len(seeing.node.cameras[0].subscribed()) == 1)
+    wait_until(lambda: len(seeing.node.cameras[0].subscribed_outputs()) == 1)
     ran = stages_of_a_frame(seeing, "heatmap again")
     assert ran["publish heatmap"] == 1 and not {"sam encoder", "publish overlay"} & set(ran)
 

@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter as RosParameter
 from ros.harness import ROOT
 
 from clip_surgery_ros.parameters.config import PARAMETERS, Config
-from clip_surgery_ros.ros.parameters import NETWORKS, NodeParameters, same_networks
+from clip_surgery_ros.ros.parameters import NETWORK_PARAMETERS, NodeParameters, same_networks
 
 FILES = sorted((ROOT / "config").glob("*.yaml"))
 TYPES = {
@@ -111,7 +111,7 @@ def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
 def test_what_is_fixed_and_not_the_nodes_own_makes_other_networks():
     own = {"image_topics", "image_transport", "autostart"}
     fixed = {entry.name for entry in PARAMETERS if not entry.live}
-    assert set(NETWORKS) == fixed - own
+    assert set(NETWORK_PARAMETERS) == fixed - own
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

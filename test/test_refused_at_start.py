@@ -8,7 +8,7 @@ from ros.harness import NODE, START_S, Process
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.node.program import run
-from clip_surgery_ros.ros.arguments import check_files_meant, check_parameter_file
+from clip_surgery_ros.ros.arguments import check_files_apply, check_parameter_file
 
 DIGITS = "0123456789" * 6 + "0123"
 IMAGES, QUERY = "qos_overrides./image_raw.subscription", "qos_overrides./query.subscription"
@@ -134,9 +134,9 @@ def test_a_file_is_for_the_nodes_that_ros_takes_it_for(section, node, meant, tmp
     path.write_text(f"{section}:\n  ros__parameters:\n    x: 1\n")
     arguments = ["node", "--ros-args", "--params-file", str(path)]
     if meant:
-        return check_files_meant(arguments, node)
+        return check_files_apply(arguments, node)
     with pytest.raises(ConfigError, match="sets nothing of"):
-        check_files_meant(arguments, node)
+        check_files_apply(arguments, node)
 
 
 def test_a_whole_number_serves_at_the_start_where_a_fraction_may_be(rigs):

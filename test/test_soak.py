@@ -82,7 +82,7 @@ class Operators:
         # Spun by nobody: rclpy may raise where a reader goes while an executor looks at it.
         self.visitor = Node("visitor", context=self.node.context)
         topic = f"/clip_surgery/{output.name}"
-        self.visitor.create_subscription(output.kind, topic, lambda _: None, 1)
+        self.visitor.create_subscription(output.message_type, topic, lambda _: None, 1)
 
 
 def thirds(values):

@@ -34,14 +34,14 @@ def test_a_rate_is_that_of_the_last_seconds_only(clock):
 def test_what_happened_several_times_at_once_counts_as_often(clock):
     tally = Tally(clock)
     tally.count("lost", 3)
-    assert (tally.counts["lost"], tally.lately("lost")) == (3, 3)
+    assert (tally.counts["lost"], tally.recent_count("lost")) == (3, 3)
     assert tally.rate_hz("lost") == 0  # in no time: no rate
     clock.now_s += 4
     tally.count("lost", 2)
-    assert (tally.counts["lost"], tally.lately("lost")) == (5, 5)
+    assert (tally.counts["lost"], tally.recent_count("lost")) == (5, 5)
     clock.now_s += 2
-    assert (tally.counts["lost"], tally.lately("lost")) == (5, 2)
-    assert tally.lately("in") == 0
+    assert (tally.counts["lost"], tally.recent_count("lost")) == (5, 2)
+    assert tally.recent_count("in") == 0
 
 
 def test_what_never_happened_has_no_count_rate_or_age(clock):
@@ -54,9 +54,9 @@ def test_what_never_happened_has_no_count_rate_or_age(clock):
 
 def test_percentiles_are_of_recent_durations(clock):
     tally = Tally(clock)
-    tally.took("clip", 1000.0)
+    tally.record("clip", 1000.0)
     for milliseconds in range(200):
-        tally.took("clip", milliseconds / 1000)
+        tally.record("clip", milliseconds / 1000)
     spread = tally.spreads()["clip"]
     assert spread.p50_s == pytest.approx(0.0995)
     assert spread.p95_s == pytest.approx(0.18905)
@@ -65,7 +65,7 @@ def test_percentiles_are_of_recent_durations(clock):
 
 def test_a_reset_forgets_everything(clock):
     tally = Tally(clock)
-    tally.took("clip", 1.0)
+    tally.record("clip", 1.0)
     tally.reset()
     assert (tally.counts["clip"], tally.spreads()) == (0, {})
 

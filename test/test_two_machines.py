@@ -21,7 +21,7 @@ from clip_surgery_ros.benchmark.two_machines import (
     two_machines,
 )
 from clip_surgery_ros.ros import qos
-from clip_surgery_ros.ros.transport import LIMIT, SOCKET_BYTES, cure_of_loss
+from clip_surgery_ros.ros.transport import LIMIT, SOCKET_BYTES, loss_advice
 
 IMAGE_BYTES = 1280 * 720 * 3
 
@@ -49,7 +49,7 @@ def test_a_limit_of_the_system_is_named_where_it_is_too_low(
     path = tmp_path / "rmem_max"
     if limit is not None:
         path.write_text(limit)
-    assert cure_of_loss(path).startswith(said)
+    assert loss_advice(path).startswith(said)
 
 
 def test_a_middleware_that_does_not_tell_of_losses_serves_too() -> None:
@@ -66,7 +66,7 @@ def test_a_middleware_that_does_not_tell_of_losses_serves_too() -> None:
                 raise UnsupportedEventTypeError("message lost")
             return "a subscription"
 
-    opened = qos.open_subscription(Deaf(), Image, "t", print, qos.newest_image(), lost=print)
+    opened = qos.open_subscription(Deaf(), Image, "t", print, qos.newest_image(), on_lost=print)
     assert opened == "a subscription"
 
 

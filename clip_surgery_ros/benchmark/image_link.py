@@ -89,7 +89,7 @@ def receive(kind: str, count: int) -> dict[str, float]:
 
     image_type = Image if kind == "raw" else CompressedImage
     qos.open_subscription(
-        node, image_type, TOPIC, receive_image, qos.newest_image(), lost=count_lost
+        node, image_type, TOPIC, receive_image, qos.newest_image(), on_lost=count_lost
     )
     end_s = time.monotonic() + DISCOVERY_S
     while len(ages_s) < count and time.monotonic() < end_s:

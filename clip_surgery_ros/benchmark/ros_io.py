@@ -37,7 +37,7 @@ from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.node.allocator import suit_frames
+from clip_surgery_ros.node.allocator import tune_allocator
 from clip_surgery_ros.node.health import HEALTH_PERIOD_S
 from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.parameters.config import Config
@@ -145,7 +145,9 @@ class Relay(Node):
         super().__init__("clip_surgery")
         self._query, self._tally = query, Tally()
         self._outputs: dict[Output, Publisher] = {
-            output: self.create_publisher(output.kind, f"~/{output.name}", output.quality())
+            output: self.create_publisher(
+                output.message_type, f"~/{output.name}", output.make_qos()
+            )
             for output in OUTPUTS
         }
         self._messages: list[tuple[Publisher, Any]] = []
@@ -161,7 +163,7 @@ class Relay(Node):
             message.header = image.header
             publisher.publish(message)
         age_ns = self.get_clock().now().nanoseconds - Time.from_msg(image.header.stamp).nanoseconds
-        self._tally.took("age", age_ns / 1e9)
+        self._tally.record("age", age_ns / 1e9)
 
     def _frame(self, image: Image) -> Frame:
         image_rgb, stamp = image_to_rgb(image), image.header.stamp
@@ -306,9 +308,9 @@ def _listening() -> Iterator[Listener]:
     history = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100)
     for number, output in enumerate(OUTPUTS):
         read = (lambda _: None) if number else count
-        quality = output.quality() if number else history
+        quality = output.make_qos() if number else history
         node.create_subscription(
-            output.kind, f"/clip_surgery/{output.name}", read, quality, raw=True
+            output.message_type, f"/clip_surgery/{output.name}", read, quality, raw=True
         )
     node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
     executor = SingleThreadedExecutor()
@@ -346,7 +348,7 @@ def main() -> None:
     """Run a node until it is stopped: :data:`CONSTANT`, :data:`RELAY`, or one with networks, which
     SAM's model and the precision name.
     """
-    suit_frames()  # as in the node's own program
+    tune_allocator()  # as in the node's own program
     arguments = sys.argv[1 : sys.argv.index("--ros-args")]
     rclpy.init()
     node: Node

@@ -44,7 +44,7 @@ class CameraSet:
     def stop_listening(self) -> None:
         """Close the image topics of all cameras."""
         for camera in self.all:
-            camera.ignore()
+            camera.stop_listening()
 
     def close(self) -> None:
         """Close all topics of all cameras."""
@@ -63,6 +63,6 @@ class CameraSet:
         if camera is None:
             known = ", ".join(sorted(filter(None, by_name))) or "a single one, no name"
             raise ImageError(f"there is no camera {name[:80]!r}; the cameras are: {known}")
-        if camera.newest is None:
+        if camera.newest_image is None:
             raise ImageError(f"no image has arrived on {camera.image_topic} yet; send one along")
-        return camera.newest
+        return camera.newest_image

@@ -1,4 +1,4 @@
-"""How the node's process ends: when told by a signal, at once, and with everything written."""
+"""How the node's process ends: quickly after a signal, with all output written."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from queue import SimpleQueue
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""From the keyboard and from ``ros2 launch``, which kills what is still there 10 s later."""
+"""Sent by Ctrl-C and by ``ros2 launch``, which kills a process that still runs 10 s later."""
 
 
-def end_at_once_when_told() -> None:
-    """Let a signal end the process, as long as there is nothing to put in order."""
+def end_on_signal() -> None:
+    """Let a signal end the process at once; for the time before there is anything to clean up."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def hear_signals() -> SimpleQueue[None]:
-    """A queue that gets an item for every signal from now on. The main thread must call this."""
-    heard: SimpleQueue[None] = SimpleQueue()  # a signal may come in the middle of its methods
+def queue_signals() -> SimpleQueue[None]:
+    """Return a queue that gets an item for every signal from now on. For the main thread only."""
+    # Of all queues, only SimpleQueue may be used in a signal handler that interrupts its methods.
+    signals: SimpleQueue[None] = SimpleQueue()
     for number in SIGNALS:
-        signal.signal(number, lambda *_: heard.put(None))
-    return heard
+        signal.signal(number, lambda *_: signals.put(None))
+    return signals
 
 
 def end_process(status: int) -> NoReturn:
-    """Write what is left to be written and end, with this exit status.
+    """Run the exit handlers, flush the output and end the process with this exit status.
 
-    The interpreter's own way takes torch and all else apart first, for 2 s of processor time, and
-    waits for threads that compute.
+    The interpreter's own exit would first unload torch and everything else, which takes 2 s of
+    processor time, and would wait for threads that compute.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

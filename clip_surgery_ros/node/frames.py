@@ -75,7 +75,7 @@ class FrameHandler:
     def on_image(self, camera: Camera, message: CameraImage) -> None:
         """Skip an image that arrived, or offer it to the worker; never waits for the networks."""
         camera.age_s = self._age_s(message.header)
-        camera.took("age on arrival", camera.age_s)
+        camera.record_age("age on arrival", camera.age_s)
         query, config = self._queries.active.query, self._parameters.config
         if reason := reason_on_arrival(camera, query, self.enabled, config.max_rate_hz):
             if reason == NO_QUERY:
@@ -100,14 +100,14 @@ class FrameHandler:
         while not self._publish_results(camera, message.header, image_rgb):
             # The mask's key has changed meanwhile. To process the frame again is cheap, as the
             # networks keep what they computed of the last image.
-            is_stopped = not self._worker.running
+            is_stopped = not self._worker.is_running
             reason = DROPPED if is_stopped else self._reason_before_work(camera, message)
             if reason:
                 camera.tally.count(reason)
                 return
         camera.last_error = ""
-        camera.tally.took("answered", time.perf_counter() - start_s)
-        camera.took("age", self._age_s(message.header))
+        camera.tally.record("answered", time.perf_counter() - start_s)
+        camera.record_age("age", self._age_s(message.header))
 
     def _reason_before_work(self, camera: Camera, message: CameraImage) -> str:
         return reason_before_work(
@@ -133,7 +133,7 @@ class FrameHandler:
         query, config, outputs = (
             self._queries.active,
             self._parameters.config,
-            camera.subscribed(),
+            camera.subscribed_outputs(),
         )
         wanted = wanted_work(outputs)
         if wanted is None or not query.query.labels:
@@ -141,10 +141,10 @@ class FrameHandler:
         frame = self._inference.run(image_rgb, header, query, wanted, config)
         query_of_frame = replace(query, threshold=config.presence_threshold)
         seconds = camera.publish(
-            outputs, frame, partial(self._queries.publish_under, query_of_frame)
+            outputs, frame, partial(self._queries.publish_if_current, query_of_frame)
         )
         for output, duration_s in seconds.items():
-            self._inference.tally.took(f"publish {output}", duration_s)
+            self._inference.tally.record(f"publish {output}", duration_s)
         return bool(seconds)
 
     def _age_s(self, header: Header) -> float | None:
@@ -179,7 +179,7 @@ def reason_on_arrival(camera: Camera, query: Query, enabled: bool, max_rate_hz: 
         return NO_QUERY
     if not enabled:
         return SWITCHED_OFF
-    if not camera.subscribed():
+    if not camera.subscribed_outputs():
         return NO_READER
     return "" if camera.rate.is_due(max_rate_hz) else RATE_LIMIT
 
@@ -192,7 +192,7 @@ def reason_before_work(camera: Camera, query: Query, age_s: float | None, max_ag
     :param age_s: seconds since the image's stamp; None when unknown.
     :param max_age_s: greatest age; 0 is no limit.
     """
-    if not camera.subscribed():
+    if not camera.subscribed_outputs():
         return NO_READER
     if not query.labels:
         return NO_QUERY

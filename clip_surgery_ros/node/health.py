@@ -17,14 +17,14 @@ from clip_surgery_ros.node.lifecycle import Lifecycle
 from clip_surgery_ros.node.networks import NodeNetworks
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.camera import Camera, CameraImage
-from clip_surgery_ros.ros.complaints import (
-    another_clock,
-    are_recorded,
-    depth,
-    foreign_to_demo,
-)
 from clip_surgery_ros.ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from clip_surgery_ros.ros.endpoints import Publishers, publishers_of
+from clip_surgery_ros.ros.input_warnings import (
+    clock_warning,
+    demo_warning,
+    depth_warning,
+    is_recorded,
+)
 from clip_surgery_ros.ros.parameters import NodeParameters
 from clip_surgery_ros.ros.queries import Queries
 from clip_surgery_ros.ros.tally import Tally
@@ -69,9 +69,9 @@ class HealthReporter:
         cameras = [self._camera_health(camera) for camera in self._cameras]
         node = self._node_health()
         self._publisher.publish(diagnostic_array(node, cameras, stamp))
-        warnings = [*node.complaints]
+        warnings = [*node.warnings]
         for camera in cameras:
-            warnings += filter(None, [*camera.complaints, camera.remark])
+            warnings += filter(None, [*camera.warnings, camera.note])
         for warning in warnings:
             if warning not in self._logged:
                 self._node.get_logger().warning(warning)
@@ -93,7 +93,7 @@ class HealthReporter:
             unreadable=unreadable,
             unknown=self._networks.unknown_notes(query),
             too_long=[name for name in query.names if any(text in name for text in texts.cut)],
-            complaints=[*self._topic_warnings()],
+            warnings=[*self._topic_warnings()],
             refused=self._queries.refused,
             refusal=self._queries.last_refusal,
             texts=texts,
@@ -112,9 +112,9 @@ class HealthReporter:
             )
         for subscription in self._queries.inputs:
             publishers = publishers_of(node, subscription)
-            if publishers.unheard:
-                yield publishers.unheard
-            if publishers.keeps_last and not self._queries.active.query.labels:
+            if publishers.mismatch:
+                yield publishers.mismatch
+            if publishers.is_latched and not self._queries.active.query.labels:
                 yield (
                     f"a query that was latched on {subscription.topic_name} before this node "
                     "started is not received; publish it again"
@@ -128,36 +128,36 @@ class HealthReporter:
         return CameraHealth(
             name=camera.topic.name,
             topic=camera.image_topic,
-            listening=self._lifecycle.is_active,
-            publishers=publishers.heard,
-            complaints=warnings,
-            remark="" if warnings else self._clock_warning(camera),
-            image=describe_image(camera.newest),
+            is_listening=self._lifecycle.is_active,
+            publishers=publishers.matched,
+            warnings=warnings,
+            note="" if warnings else self._clock_warning(camera),
+            image=describe_image(camera.newest_image),
             silent_s=silent_s,
             rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},
             counts={name: tally.counts[name] for name in FRAME_COUNTS},
-            lately={name: tally.lately(name) for name in ("in", "lost on the way")},
+            recent={name: tally.recent_count(name) for name in ("in", "lost on the way")},
             spreads={name: spreads[name] for name in FRAME_SPREADS if name in spreads},
             last_error=camera.last_error,
         )
 
     def _camera_warnings(self, camera: Camera, publishers: Publishers) -> list[str]:
         """What is wrong with the images of a camera, the worst first."""
-        topic, newest = camera.image_topic, camera.newest
+        topic, newest = camera.image_topic, camera.newest_image
         max_age_s = self._parameters.config.max_frame_age_s
         networks = self._networks.loaded
         is_demo = networks is not None and networks.know_demo_only
         warnings = (
-            publishers.unheard,
-            depth(topic, newest),
-            "" if are_recorded(camera.age_s, max_age_s) else self._clock_warning(camera),
-            foreign_to_demo(topic, newest) if is_demo else "",
+            publishers.mismatch,
+            depth_warning(topic, newest),
+            "" if is_recorded(camera.age_s, max_age_s) else self._clock_warning(camera),
+            demo_warning(topic, newest) if is_demo else "",
         )
         return [warning for warning in warnings if warning]
 
     def _clock_warning(self, camera: Camera) -> str:
         max_age_s = self._parameters.config.max_frame_age_s
-        return another_clock(camera.image_topic, camera.age_s, max_age_s)
+        return clock_warning(camera.image_topic, camera.age_s, max_age_s)
 
 
 def describe_image(image: CameraImage | None) -> str:

@@ -38,7 +38,7 @@ class Inference:
         start_s = time.perf_counter()
         is_compressed = isinstance(message, CompressedImage)
         image_rgb = compressed_to_rgb(message) if is_compressed else image_to_rgb(message)
-        self.tally.took("convert", time.perf_counter() - start_s)
+        self.tally.record("convert", time.perf_counter() - start_s)
         return image_rgb
 
     def run(
@@ -59,5 +59,5 @@ class Inference:
         """
         result = self._networks.engine(config).run(image_rgb, query.query, wanted)
         for stage, seconds in result.stage_seconds.items():
-            self.tally.took(stage, seconds)
+            self.tally.record(stage, seconds)
         return Frame(result, image_rgb, header, query.message)

@@ -45,7 +45,7 @@ class Lifecycle:
     @property
     def is_active(self) -> bool:
         """Whether the node processes images."""
-        return self._worker.running
+        return self._worker.is_running
 
     def configure(self) -> TransitionCallbackReturn:
         """Load the networks and open the result topics."""

@@ -1,7 +1,7 @@
 """The node's program: ``ros2 run clip_surgery_ros clip_surgery_node``.
 
-Imports next to nothing: what it sets must be set before torch is imported, and a signal meanwhile
-must not end in a traceback.
+Imports almost nothing: it changes settings that must be set before torch is imported, and a signal
+during that import must not end in a traceback.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
-from clip_surgery_ros.node.allocator import suit_frames
-from clip_surgery_ros.node.ending import end_at_once_when_told, end_process, hear_signals
+from clip_surgery_ros.node.allocator import tune_allocator
+from clip_surgery_ros.node.ending import end_on_signal, end_process, queue_signals
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the node until it is told to stop, and end the process.
+    """Run the node until a signal arrives, and end the process.
 
-    :param args: command line with ROS arguments; the process's own by default.
+    :param args: command line with ROS arguments; by default the one of the process.
     """
-    end_at_once_when_told()
-    suit_frames()
+    end_on_signal()
+    tune_allocator()
     limit_thread_spinning()
     from clip_surgery_ros.node.program import run
 
-    end_process(run(list(sys.argv if args is None else args), hear_signals()))
+    end_process(run(list(sys.argv if args is None else args), queue_signals()))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import Camera
 from clip_surgery_ros.ros.logs import NodeLog
 from clip_surgery_ros.ros.newest_worker import NewestWorker
-from clip_surgery_ros.ros.parameters import NodeParameters, mistakes_told
-from clip_surgery_ros.ros.queries import MOST_REMARKS, Queries
+from clip_surgery_ros.ros.parameters import NodeParameters, explain_parameter_errors
+from clip_surgery_ros.ros.queries import MAX_NOTES, Queries
 from clip_surgery_ros.ros.tally import Tally
 
 
@@ -52,7 +52,7 @@ class ClipSurgeryNode(LifecycleNode):
     def __init__(
         self, load: NetworkLoader, release: Callable[[], None] = lambda: None, **options: Any
     ) -> None:
-        with mistakes_told():
+        with explain_parameter_errors():
             super().__init__("clip_surgery", **options)
         self.tally = Tally()
         """Durations of each stage and calls of ``~/segment``, since the networks were loaded."""
@@ -61,7 +61,7 @@ class ClipSurgeryNode(LifecycleNode):
         self._worker = NewestWorker()
         refuse_invalid_transitions(self)
         self._node_parameters = NodeParameters(
-            self, lambda: self._worker.running, self._on_parameters
+            self, lambda: self._worker.is_running, self._on_parameters
         )
         self._networks = NodeNetworks(
             load,
@@ -78,7 +78,7 @@ class ClipSurgeryNode(LifecycleNode):
         )
         self._camera_set = CameraSet(partial(Camera, self))
         self._connect_parts()
-        self._queries.ask(self._node_parameters.config.default_query)
+        self._queries.set_text(self._node_parameters.config.default_query)
 
     def _connect_parts(self) -> None:
         parameters, queries, cameras = self._node_parameters, self._queries, self._camera_set
@@ -165,14 +165,14 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _on_networks_loaded(self) -> None:
         self.tally.reset()
-        self._queries.tell_remarks()
+        self._queries.log_unknown_labels()
 
     def _on_query(self) -> None:
         """After a new query: log how the networks read its names, where they differ."""
         self._frames.report_no_query_again()
         if networks := self._networks.loaded:
             notes = networks.vocabulary.reading_notes(self._queries.active.query)
-            for note in notes[:MOST_REMARKS]:
+            for note in notes[:MAX_NOTES]:
                 self.get_logger().info(note)
 
     def _on_parameters(self, config: Config, changed: frozenset[str]) -> None:
@@ -181,6 +181,6 @@ class ClipSurgeryNode(LifecycleNode):
         The other live parameters are read with the next frame.
         """
         if "default_query" in changed:
-            self._queries.ask(config.default_query)
+            self._queries.set_text(config.default_query)
         if "presence_threshold" in changed:
-            self._queries.take_threshold()
+            self._queries.update_threshold()

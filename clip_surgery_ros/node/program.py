@@ -1,4 +1,4 @@
-"""The node, served on a thread of its own while the main thread waits for a signal."""
+"""Runs the node on a thread of its own while the main thread waits for a signal."""
 
 from __future__ import annotations
 
@@ -15,65 +15,66 @@ from rclpy.signals import SignalHandlerOptions
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.networks.factory import load_networks, release_memory
 from clip_surgery_ros.node.node import ClipSurgeryNode
-from clip_surgery_ros.ros.arguments import check_files_meant, start
+from clip_surgery_ros.ros.arguments import check_files_apply, start
 from clip_surgery_ros.ros.executor import SideThreadExecutor
 
-PATIENCE_S = 0.2
-"""For the callback in work when the process shall end; one that loads networks takes longer."""
+CALLBACK_WAIT_S = 0.2
+"""Longest wait for the current callback when the process ends, in seconds. A callback that loads
+networks takes longer and is abandoned."""
 
 
-def run(arguments: Sequence[str], heard: SimpleQueue[None]) -> int:
-    """Run the node until a signal is heard.
+def run(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
+    """Run the node until a signal arrives.
 
-    rclpy's own handling of signals shuts ROS down at once: a lifecycle manager would not hear of
-    the node's end, and nothing interrupts the loading of networks.
+    rclpy's own signal handler is not used. It shuts ROS down at once, so a lifecycle manager would
+    not learn that the node has ended, and it does not interrupt the loading of networks.
 
     :param arguments: command line with ROS arguments, program name first.
-    :param heard: gets an item for every signal.
+    :param signals: gets an item for every signal.
     :return: exit status.
     """
     try:
         start(arguments, signal_handler_options=SignalHandlerOptions.NO)
-        return _run_node(arguments, heard)
+        return _run_node(arguments, signals)
     except ClipSurgeryError as error:
         print(f"clip_surgery: {error}", file=sys.stderr)
         return 2
-    except Exception:  # for the same quick end
+    except Exception:  # main ends the process quickly in this case too
         traceback.print_exc()
         return 1
     finally:
         rclpy.try_shutdown()
 
 
-def _run_node(arguments: Sequence[str], heard: SimpleQueue[None]) -> int:
+def _run_node(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
     node = ClipSurgeryNode(load_networks, release_memory)
     try:
-        check_files_meant(arguments, node.get_fully_qualified_name())
-        return _run_until_told(node, heard)
+        check_files_apply(arguments, node.get_fully_qualified_name())
+        return _run_until_signal(node, signals)
     finally:
         node.leave()
 
 
-def _run_until_told(node: ClipSurgeryNode, heard: SimpleQueue[None]) -> int:
+def _run_until_signal(node: ClipSurgeryNode, signals: SimpleQueue[None]) -> int:
     executor = SideThreadExecutor()
-    served = ThreadPoolExecutor(1, "ros").submit(_serve, node, executor)
-    served.add_done_callback(lambda _: heard.put(None))
-    heard.get()
+    spinning = ThreadPoolExecutor(1, "ros").submit(_spin, node, executor)
+    spinning.add_done_callback(lambda _: signals.put(None))
+    signals.get()
     executor.stop()
-    wait([served], PATIENCE_S)
-    _raise_failure(served)
+    wait([spinning], CALLBACK_WAIT_S)
+    _raise_failure(spinning)
     return 0
 
 
-def _serve(node: ClipSurgeryNode, executor: SideThreadExecutor) -> None:
+def _spin(node: ClipSurgeryNode, executor: SideThreadExecutor) -> None:
     if node.wants_autostart:
         node.autostart()
     executor.add_node(node)
     executor.spin()
 
 
-def _raise_failure(served: Future[None]) -> None:
-    """Raise what ended the service, unless it was told to end or still goes on."""
-    error = served.exception() if served.done() else None
+def _raise_failure(spinning: Future[None]) -> None:
+    """Raise the error that ended the executor's thread, if one did."""
+    error = spinning.exception() if spinning.done() else None
     if error is not None and not isinstance(error, ExternalShutdownException):
         raise error

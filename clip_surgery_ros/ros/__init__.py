@@ -1,4 +1,4 @@
-"""ROS messages, parameters, QoS, cameras and executor, to and from the core's types.
+"""Everything of ROS but the node: messages, parameters, QoS, cameras, executor, bags.
 
 Not here: the node itself (``node/``). Begin with ``outputs.py``, the table of topics.
 """

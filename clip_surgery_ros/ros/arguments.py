@@ -1,6 +1,7 @@
-"""What ROS is told at the start: its arguments and parameter files, refused in words.
+"""Starts ROS with command-line arguments, and checks them and their parameter files.
 
-rcl ends a process with a traceback for what it cannot read, and passes over what is for nobody.
+rcl itself ends the process with a traceback for a file that it cannot read, and silently ignores
+a file that is for no node.
 """
 
 from __future__ import annotations
@@ -17,26 +18,28 @@ import yaml
 from clip_surgery_ros.core.errors import ConfigError
 
 _SOURCE = re.compile(r", at \S+:\d+")
-"""Where in rcl's source an error was met, which is of no use to who made it."""
+"""The line in rcl's source where an error occurred, of no use for the user."""
 
 
 def start(arguments: Sequence[str], **options: Any) -> None:
-    """Start ROS with a command line, program name first.
+    """Start ROS.
 
+    :param arguments: command line, program name first.
     :param options: as for ``rclpy.init``.
-    :raises ConfigError: when ROS cannot use it.
+    :raises ConfigError: when ROS cannot use the arguments.
     """
     try:
         rclpy.init(args=list(arguments), **options)
-    except RuntimeError as error:  # rclpy's own errors are
-        raise ConfigError(_explained(error, arguments)) from error
+    except RuntimeError as error:  # the base class of rclpy's own errors
+        raise ConfigError(_explanation(error, arguments)) from error
 
 
-def check_files_meant(arguments: Sequence[str], node_name: str) -> None:
-    """Refuse a parameter file that sets nothing of this node: the defaults would run instead.
+def check_files_apply(arguments: Sequence[str], node_name: str) -> None:
+    """Refuse a parameter file that has no section for this node; ROS would use the defaults.
 
+    :param arguments: command line.
     :param node_name: with its namespace.
-    :raises ConfigError: naming the file and whom it is for.
+    :raises ConfigError: naming the file and the nodes that it is for.
     """
     for path in parameter_files(arguments):
         sections = list(_sections(yaml.load(path.read_bytes(), yaml.BaseLoader)))
@@ -48,36 +51,36 @@ def check_files_meant(arguments: Sequence[str], node_name: str) -> None:
 
 
 def parameter_files(arguments: Sequence[str]) -> list[Path]:
-    """Files that a command line gives with ``--params-file``."""
+    """Return the files that a command line names with ``--params-file``."""
     pairs = itertools.pairwise(arguments)
     return [Path(path) for option, path in pairs if option == "--params-file"]
 
 
-def _explained(error: RuntimeError, arguments: Sequence[str]) -> str:
-    """Why ROS did not start, for people."""
-    complaints = [_complaint(path) for path in parameter_files(arguments)]
-    if any(complaints):
-        return next(filter(None, complaints))
-    said = _SOURCE.sub("", str(error)).removeprefix("failed to initialize rcl: ")
-    if said.startswith("["):  # the arguments that are unknown
-        said = f"{said} are unknown"
+def _explanation(error: RuntimeError, arguments: Sequence[str]) -> str:
+    """Return why ROS did not start, for people."""
+    problems = [_problem(path) for path in parameter_files(arguments)]
+    if any(problems):
+        return next(filter(None, problems))
+    reason = _SOURCE.sub("", str(error)).removeprefix("failed to initialize rcl: ")
+    if reason.startswith("["):  # a list of unknown arguments
+        reason = f"{reason} are unknown"
     return (
-        f"ROS cannot use its arguments: {said}; give parameters as -p name:=value, files as "
+        f"ROS cannot use its arguments: {reason}; give parameters as -p name:=value, files as "
         "--params-file file.yaml and other names as -r from:=to, all after --ros-args"
     )
 
 
 def check_parameter_file(path: Path) -> None:
-    """Refuse what is no parameter file: launch would go on without it, and the defaults run.
+    """Refuse a file that is no parameter file; launch would ignore it and use the defaults.
 
     :raises ConfigError: naming the file.
     """
-    if complaint := _complaint(path):
-        raise ConfigError(complaint)
+    if problem := _problem(path):
+        raise ConfigError(problem)
 
 
-def _complaint(path: Path) -> str:
-    """What is wrong with a parameter file; empty when ROS knows that better."""
+def _problem(path: Path) -> str:
+    """Return what is wrong with a parameter file; empty when it has sections for nodes."""
     if not path.is_file():
         return f"parameter file {path} does not exist, or is no file; name one that does"
     try:
@@ -94,20 +97,20 @@ def _complaint(path: Path) -> str:
     return ""
 
 
-def _sections(tree: Any, place: str = "") -> Iterator[str]:
-    """Names of the nodes that a parameter file is for, with their namespaces, as written."""
+def _sections(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of the nodes that a parameter file is for, as written, with namespaces."""
     if not isinstance(tree, dict):
         return
     for name, below in tree.items():
         if name == "ros__parameters":
-            yield place
+            yield prefix
         elif isinstance(below, dict):
-            yield from _sections(below, f"{place}/{str(name).strip('/')}")
+            yield from _sections(below, f"{prefix}/{str(name).strip('/')}")
 
 
 def _matches(section: str, node_name: str) -> bool:
-    """Whether a section is for a node: ``*`` is any one part of a name, ``**`` any number."""
-    anything = {"*": "/[^/]+", "**": "(/[^/]+)*"}
+    """Whether a section is for a node: ``*`` is one part of a name, ``**`` any number of parts."""
+    wildcards = {"*": "/[^/]+", "**": "(/[^/]+)*"}
     parts = section.lstrip("/").split("/")
-    pattern = "".join(anything.get(part, "/" + re.escape(part)) for part in parts)
+    pattern = "".join(wildcards.get(part, "/" + re.escape(part)) for part in parts)
     return re.fullmatch(pattern, node_name) is not None

@@ -1,4 +1,4 @@
-"""Pictures of a recorded bag: no ROS graph, only its message types."""
+"""Reads images from a recorded bag. Needs ROS's message types, but no running ROS."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ from clip_surgery_ros.core.errors import ConfigError, ImageError
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 STORAGES = (".mcap", ".db3")
-"""Of ROS 2, which lie in a folder with a description."""
+"""Endings of the files of a ROS 2 bag, which is a folder with a description file."""
 DESCRIPTION = "metadata.yaml"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-"""What a compressed message starts with."""
-_MOST_NAMED = 5
-"""Files of a folder that a message names."""
+"""First bytes of a compressed message."""
+_MAX_NAMED = 5
+"""Files of a folder that an error names."""
 
 Convert = Callable[[Any], NDArray[np.uint8]]
-"""A message to (H, W, 3) uint8 RGB."""
+"""Converts an image message to (H, W, 3) uint8 RGB."""
 
 
 def images_of_bag(path: Path, topic: str | None, count: int) -> Iterator[NDArray[np.uint8]]:
-    """At most ``count`` pictures of a topic, evenly over the bag, (H, W, 3) uint8 RGB.
+    """Yield at most ``count`` images of a topic, evenly over the bag, (H, W, 3) uint8 RGB.
 
-    A message that is damaged ends it: figures of what is left would pass for those of the whole.
-    Messages that are not shown are not looked into.
+    A damaged message is an error: results of the remaining images would look like results of the
+    whole bag. Messages between the chosen ones are not decoded.
 
     :param path: folder of a ROS 2 bag, one of its files (SQLite or MCAP), or a ROS 1 file.
-    :param topic: None takes the only one that has images.
+    :param topic: None for the only topic that has images.
+    :param count: greatest number of images.
     :raises ImageError: when the bag cannot be read, has no such images, or one is damaged.
-    :raises ConfigError: when ROS's Python packages are not there.
+    :raises ConfigError: when ROS's Python packages are not installed.
     """
     converters = _converters()
     check_bag(path)
     with _opened(path) as reader:
         connections = _connections(reader, path, topic)
-        told = sum(connection.msgcount for connection in connections)
-        every = max(1, -(-told // count))
+        total = sum(connection.msgcount for connection in connections)
+        step = max(1, -(-total // count))
         number = -1
         for number, (connection, raw) in enumerate(_messages(reader, connections, path)):
-            if number >= every * count:  # the description told of fewer
+            if number >= step * count:  # there are more than the description says
                 return
-            if number % every == 0:
-                where = f"image {number + 1} of {connection.topic} in the bag {path}"
-                yield _picture(reader, connection, raw, converters[connection.msgtype], where)
+            if number % step == 0:
+                name = f"image {number + 1} of {connection.topic} in the bag {path}"
+                yield _image(reader, connection, raw, converters[connection.msgtype], name)
         if number < 0:
             raise ImageError(f"the bag {path} has no messages on {connections[0].topic}")
 
 
 def check_bag(path: Path) -> None:
-    """Refuse what is no bag, or lacks something, saying what to name or to run.
+    """Refuse a path that is no bag, or an incomplete one, with what to name or to run instead.
 
     :raises ImageError: naming the path.
     """
@@ -83,33 +84,32 @@ def check_bag(path: Path) -> None:
 def _check_folder(folder: Path) -> None:
     if (folder / DESCRIPTION).is_file():
         return
-    inside = sorted(folder.iterdir())
-    old = [one for one in inside if one.suffix == ".bag"]
-    parts = [one for one in inside if set(one.suffixes) & set(STORAGES)]
-    bags = [one for one in inside if (one / DESCRIPTION).is_file()]
+    paths = sorted(folder.iterdir())
+    ros1_bags = [path for path in paths if path.suffix == ".bag"]
+    parts = [path for path in paths if set(path.suffixes) & set(STORAGES)]
+    ros2_bags = [path for path in paths if (path / DESCRIPTION).is_file()]
     if parts:
-        whole = [one for one in parts if one.suffix in STORAGES]
-        or_file = f", or name a file of it: {_listed(whole)}" if whole else ""
+        uncompressed = [path for path in parts if path.suffix in STORAGES]
+        or_file = f", or name a file of it: {_listed(uncompressed)}" if uncompressed else ""
         raise ImageError(
             f"the bag {folder} has no {DESCRIPTION}, which a recorder that is killed does not "
             f"write; `ros2 bag reindex {folder}` makes it{or_file}"
         )
-    if old or bags:
-        raise ImageError(
-            f"the folder {folder} is no bag itself but holds some; name {_listed(old + bags)}"
-        )
+    if ros1_bags or ros2_bags:
+        names = _listed(ros1_bags + ros2_bags)
+        raise ImageError(f"the folder {folder} is no bag itself but holds some; name {names}")
     raise ImageError(f"the folder {folder} is no bag: it has no {DESCRIPTION} and no recording")
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    more = len(paths) - _MOST_NAMED
-    return " or ".join(map(str, paths[:_MOST_NAMED])) + (f" or {more} more" if more > 0 else "")
+    more = len(paths) - _MAX_NAMED
+    return " or ".join(map(str, paths[:_MAX_NAMED])) + (f" or {more} more" if more > 0 else "")
 
 
 def _converters() -> dict[str, Convert]:
-    """By type of message. Imported here: the command line does without ROS's packages else.
+    """Return a converter for each message type. Imports ROS's packages only when a bag is read.
 
-    :raises ConfigError: when they are not there.
+    :raises ConfigError: when they are not installed.
     """
     try:
         from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
@@ -128,13 +128,13 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
         reader.open()
     except Exception as error:  # damaged files make the storages' packages raise anything
-        told = _told(error)
-        cure = _cure(path)
-        if "not supported" in told:
-            cure = "`ros2 bag convert` of the ROS that wrote it makes one that can be read"
-        elif "metadata" in told:
-            cure = f"`ros2 bag reindex {path}` writes {DESCRIPTION} anew"
-        raise ImageError(f"the bag {path} cannot be read: {told}; {cure}") from error
+        reason = _one_line(error)
+        advice = _repair_advice(path)
+        if "not supported" in reason:
+            advice = "`ros2 bag convert` of the ROS that wrote it makes one that can be read"
+        elif "metadata" in reason:
+            advice = f"`ros2 bag reindex {path}` writes {DESCRIPTION} anew"
+        raise ImageError(f"the bag {path} cannot be read: {reason}; {advice}") from error
     try:
         yield reader
     finally:
@@ -142,32 +142,33 @@ def _opened(path: Path) -> Iterator[AnyReader]:
 
 
 def _connections(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
-    """Every publisher of images on the topic asked for, or on the only one that has images."""
-    images = [one for one in reader.connections if one.msgtype in (IMAGE, COMPRESSED)]
-    full = {one.topic for one in images if one.msgcount}
-    topics = sorted(full or {one.topic for one in images})
+    """Return the connections of one topic with images: one connection for each publisher."""
+    images = [con for con in reader.connections if con.msgtype in (IMAGE, COMPRESSED)]
+    with_messages = {connection.topic for connection in images if connection.msgcount}
+    topics = sorted(with_messages or {connection.topic for connection in images})
     if topic is None and len(topics) > 1:
-        told = ", ".join(topics)
-        raise ImageError(f"the bag {path} has these topics with images: {told}; name --topic")
-    chosen = [one for one in images if one.topic == (topic or "".join(topics))]
+        names = ", ".join(topics)
+        raise ImageError(f"the bag {path} has these topics with images: {names}; name --topic")
+    chosen = [con for con in images if con.topic == (topic or "".join(topics))]
     if not chosen:
-        known = ", ".join(topics) or f"none, of {_others(reader)}"
+        known = ", ".join(topics) or f"none, of {_all_topics(reader)}"
         on = f" on {topic}" if topic else ""
         raise ImageError(f"the bag {path} has no images{on}; topics with images: {known}")
     return chosen
 
 
-def _others(reader: AnyReader) -> str:
-    told = sorted({f"{one.topic} ({one.msgtype})" for one in reader.connections})
-    return ", ".join(told) or "no topics at all"
+def _all_topics(reader: AnyReader) -> str:
+    """Return all topics of a bag with their types, for errors."""
+    topics = sorted({f"{con.topic} ({con.msgtype})" for con in reader.connections})
+    return ", ".join(topics) or "no topics at all"
 
 
 def _messages(
     reader: AnyReader, connections: Sequence[Connection], path: Path
 ) -> Iterator[tuple[Connection, bytes]]:
-    """In order of time, whoever published.
+    """Yield the messages of all connections in order of time.
 
-    :raises ImageError: at damage.
+    :raises ImageError: when the bag is damaged.
     """
     messages, number = reader.messages(connections), 0
     while True:
@@ -178,48 +179,52 @@ def _messages(
         except Exception as error:  # as when opening
             raise ImageError(
                 f"the bag {path} is damaged after {number} images of {connections[0].topic}: "
-                f"{_told(error)}; {_cure(path)}"
+                f"{_one_line(error)}; {_repair_advice(path)}"
             ) from error
         yield connection, raw
         number += 1
 
 
-def _picture(
-    reader: AnyReader, connection: Connection, raw: bytes, convert: Convert, where: str
+def _image(
+    reader: AnyReader, connection: Connection, raw: bytes, convert: Convert, name: str
 ) -> NDArray[np.uint8]:
-    """:raises ImageError: saying which message is damaged."""
+    """Return the image of a message.
+
+    :param name: which image of which bag this is, for errors.
+    :raises ImageError: when the message is damaged.
+    """
     try:
         message = reader.deserialize(raw, connection.msgtype)
     except Exception as error:  # as when opening
         if bytes(raw[:4]) == _ZSTD:
             raise ImageError(
-                f"{where} is compressed, as only the bag's {DESCRIPTION} tells; name the bag's "
+                f"{name} is compressed, as only the bag's {DESCRIPTION} tells; name the bag's "
                 "folder instead of a file in it"
             ) from error
         raise ImageError(
-            f"{where} is damaged: {_told(error)}; record again, or copy the bag without it"
+            f"{name} is damaged: {_one_line(error)}; record again, or copy the bag without it"
         ) from error
     try:
         return convert(message)
     except ImageError as error:
-        raise ImageError(f"{where}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
 
 
-def _cure(path: Path) -> str:
-    """What may bring back what is whole of a damaged recording."""
+def _repair_advice(path: Path) -> str:
+    """Return how to save the undamaged part of a bag."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     for suffix, command in (
         (".bag", "rosbag reindex {}"),
         (".mcap", "mcap recover {}"),
         (".db3", "sqlite3 {} .recover"),
     ):
-        found = [one for one in files if one.suffix == suffix]
+        found = [file for file in files if file.suffix == suffix]
         if found:
             return f"copy it again, or save what is whole with `{command.format(found[0])}`"
     return "copy it again"
 
 
-def _told(error: Exception) -> str:
-    """A message of another package, in a line."""
-    told = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return told.replace("; please report issue", "")
+def _one_line(error: Exception) -> str:
+    """Return the message of an error of another package in one line."""
+    message = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return message.replace("; please report issue", "")

@@ -1,4 +1,4 @@
-"""One camera of a node: its images in, its results out, and what became of its frames."""
+"""A camera of the node: its image topic, its result topics and the counts of its frames."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.ros import qos
-from clip_surgery_ros.ros.complaints import is_of_another_clock
 from clip_surgery_ros.ros.endpoints import Publishers, publishers_of
+from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, Output
 from clip_surgery_ros.ros.rate_limit import RateLimit
 from clip_surgery_ros.ros.tally import Tally
@@ -23,83 +23,92 @@ CameraImage: TypeAlias = Image | CompressedImage
 
 
 class Camera:
-    """Topics of one camera on a node; its result topics are open as long as it is.
+    """The topics of one camera. Its result topics are open until :meth:`close`.
 
     :param node: makes the publishers and the subscription.
-    :param topic: where images come from, and the name that results go below.
+    :param topic: the image topic, and the name of the camera, which is part of its result topics.
     """
 
     def __init__(self, node: Node, topic: CameraTopic) -> None:
         self._node = node
-        self._images: Subscription | None = None
-        below = f"~/{topic.name}/" if topic.name else "~/"
+        self._subscription: Subscription | None = None
+        prefix = f"~/{topic.name}/" if topic.name else "~/"
         self._publishers: dict[Output, Publisher] = {
-            output: qos.open_publisher(node, output.kind, below + output.name, output.quality())
+            output: qos.open_publisher(
+                node, output.message_type, prefix + output.name, output.make_qos()
+            )
             for output in OUTPUTS
         }
         self.topic = topic
         self.image_topic = node.resolve_topic_name(topic.topic)
         self.rate = RateLimit()
         self.tally = Tally()
-        self.newest: CameraImage | None = None
-        """The image that arrived last since listening began."""
+        self.newest_image: CameraImage | None = None
+        """The image that arrived last since :meth:`listen`."""
         self.last_error = ""
-        """Why the last frame could not be answered; empty when it was."""
+        """Why the last frame could not be processed; empty when it was."""
         self.age_s: float | None = None
         """Age of the newest image when it arrived, in seconds; None for one without a stamp."""
 
-    def listen(self, transport: str, arrived: Callable[[Camera, CameraImage], None]) -> None:
-        """Open the image topic.
+    def listen(self, transport: str, on_image: Callable[[Camera, CameraImage], None]) -> None:
+        """Subscribe to the image topic.
 
-        :param transport: ``raw`` or ``compressed``, which is below the image's name, whatever
-            that was remapped to, as image_transport has it.
-        :param arrived: called with every image.
+        :param transport: ``raw``, or ``compressed``: as in image_transport, that topic is below
+            the name of the image topic, after remapping.
+        :param on_image: called with every image.
         """
         self.tally.reset()
         self.rate = RateLimit()
         self.last_error = ""
-        kind = CompressedImage if transport == "compressed" else Image
+        is_compressed = transport == "compressed"
         self.image_topic = self._node.resolve_topic_name(self.topic.topic)
-        if transport == "compressed":
+        if is_compressed:
             self.image_topic += "/compressed"
 
-        def keep(message: CameraImage) -> None:
-            self.newest = message
+        def on_message(message: CameraImage) -> None:
+            self.newest_image = message
             self.tally.count("in")
-            arrived(self, message)
+            on_image(self, message)
 
-        def lost(number: int) -> None:
+        def on_lost(number: int) -> None:
             self.tally.count("lost on the way", number)
 
-        self._images = qos.open_subscription(
-            self._node, kind, self.image_topic, keep, qos.newest_image(), lost
+        self._subscription = qos.open_subscription(
+            self._node,
+            CompressedImage if is_compressed else Image,
+            self.image_topic,
+            on_message,
+            qos.newest_image(),
+            on_lost,
         )
         self.tally.count("listening")
 
-    def took(self, what: str, age_s: float | None) -> None:
-        """Count an age in seconds, unless it is none."""
-        if age_s is not None and not is_of_another_clock(age_s):
-            self.tally.took(what, age_s)
+    def record_age(self, name: str, age_s: float | None) -> None:
+        """Keep an age in seconds, unless it is unknown or measured with different clocks."""
+        if age_s is not None and not is_from_different_clock(age_s):
+            self.tally.record(name, age_s)
 
     def publishers(self) -> Publishers:
-        """Who publishes its images, while it is listened to."""
-        return publishers_of(self._node, self._images) if self._images else Publishers()
+        """Return the publishers of its images; none while the image topic is closed."""
+        if self._subscription is None:
+            return Publishers()
+        return publishers_of(self._node, self._subscription)
 
-    def ignore(self) -> None:
+    def stop_listening(self) -> None:
         """Close the image topic; does nothing when it is closed."""
-        if self._images is not None:
-            self._node.destroy_subscription(self._images)
-        self._images, self.newest, self.age_s = None, None, None
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription, self.newest_image, self.age_s = None, None, None
 
     def close(self) -> None:
         """Close all topics."""
-        self.ignore()
+        self.stop_listening()
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
 
-    def subscribed(self) -> tuple[Output, ...]:
-        """Results that somebody reads; the others are not computed."""
+    def subscribed_outputs(self) -> tuple[Output, ...]:
+        """Return the results that have a subscriber; the others are not computed."""
         return tuple(
             output
             for output, publisher in self._publishers.items()
@@ -110,23 +119,23 @@ class Camera:
         self,
         outputs: Collection[Output],
         frame: Frame,
-        in_force: Callable[[Callable[[], None]], bool],
+        publish_if_current: Callable[[Callable[[], None]], bool],
     ) -> dict[str, float]:
-        """Build all results, then publish them together.
+        """Build all messages of a frame, then publish them together.
 
-        :param in_force: calls what it is given while the frame's query is in force, and tells
-            whether it did. What it waits for waits for the publishing only.
-        :return: seconds that each took, by name; empty when nothing was published.
+        :param publish_if_current: calls its argument, which publishes, if the frame's query is
+            still in force, and returns whether it did. It may wait; the building does not.
+        :return: seconds for each output, by name; empty when nothing was published.
         """
-        clock = Stages()
-        built: list[tuple[Output, Any]] = []
+        stages = Stages()
+        messages: list[tuple[Output, Any]] = []
         for output in outputs:
-            with clock.stage(output.name):
-                built.append((output, output.build(frame)))
+            with stages.stage(output.name):
+                messages.append((output, output.build(frame)))
 
         def publish() -> None:
-            for output, message in built:
-                with clock.stage(output.name):
+            for output, message in messages:
+                with stages.stage(output.name):
                     self._publishers[output].publish(message)
 
-        return clock.seconds if in_force(publish) else {}
+        return stages.seconds if publish_if_current(publish) else {}

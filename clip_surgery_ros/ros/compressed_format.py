@@ -1,8 +1,8 @@
-"""What ``CompressedImage.format`` says of the pixels in a file.
+"""Reads ``CompressedImage.format``, which says what the pixels of a compressed image mean.
 
 image_transport's ``compressed`` codec writes ``SOURCE; CODEC compressed TARGET``: the image's own
-encoding, then ``jpeg``, ``png`` or ``tiff``, then the encoding that it was converted to before it
-was compressed, or nothing where it was not. Other drivers write anything, often ``jpeg``.
+encoding, then ``jpeg``, ``png`` or ``tiff``, then the encoding that the image was converted to
+before compression, or nothing without a conversion. Other drivers write anything, often ``jpeg``.
 """
 
 from __future__ import annotations
@@ -12,33 +12,38 @@ import re
 from clip_surgery_ros.core.errors import ImageError
 
 MOSAICS = ("bayer_rggb", "bayer_bggr", "bayer_gbrg", "bayer_grbg")
-"""Bayer mosaics, by their first row and their second."""
+"""Bayer mosaics, named by their first and second row."""
 
 
 def stored_colours(text: str, channels: int) -> str:
-    """How the decoded pixels are to be read.
+    """Return the encoding of decoded pixels.
 
-    What was given to the encoder counts, and that is the target where one is named. For colours
-    without one, JPEG and PNG have a meaning of their own; of TIFF, image_transport makes files
-    without a conversion, whatever the channels mean. A mosaic that was made grey or coloured
-    before it was compressed is none any more.
+    The target is what the encoder got, so it decides where it is named. Without a target, JPEG
+    and PNG define the order of colours themselves; image_transport writes TIFF without any
+    conversion, so there the source decides. A mosaic that was converted to grey or colours before
+    compression is no mosaic any more.
+
+    >>> stored_colours("bgr8; jpeg compressed bgr8", channels=3)
+    'bgr'
+    >>> stored_colours("bayer_rggb8; png compressed ", channels=1)
+    'bayer_rggb'
 
     :param text: ``CompressedImage.format``.
-    :param channels: of the decoded pixels in OpenCV's order: 1, 3 or 4.
+    :param channels: number of channels of the decoded pixels, in OpenCV's order: 1, 3 or 4.
     :return: an encoding's name without its bits: ``mono``, ``bgr``, ``rgba``, ``bayer_rggb``...
-    :raises ImageError: when it is said to be a mosaic of an unknown kind or of several channels.
+    :raises ImageError: when ``text`` names an unknown mosaic, or a mosaic of several channels.
     """
     source, codec, target = _parts(text)
-    told = target or (source if codec == "tiff" or _is_mosaic(source) else "")
-    if _is_mosaic(told) and (channels == 1 or told == target):
-        return _mosaic(told, channels)
+    encoding = target or (source if codec == "tiff" or _is_mosaic(source) else "")
+    if _is_mosaic(encoding) and (channels == 1 or encoding == target):
+        return _mosaic(encoding, channels)
     if channels == 1:
         return "mono"
-    return ("rgb" if told.startswith("rgb") else "bgr") + ("a" if channels == 4 else "")
+    return ("rgb" if encoding.startswith("rgb") else "bgr") + ("a" if channels == 4 else "")
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """Source encoding, codec and target encoding; empty where the text has none."""
+    """Return source encoding, codec and target encoding; empty where the text has none."""
     source, _, rest = text.lower().partition(";")
     codec, _, target = rest.partition("compressed")
     return source.strip(), codec.strip(), target.strip()
@@ -49,7 +54,7 @@ def _is_mosaic(encoding: str) -> bool:
 
 
 def _mosaic(encoding: str, channels: int) -> str:
-    """The mosaic's name without its bits."""
+    """Return a mosaic's name without its bits."""
     name = re.sub(r"\d+$", "", encoding)
     if name not in MOSAICS:
         raise ImageError(f"mosaic {encoding[:80]!r} is not known; expected {', '.join(MOSAICS)}")

@@ -1,7 +1,7 @@
 """The node's health as a diagnostics message: one status of the node and one per camera.
 
-Levels mean: ERROR, it does not do its work until somebody mends something; WARN, it works or
-could, but not as was asked for; OK, all is as it should be, even when there is nothing to do.
+Levels: ERROR, it does not work until somebody corrects something; WARN, it works or could work,
+but not as requested; OK, everything is in order, even when there is nothing to do.
 """
 
 from __future__ import annotations
@@ -17,34 +17,38 @@ from clip_surgery_ros.core.text import TOO_LONG, UNREADABLE, TextCounts
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.tally import Spread
-from clip_surgery_ros.ros.transport import cure_of_loss
+from clip_surgery_ros.ros.transport import loss_advice
 
 Verdict = tuple[bytes, str]
-LOSS_TO_WARN_OF = 0.1
-"""Share of a camera's images: now and then one is lost on any wireless link."""
+"""Level and message of a status."""
+MAX_LOSS = 0.1
+"""A warning is given above this share of lost images: any wireless link loses some."""
 LATE_S, OLD_S = 1.0, 60.0
-"""Images that arrive so many seconds after their stamps are late; older ones were recorded."""
-LATE_IMAGES = 10
-"""So many are looked at before they are called late: fewer tell of a busy moment."""
+"""Images are late when they arrive this many seconds after their stamps, and recorded when they
+are older than the second value."""
+MIN_LATE_IMAGES = 10
+"""A warning needs this many images: fewer may be late because of a busy moment."""
 
 
 @dataclass(frozen=True)
 class NodeHealth:
-    """What is worth knowing of the node.
+    """The state of the node that diagnostics report.
 
     :param name: the node's full name.
     :param state: lifecycle state.
     :param device: where the networks run; empty when none are loaded.
-    :param precision: in which arithmetic; empty when none are loaded.
-    :param fell_back: CUDA was asked for and the CPU is used.
+    :param precision: the number format they compute in; empty when none are loaded.
+    :param fell_back: CUDA was requested and the CPU is used.
     :param unreadable: labels of the query in letters that CLIP cannot read.
-    :param unknown: what CLIP does not know of the query, a sentence per label.
-    :param too_long: labels of the query that CLIP reads in part only.
-    :param complaints: what keeps queries and the time from arriving, the worst first.
-    :param refused: queries refused so far, and ``refusal`` why the last was, if it was.
-    :param counts: runs of each stage and answers to calls, since the networks were loaded.
-    :param spreads: seconds of each stage.
-    :param last_error: why the last transition failed; empty when it did not.
+    :param unknown: labels of the query that CLIP does not know, a sentence for each.
+    :param too_long: labels of the query that are too long for CLIP.
+    :param warnings: why queries or the time do not arrive, the worst first.
+    :param refused: number of refused queries.
+    :param refusal: why the last query was refused; empty when it was not.
+    :param texts: number of texts encoded and taken from the cache.
+    :param counts: runs of each stage and service calls, since the networks were loaded.
+    :param spreads: durations of each stage.
+    :param last_error: why the last transition failed; empty when it succeeded.
     """
 
     name: str
@@ -57,7 +61,7 @@ class NodeHealth:
     unreadable: Sequence[str]
     unknown: Sequence[str]
     too_long: Sequence[str]
-    complaints: Sequence[str]
+    warnings: Sequence[str]
     refused: int
     refusal: str
     texts: TextCounts
@@ -68,33 +72,33 @@ class NodeHealth:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """What is worth knowing of one camera.
+    """The state of one camera that diagnostics report.
 
-    :param name: empty for the only one.
-    :param listening: whether the node is active.
-    :param publishers: how many publish its images, so that they are heard.
-    :param complaints: what is wrong with how its images come, the worst first.
-    :param remark: what is odd about its images, and may be as it should.
-    :param image: what its newest image is, for people.
-    :param silent_s: seconds since an image arrived, or since listening began.
-    :param rates_hz: frames in and answered per second.
-    :param counts: what became of its frames since listening began.
-    :param lately: how many came ``in`` and how many were ``lost on the way``, of late.
-    :param spreads: seconds of work and of age when answered.
-    :param last_error: why the last frame could not be answered; empty when it was.
+    :param name: empty for a single camera without a name.
+    :param is_listening: whether the node is active.
+    :param publishers: number of publishers that the node receives its images from.
+    :param warnings: what is wrong with its images, the worst first.
+    :param note: what is unusual about its images but may be intended.
+    :param image: size and encoding of its newest image, for people.
+    :param silent_s: seconds since an image arrived, or since the node subscribed.
+    :param rates_hz: frames ``in`` and ``answered`` per second.
+    :param counts: number of its frames by what happened to them, since the node subscribed.
+    :param recent: number of images that came ``in`` and were ``lost on the way`` recently.
+    :param spreads: durations of processing, and ages.
+    :param last_error: why the last frame could not be processed; empty when it was.
     """
 
     name: str
     topic: str
-    listening: bool
+    is_listening: bool
     publishers: int
-    complaints: Sequence[str]
-    remark: str
+    warnings: Sequence[str]
+    note: str
     image: str
     silent_s: float
     rates_hz: Mapping[str, float]
     counts: Mapping[str, int]
-    lately: Mapping[str, int]
+    recent: Mapping[str, int]
     spreads: Mapping[str, Spread]
     last_error: str
 
@@ -102,7 +106,7 @@ class CameraHealth:
 def diagnostic_array(
     node: NodeHealth, cameras: Sequence[CameraHealth], stamp: Time
 ) -> DiagnosticArray:
-    """The node's status first, then one per camera."""
+    """Return the node's status first, then one per camera."""
     statuses = [_node_status(node)]
     statuses += [_camera_status(node, camera) for camera in cameras]
     return DiagnosticArray(header=Header(stamp=stamp), status=statuses)
@@ -137,10 +141,11 @@ def _node_verdict(health: NodeHealth) -> Verdict:
     if health.state != "active":
         return DiagnosticStatus.WARN, f"not active: {health.state}"
     if health.fell_back:
-        asked = health.config.device
-        return DiagnosticStatus.WARN, f"device {asked} was asked for and is not there: on the CPU"
-    if health.complaints:
-        return DiagnosticStatus.WARN, health.complaints[0]
+        requested = health.config.device
+        message = f"device {requested} was requested but is not available: running on the CPU"
+        return DiagnosticStatus.WARN, message
+    if health.warnings:
+        return DiagnosticStatus.WARN, health.warnings[0]
     if health.refusal:
         return DiagnosticStatus.WARN, health.refusal
     if health.unreadable:
@@ -174,24 +179,24 @@ def _camera_status(node: NodeHealth, health: CameraHealth) -> DiagnosticStatus:
 
 def _camera_verdict(node: NodeHealth, health: CameraHealth) -> Verdict:
     timeout_s = node.config.image_timeout_s
-    if not health.listening:
+    if not health.is_listening:
         return DiagnosticStatus.OK, "not listening"
     if not health.publishers:
         nobody = f"nobody publishes {health.topic}"
-        return DiagnosticStatus.WARN, next(iter(health.complaints), nobody)
+        return DiagnosticStatus.WARN, next(iter(health.warnings), nobody)
     if health.publishers > 1:
-        said = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
-        return DiagnosticStatus.WARN, said
+        message = f"{health.publishers} publishers on {health.topic}: their frames are mixed"
+        return DiagnosticStatus.WARN, message
     if timeout_s and health.silent_s > timeout_s:
-        said = f"no image on {health.topic} for {health.silent_s:.0f} s"
-        return DiagnosticStatus.WARN, "; ".join(filter(None, [said, _loss(health)]))
+        message = f"no image on {health.topic} for {health.silent_s:.0f} s"
+        return DiagnosticStatus.WARN, "; ".join(filter(None, [message, _loss(health)]))
     if health.last_error:
         return DiagnosticStatus.ERROR, health.last_error
-    if said := _loss(health) or _lateness(health):
-        return DiagnosticStatus.WARN, said
-    if health.complaints:
-        return DiagnosticStatus.WARN, health.complaints[0]
-    return DiagnosticStatus.OK, "; ".join(filter(None, [_activity(node, health), health.remark]))
+    if message := _loss(health) or _lateness(health):
+        return DiagnosticStatus.WARN, message
+    if health.warnings:
+        return DiagnosticStatus.WARN, health.warnings[0]
+    return DiagnosticStatus.OK, "; ".join(filter(None, [_activity(node, health), health.note]))
 
 
 def _activity(node: NodeHealth, health: CameraHealth) -> str:
@@ -201,18 +206,18 @@ def _activity(node: NodeHealth, health: CameraHealth) -> str:
 
 
 def _loss(health: CameraHealth) -> str:
-    """Whether images come incomplete, of which nothing arrives; empty if they do not."""
-    lost = health.lately.get("lost on the way", 0)
-    sent = lost + health.lately.get("in", 0)
-    if lost <= LOSS_TO_WARN_OF * sent:
+    """Return a warning when images are lost on their way; else empty."""
+    lost = health.recent.get("lost on the way", 0)
+    sent = lost + health.recent.get("in", 0)
+    if lost <= MAX_LOSS * sent:
         return ""
-    return f"{lost} of the last {sent} images were lost on their way: {cure_of_loss()}"
+    return f"{lost} of the last {sent} images were lost on their way: {loss_advice()}"
 
 
 def _lateness(health: CameraHealth) -> str:
-    """Whether images come late; empty if they do not."""
+    """Return a warning when images arrive late; else empty."""
     age = health.spreads.get("age on arrival")
-    if age is None or health.counts["in"] < LATE_IMAGES or not LATE_S < age.p50_s < OLD_S:
+    if age is None or health.counts["in"] < MIN_LATE_IMAGES or not LATE_S < age.p50_s < OLD_S:
         return ""
     return (
         f"images arrive {age.p50_s:.1f} s after their stamps: the network is too slow for them "

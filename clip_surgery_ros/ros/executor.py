@@ -1,7 +1,7 @@
-"""An executor of one thread, and one more for callbacks that wait for work to be done.
+"""An executor with one thread, and a side thread for callbacks that wait for the worker.
 
-rclpy's own ``MultiThreadedExecutor`` hands callbacks that wait for a thread to its pool again and
-again (ros2/rclpy#1452): under load, calls then take seconds.
+rclpy's own ``MultiThreadedExecutor`` submits a callback that waits for a thread to its pool again
+and again (ros2/rclpy#1452): under load, service calls then take seconds.
 """
 
 from __future__ import annotations
@@ -22,69 +22,69 @@ from rclpy.executors import (
 from rclpy.logging import get_logger
 from rclpy.task import Task
 
-_MOMENT_S = 0.001  # until a thread that was given a callback has begun with it
+_START_S = 0.001  # time for the side thread to start a callback
 
 
 class SideThreadGroup(MutuallyExclusiveCallbackGroup):
-    """Callbacks that may wait, one at a time, while all others go on."""
+    """Callbacks that may block: one at a time, while all other callbacks continue."""
 
 
 class SideThreadExecutor(SingleThreadedExecutor):
-    """Runs callbacks on the thread that spins, those of a :class:`SideThreadGroup` beside it.
+    """Runs callbacks on the thread that spins, and those of a :class:`SideThreadGroup` on another.
 
-    :param context: rclpy's default one if None.
+    :param context: rclpy's default context if None.
     """
 
     def __init__(self, *, context: Context | None = None) -> None:
         super().__init__(context=context)
         self._side = ThreadPoolExecutor(1, thread_name_prefix="side")
-        self._begun: set[Task] = set()
-        self._told = Event()
+        self._submitted: set[Task] = set()
+        self._stop_requested = Event()
 
     def stop(self) -> None:
-        """Let :meth:`spin` return after the callback in work. For other threads.
+        """Let :meth:`spin` return after the current callback. May be called from any thread.
 
-        ``shutdown`` takes apart what the spinning thread may be waiting with.
+        ``shutdown`` is for the thread that spins: it destroys what that thread may be waiting on.
         """
-        self._told.set()
+        self._stop_requested.set()
         self.wake()
 
     def spin(self) -> None:
-        """Run callbacks until told to stop, or shut down.
+        """Run callbacks until :meth:`stop` is called or ROS is shut down.
 
         :raises ExternalShutdownException: when ROS was shut down.
         """
-        while self._context.ok() and not (self._is_shutdown or self._told.is_set()):
+        while self._context.ok() and not (self._is_shutdown or self._stop_requested.is_set()):
             self.spin_once()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
-        """Run the next callback, or see that it is run.
+        """Run the next callback, or submit it to the side thread.
 
         :raises ExternalShutdownException: when ROS was shut down.
         """
         try:
             ready: tuple[Task, Any, Any] = self.wait_for_ready_callbacks(
-                timeout_sec, None, self._told.is_set
+                timeout_sec, None, self._stop_requested.is_set
             )
         except (ConditionReachedException, ShutdownException, TimeoutException):
             return
         handler, entity, _ = ready
         if isinstance(entity.callback_group, SideThreadGroup):
-            self._run_beside(handler)
+            self._run_on_side_thread(handler)
         else:
             handler()
             handler.result()  # raises what the callback raised
 
-    def _run_beside(self, handler: Task) -> None:
-        """Give it to the other thread; until that has begun, the wait offers it again."""
-        if handler in self._begun:
-            time.sleep(_MOMENT_S)
+    def _run_on_side_thread(self, handler: Task) -> None:
+        """Submit a callback once; rclpy returns it as ready until the side thread starts it."""
+        if handler in self._submitted:
+            time.sleep(_START_S)
             return
-        self._begun.add(handler)
+        self._submitted.add(handler)
         self._side.submit(self._finish, handler)
 
     def _finish(self, handler: Task) -> None:
         handler()
-        self._begun.discard(handler)
+        self._submitted.discard(handler)
         if handler.exception() is not None:
             get_logger("executor").error(f"a callback failed: {handler.exception()!r}")

@@ -1,4 +1,4 @@
-"""What the parts without ROS log goes to the node's own log, and so to ``/rosout``."""
+"""Forwards the log messages of the modules without ROS to the node's log and ``/rosout``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class RosLogger(Protocol):
-    """rclpy's logger."""
+    """The methods of rclpy's logger that this package uses."""
 
     def info(self, message: str) -> object:
-        """Log what is good to know."""
+        """Log an information."""
 
     def warning(self, message: str) -> object:
-        """Log what is not as was asked for."""
+        """Log a warning."""
 
     def error(self, message: str) -> object:
-        """Log what does not work."""
+        """Log an error."""
 
 
 class NodeLog(logging.Handler):
-    """Hands on what this package's modules log from now on, until closed.
+    """Forwards what this package's modules log to a node's logger, until it is closed.
 
     :param logger: of the node.
     """
@@ -35,9 +35,9 @@ class NodeLog(logging.Handler):
         package.setLevel(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log at the level nearest to the record's, each on a line of its own.
+        """Log a record at the nearest level that ROS has.
 
-        rclpy tells calls apart by their lines, and a line may log at one level only.
+        Each level has its own line of code: rclpy allows one level only per calling line.
         """
         text = record.getMessage()
         if record.levelno >= logging.ERROR:
@@ -48,6 +48,6 @@ class NodeLog(logging.Handler):
             self._logger.info(text)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop forwarding."""
         logging.getLogger(PACKAGE).removeHandler(self)
         super().close()

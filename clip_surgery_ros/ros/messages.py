@@ -1,6 +1,6 @@
-"""Results and queries to ROS messages. No node, no arithmetic on images.
+"""Converts results and queries to ROS messages. No node, no arithmetic on images.
 
-Every message built here carries the header it is given, as it is: the source image's.
+Messages about an image get the header of its message, unchanged.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.ros.images import image_message
 
 NO_THRESHOLD = math.nan
-"""On the wire: this label takes the node's own threshold."""
+"""In a message: this label uses the node's threshold."""
 
 
 def query_message(query: Query, stamp: Time) -> TextQuery:
-    """The query as a message.
+    """Return the message of a query.
 
-    :param stamp: when it was made.
+    :param stamp: when the query was made.
     """
     thresholds = [
         NO_THRESHOLD if label.threshold is None else label.threshold for label in query.labels
@@ -50,7 +50,7 @@ def query_message(query: Query, stamp: Time) -> TextQuery:
 
 
 def segment_array(result: FrameResult, header: Header, query: TextQuery) -> SegmentArray:
-    """Everything known of a frame in one message.
+    """Return the whole result of a frame as one message.
 
     :param query: the message of ``result.query``.
     """
@@ -88,7 +88,7 @@ def _points(points: PointPrompts) -> list[PromptPoint]:
 
 
 def detection_array(result: FrameResult, header: Header) -> Detection2DArray:
-    """The segments as boxes with a label and a score; empty when nothing was found."""
+    """Return the segments as boxes with a label and a score; empty when nothing was found."""
     return Detection2DArray(
         header=header, detections=[_detection(segment, header) for segment in result.segments]
     )
@@ -99,13 +99,13 @@ def _detection(segment: Segment, header: Header) -> Detection2D:
     return Detection2D(
         header=header,
         results=[ObjectHypothesisWithPose(hypothesis=hypothesis)],
-        bbox=_centred(segment.box),
+        bbox=_centred_box(segment.box),
         id=str(segment.id),
     )
 
 
-def _centred(box: Box) -> BoundingBox2D:
-    """The same box by its centre; a pixel covers x to x + 1."""
+def _centred_box(box: Box) -> BoundingBox2D:
+    """Return a box given by its centre; a pixel covers x to x + 1."""
     message = BoundingBox2D(size_x=float(box.width), size_y=float(box.height))
     message.center.position.x = box.x + box.width / 2
     message.center.position.y = box.y + box.height / 2
@@ -113,7 +113,7 @@ def _centred(box: Box) -> BoundingBox2D:
 
 
 def heatmap_array(result: FrameResult, header: Header) -> HeatmapArray:
-    """Every label's raw similarity on the token grid."""
+    """Return every label's raw similarity on the token grid."""
     height, width = result.size_hw
     grid_height, grid_width = result.similarity.shape[1:]
     return HeatmapArray(
@@ -130,12 +130,12 @@ def heatmap_array(result: FrameResult, header: Header) -> HeatmapArray:
 
 
 def _floats(values: NDArray[np.float32]) -> array.array[float]:
-    """Row-major float32[]; like bytes, array.array is what rclpy takes unchecked."""
+    """Return row-major float32[] as ``array.array``, which rclpy takes without a slow check."""
     return array.array("f", np.ascontiguousarray(values, np.float32).tobytes())
 
 
 def classification(result: FrameResult, header: Header) -> Classification:
-    """Zero-shot probability of every label, in the query's order."""
+    """Return the zero-shot probability of every label, in the query's order."""
     return Classification(
         header=header,
         results=[
@@ -146,9 +146,9 @@ def classification(result: FrameResult, header: Header) -> Classification:
 
 
 def label_info(query: Query, stamp: Time, threshold: float) -> LabelInfo:
-    """The key of the class mask: label index to name.
+    """Return the key of the class mask: label index to name.
 
-    :param threshold: the score from which a pixel is given a label.
+    :param threshold: the score from which a pixel gets a label.
     """
     return LabelInfo(
         header=Header(stamp=stamp),

@@ -1,4 +1,4 @@
-"""One thread that works on the newest job of each source in turn. Knows nothing of ROS."""
+"""A thread that runs the newest job of each source, the sources in turn. No ROS here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """Something to be done once, or dropped for a newer one of the same source.
+    """Work that runs once, or is dropped for newer work of the same source.
 
-    :param run: does it, on the worker's thread.
-    :param failed: told the error that ``run`` raised and its traceback, on the worker's thread.
-    :param dropped: called when it will not be done, on the thread that offered the newer one or
-        that stops the worker.
+    >>> job = Job(
+    ...     run=lambda: print("image 3"),
+    ...     failed=lambda error, traceback: print(error),
+    ...     dropped=lambda: print("a newer image came first"),
+    ... )
+
+    :param run: does the work, on the worker's thread.
+    :param failed: called with the error that ``run`` raised and its traceback, on the worker's
+        thread.
+    :param dropped: called when the job will not run, on the thread that offers the newer job or
+        stops the worker.
     """
 
     run: Callable[[], None]
@@ -24,65 +31,76 @@ class Job:
 
 
 class NewestWorker:
-    """Runs jobs on one thread: of each source only the newest, the sources in turn.
+    """Runs jobs on one thread: only the newest of each source, the sources in turn.
 
-    A newer job takes the place of the one that waits, in the queue too, so that a fast source
-    cannot keep a slow one waiting. An error in a job is told to the job and the thread lives on.
-    It may be started and stopped any number of times.
+    A newer job replaces the waiting job of its source and keeps its position in the queue, so
+    that a fast source cannot delay a slow one. When a job raises an error, its ``failed`` is
+    called and the thread continues. The worker may be started and stopped any number of times.
+
+    >>> from threading import Event
+    >>> worker, done = NewestWorker(), Event()
+    >>> worker.start()
+    >>> worker.offer("camera", Job(done.set, failed=print, dropped=print))
+    True
+    >>> done.wait(timeout=10)
+    True
+    >>> worker.stop()
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[Hashable, Job] = {}
-        self._running = False
+        self._is_running = False
         self._thread: threading.Thread | None = None
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether jobs are accepted."""
         with self._changed:
-            return self._running
+            return self._is_running
 
     def start(self) -> None:
         """Start the thread; does nothing when it runs already."""
         with self._changed:
-            if self._running:
+            if self._is_running:
                 return
-            self._running = True
+            self._is_running = True
             self._thread = threading.Thread(target=self._loop, name="newest-worker", daemon=True)
         self._thread.start()
 
     def offer(self, source: Hashable, job: Job) -> bool:
-        """Hand in a job, in place of one of its source that still waits. Never blocks on work.
+        """Add a job, and drop a job of the same source that still waits. Never waits for a job.
 
-        :return: False when the worker is not running and the job was left alone.
+        :return: False when the worker is not running; the job is then ignored.
         """
         with self._changed:
-            if not self._running:
+            if not self._is_running:
                 return False
             older = self._waiting.get(source)
-            self._waiting[source] = job  # a known source keeps its place in the dict's order
+            self._waiting[source] = job  # a known source keeps its position in the dict
             self._changed.notify_all()
         if older is not None:
             older.dropped()
         return True
 
     def stop(self, wait: bool = True) -> None:
-        """Drop what waits, let the job in work finish and join the thread. May be repeated.
+        """Drop the waiting jobs, let the current job finish and join the thread.
 
-        :param wait: False leaves the job in work to itself: the process is about to end.
+        Does nothing when the worker is stopped already.
+
+        :param wait: False does not wait for the current job: the process is about to end.
         :raises RuntimeError: when called from the worker's own thread, which cannot wait for
             itself.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("the worker cannot be stopped from its own thread")
         with self._changed:
-            self._running = False
-            left = list(self._waiting.values())
+            self._is_running = False
+            dropped = list(self._waiting.values())
             self._waiting.clear()
             self._changed.notify_all()
             thread, self._thread = self._thread, None
-        for job in left:
+        for job in dropped:
             job.dropped()
         if thread is not None and wait:
             thread.join()
@@ -90,12 +108,12 @@ class NewestWorker:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or not self._running)
-                if not self._running:
+                self._changed.wait_for(lambda: self._waiting or not self._is_running)
+                if not self._is_running:
                     return
                 job = self._waiting.pop(next(iter(self._waiting)))
             try:
                 job.run()
-            except Exception as error:  # whatever goes wrong must not end the thread
+            except Exception as error:  # no error may end the thread
                 job.failed(error, traceback.format_exc())
-            del job  # a frame is not held while waiting for the next
+            del job  # free the frame before waiting for the next

@@ -1,4 +1,7 @@
-"""What the node publishes for a frame: a table of topic, type, quality of service, builder."""
+"""The table of result topics: name, message type, quality of service and builder.
+
+A new result topic is one more row of :data:`OUTPUTS`.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ from clip_surgery_ros.ros.images import image_message
 
 @dataclass(frozen=True)
 class Frame:
-    """One answered camera frame.
+    """A camera frame and its result.
 
     :param image_rgb: (H, W, 3) uint8, the source image.
-    :param header: the source image's, for every message about it.
+    :param header: of the source image; every message about the frame gets it.
     :param query: the message of ``result.query``.
     """
 
@@ -38,20 +41,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Output:
-    """One topic of results.
+    """One result topic.
 
     :param name: topic below the node's own name.
-    :param kind: message type.
-    :param build: makes the message of a frame.
-    :param needs_segments: whether it shows segments, and so asks for the segmenter's work.
-    :param quality: makes the topic's quality of service.
+    :param message_type: class of its messages.
+    :param build: builds the message of a frame.
+    :param needs_segments: whether its message shows segments, which the segmenter must compute.
+    :param make_qos: returns a new profile of the topic's quality of service.
     """
 
     name: str
-    kind: type
+    message_type: type
     build: Callable[[Frame], Any]
     needs_segments: bool = True
-    quality: Callable[[], QoSProfile] = qos.result
+    make_qos: Callable[[], QoSProfile] = qos.result
 
 
 def _segments(frame: Frame) -> SegmentArray:
@@ -101,14 +104,14 @@ OUTPUTS = (
     Output("confidence", Image, _confidence),
     Output("heatmap", Image, _heatmap, needs_segments=False),
     Output("heatmaps", HeatmapArray, _heatmaps, needs_segments=False),
-    Output("overlay", Image, _overlay, quality=qos.newest_image),
+    Output("overlay", Image, _overlay, make_qos=qos.newest_image),
     Output("classification", Classification, _classification, needs_segments=False),
 )
-"""Every result of a frame."""
+"""All results of a frame."""
 
 
 def wanted_work(subscribed: Collection[Output]) -> Wanted | None:
-    """The work that these outputs ask for; None when there is none to do."""
+    """Return the work that these outputs need; None when nothing is needed."""
     if not subscribed:
         return None
     return Wanted(segments=any(output.needs_segments for output in subscribed))

@@ -1,6 +1,7 @@
-"""Quality of service of every topic, always as a new profile.
+"""Quality of service of every topic, and its overrides by parameters.
 
-rclpy's overriding options change the profile they are given, so two entities must never share one.
+Every function returns a new profile: rclpy writes the overrides into the profile that it gets, so
+two topics must never share one.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from clip_surgery_ros.ros.endpoints import type_name
 _OVERRIDE = "qos_overrides."
 
 
-def _names(kind: type[IntEnum]) -> tuple[str, ...]:
-    """What an override may say; "unknown" is what rclpy says of what it does not know."""
-    return tuple(policy.name.lower() for policy in kind if policy.name != "UNKNOWN")
+def _names(policies: type[IntEnum]) -> tuple[str, ...]:
+    """Return the values that an override may have; ``UNKNOWN`` is rclpy's own placeholder."""
+    return tuple(policy.name.lower() for policy in policies if policy.name != "UNKNOWN")
 
 
 _POLICIES = {
@@ -38,60 +39,63 @@ _POLICIES = {
     "reliability": _names(ReliabilityPolicy),
     "durability": _names(DurabilityPolicy),
 }
-"""Overridable policies that are a choice; the one that is not is depth."""
+"""Policies that can be overridden with one of these names; depth, a number, is one more."""
 
 
 def newest_image() -> QoSProfile:
-    """For camera images in, and for pictures for people out: best effort, only the newest."""
+    """Return the profile of camera images and of pictures for people: best effort, newest only."""
     return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
 def query() -> QoSProfile:
-    """For queries: none is lost. Volatile, since transient local would refuse most publishers."""
+    """Return the profile of queries: reliable; transient_local would match few publishers."""
     return _profile(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 def result() -> QoSProfile:
-    """For results: reliable satisfies every subscriber, best effort or not."""
+    """Return the profile of results: reliable, which matches all subscribers that are volatile."""
     return _profile(5, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 def latched() -> QoSProfile:
-    """For what changes seldom: who comes later still gets the last one."""
+    """Return the profile of topics that change seldom: late subscribers get the last message."""
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def open_publisher(node: Node, kind: type, topic: str, profile: QoSProfile) -> Publisher:
-    """A publisher whose profile the parameters ``qos_overrides./topic.publisher...`` override.
+def open_publisher(node: Node, message_type: type, topic: str, profile: QoSProfile) -> Publisher:
+    """Create a publisher; the parameters ``qos_overrides./topic.publisher...`` change its profile.
 
-    :raises ConfigError: when the node has that topic already, of another type.
+    :raises ConfigError: when the node has the topic already, with a different type.
     """
-    _check_type(node, kind, topic)
-    return node.create_publisher(kind, topic, profile, qos_overriding_options=_overridable())
+    _check_type(node, message_type, topic)
+    return node.create_publisher(
+        message_type, topic, profile, qos_overriding_options=_overridable()
+    )
 
 
 def open_subscription(
     node: Node,
-    kind: type,
+    message_type: type,
     topic: str,
     callback: Callable[[Any], None],
     profile: QoSProfile,
-    lost: Callable[[int], None] | None = None,
+    on_lost: Callable[[int], None] | None = None,
 ) -> Subscription:
-    """A subscription whose profile ``qos_overrides./topic.subscription...`` override.
+    """Create a subscription; ``qos_overrides./topic.subscription...`` change its profile.
 
-    :param lost: told how many more messages were lost on their way, where the middleware says so.
-    :raises ConfigError: when the node has that topic already, of another type.
+    :param on_lost: called with the number of messages that were lost since the last call, where
+        the middleware reports it.
+    :raises ConfigError: when the node has the topic already, with a different type.
     """
-    _check_type(node, kind, topic)
+    _check_type(node, message_type, topic)
 
-    def told(event: Any) -> None:
-        if lost is not None:
-            lost(event.total_count_change)
+    def on_lost_event(event: Any) -> None:
+        if on_lost is not None:
+            on_lost(event.total_count_change)
 
-    def opened(events: SubscriptionEventCallbacks | None) -> Subscription:
+    def subscribe(events: SubscriptionEventCallbacks | None) -> Subscription:
         return node.create_subscription(
-            kind,
+            message_type,
             topic,
             callback,
             profile,
@@ -99,19 +103,19 @@ def open_subscription(
             qos_overriding_options=_overridable(),
         )
 
-    if lost is None:
-        return opened(None)
+    if on_lost is None:
+        return subscribe(None)
     try:
-        return opened(SubscriptionEventCallbacks(message_lost=told))
+        return subscribe(SubscriptionEventCallbacks(message_lost=on_lost_event))
     except UnsupportedEventTypeError:
-        return opened(None)
+        return subscribe(None)
 
 
 def check_overrides(values: Mapping[str, Any]) -> None:
-    """Refuse overrides that rclpy would stumble over when their topic is opened, perhaps late.
+    """Refuse overrides that rclpy cannot use, before their topic is opened, perhaps much later.
 
-    :param values: of parameters by their names; others are passed over.
-    :raises ConfigError: naming the first that is no such policy.
+    :param values: of parameters by their names; parameters that override no QoS are ignored.
+    :raises ConfigError: naming the first value that is not valid.
     """
     for name, value in values.items():
         if name.startswith(_OVERRIDE):
@@ -120,34 +124,35 @@ def check_overrides(values: Mapping[str, Any]) -> None:
 
 
 def _check_policy(topic: str, end: str, value: Any) -> None:
-    """``end`` is as in ``subscription.depth``."""
+    """Refuse a value of one override; ``end`` is the end of its name: ``subscription.depth``."""
     policy = end.rpartition(".")[2]
-    wanted = ""
+    expected = ""
     if policy == "depth" and not (type(value) is int and 0 <= value < 2**31):
-        wanted = "a whole number from 0 to 2147483647, without quotes"
+        expected = "a whole number from 0 to 2147483647, without quotes"
     elif policy in _POLICIES and str(value).lower() not in _POLICIES[policy]:
-        wanted = "one of " + ", ".join(_POLICIES[policy])
-    if wanted:
+        expected = "one of " + ", ".join(_POLICIES[policy])
+    if expected:
         raise ConfigError(
             f"qos_overrides of topic '{topic}' cannot be used: {end} is {repr(value)[:80]}, but "
-            f"must be {wanted}"
+            f"must be {expected}"
         )
 
 
 def _overridable() -> QoSOverridingOptions:
-    kinds = [QoSPolicyKind[policy.upper()] for policy in ("depth", *_POLICIES)]
-    return QoSOverridingOptions(kinds)
+    policies = [QoSPolicyKind[policy.upper()] for policy in ("depth", *_POLICIES)]
+    return QoSOverridingOptions(policies)
 
 
-def _check_type(node: Node, kind: type, topic: str) -> None:
-    """Refuse a second type on a topic, which the middleware answers with a riddle."""
+def _check_type(node: Node, message_type: type, topic: str) -> None:
+    """Refuse a second type on a topic; the middleware's own error does not name the topic."""
     name = node.resolve_topic_name(topic)
-    ends: tuple[Any, ...] = (*node.subscriptions, *node.publishers)
-    for other in ends:
-        if other.topic_name == name and other.msg_type is not kind:
+    endpoints: tuple[Any, ...] = (*node.subscriptions, *node.publishers)
+    for endpoint in endpoints:
+        if endpoint.topic_name == name and endpoint.msg_type is not message_type:
             raise ConfigError(
-                f"topic '{name}' would be {type_name(kind)} and {type_name(other.msg_type)} at "
-                "once; look at the names that topics are remapped to, and at image_topics"
+                f"topic '{name}' would be {type_name(message_type)} and "
+                f"{type_name(endpoint.msg_type)} at once; check the names that topics are "
+                "remapped to, and image_topics"
             )
 
 

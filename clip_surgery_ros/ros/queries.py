@@ -1,4 +1,4 @@
-"""The query in force: topics and a service that set it, latched topics that tell it."""
+"""The query in force: the topics and the service that set it, and the latched topics with it."""
 
 from __future__ import annotations
 
@@ -20,51 +20,54 @@ from clip_surgery_ros.ros import messages, qos
 from clip_surgery_ros.srv import SetQuery
 
 SETTLE_S = 0.05
-"""Between results and a change of their key, either way: a program takes what waits for it in the
-order of its topics, not of time, and comes round to it in a fraction of this."""
-MOST_REMARKS = 3
-"""Of a query in the log: more would hide the first."""
+"""Least time between the publication of masks and of a new key for them, in seconds. A subscriber
+handles messages that wait in the order of its topics, not of their publication, so it needs time
+to handle the earlier message first; it usually needs a fraction of this."""
+MAX_NOTES = 3
+"""Notes about one query in the log; more would hide the first."""
 
 
 @dataclass(frozen=True)
 class ActiveQuery:
-    """The query in force, its message, and what the class mask's key says; replaced together.
+    """A query, its message and its mask's key, which change together.
 
-    :param threshold: presence from which a label counts as being in the picture.
+    :param query: what to look for.
+    :param message: of the query.
+    :param threshold: the presence threshold: labels below it are absent.
     """
 
     query: Query
     message: TextQuery
     threshold: float = 0.0
 
-    def has_key_of(self, other: ActiveQuery) -> bool:
-        """Whether a mask of either means the same by the key of the other."""
+    def has_same_key(self, other: ActiveQuery) -> bool:
+        """Whether a mask of both has the same key: the same labels and threshold."""
         return (self.query.names, self.threshold) == (other.query.names, other.threshold)
 
 
 class Queries:
-    """Takes queries on a node, in every state of it.
+    """Holds the query in force and receives new ones, in every lifecycle state of a node.
 
     :param node: makes the topics and the service.
-    :param key_threshold: the score from which a pixel of the class mask has a label.
-    :param remarks: what to say of a query that the networks do not understand as it is.
-    :param changed: called after another query came into force.
+    :param key_threshold: returns the presence threshold, which the mask's key states.
+    :param unknown_notes: returns a note for each label of a query that the networks do not know.
+    :param on_query: called after a new query came into force.
     """
 
     def __init__(
         self,
         node: Node,
         key_threshold: Callable[[], float],
-        remarks: Callable[[Query], Sequence[str]],
-        changed: Callable[[], None],
+        unknown_notes: Callable[[Query], Sequence[str]],
+        on_query: Callable[[], None],
     ) -> None:
-        self._node, self._key_threshold, self._changed = node, key_threshold, changed
-        self._remarks = remarks
-        self._in_force = threading.Lock()
+        self._node, self._key_threshold = node, key_threshold
+        self._unknown_notes, self._on_query = unknown_notes, on_query
+        self._key_lock = threading.Lock()
         self._key_changed_s = self._published_s = -math.inf  # on the monotonic clock
         self.active = ActiveQuery(Query(), TextQuery())
         self.refused = 0
-        """Queries that could not be used."""
+        """Number of queries that could not be used."""
         self.last_refusal = ""
         """Why the last query was refused; empty when it was not."""
         self._echo = qos.open_publisher(node, TextQuery, "~/active_query", qos.latched())
@@ -73,44 +76,48 @@ class Queries:
             qos.open_subscription(node, String, "query", self._on_text, qos.query()),
             qos.open_subscription(node, TextQuery, "~/text_query", self._on_message, qos.query()),
         )
-        """Topics that queries come on."""
-        node.create_service(SetQuery, "~/set_query", self._on_call)
+        """Subscriptions that queries arrive on."""
+        node.create_service(SetQuery, "~/set_query", self._on_set_query)
 
-    def ask(self, text: str) -> bool:
-        """Put the labels of a text in force; the log says why if they cannot be used."""
-        return self._ask(lambda sequence: parse_query(text, sequence))
+    def set_text(self, text: str) -> bool:
+        """Put the labels of a text in force.
 
-    def tell_remarks(self) -> None:
-        """Log what the networks do not understand of the query in force."""
-        for remark in self._remarks(self.active.query)[:MOST_REMARKS]:
-            self._node.get_logger().warning(remark)
+        :return: False when they cannot be used; the log says why.
+        """
+        return self._set(lambda sequence: parse_query(text, sequence))
 
-    def take_threshold(self) -> None:
-        """Put another presence threshold in force, and say it in the key."""
+    def log_unknown_labels(self) -> None:
+        """Log which labels of the query in force the networks do not know."""
+        for note in self._unknown_notes(self.active.query)[:MAX_NOTES]:
+            self._node.get_logger().warning(note)
+
+    def update_threshold(self) -> None:
+        """Put a changed presence threshold in force, and publish it in the key."""
         self._put_in_force(replace(self.active, threshold=self._key_threshold()))
 
-    def publish_under(self, asked: ActiveQuery, publish: Callable[[], None]) -> bool:
-        """Publish the results of a query, unless their mask would be read by the key of another.
+    def publish_if_current(self, query: ActiveQuery, publish: Callable[[], None]) -> bool:
+        """Publish the results of a query, unless the mask's key has changed since.
 
-        The key does not change meanwhile, nor shortly before and after: whoever takes messages as
-        they come reads every mask by its own key.
+        The key does not change while ``publish`` runs, nor :data:`SETTLE_S` before and after: a
+        subscriber that handles messages as they arrive has the right key for every mask.
 
-        :return: False when another key is in force and nothing was published.
+        :param query: the query of the results.
+        :return: False when a different key is in force and nothing was published.
         """
         self._settle(self._key_changed_s)
-        with self._in_force:
-            if not self.active.has_key_of(asked):
+        with self._key_lock:
+            if not self.active.has_same_key(query):
                 return False
-            self._settle(self._key_changed_s)  # for one that changed there and back meanwhile
+            self._settle(self._key_changed_s)  # the key may have changed twice meanwhile
             publish()
             self._published_s = time.monotonic()
             return True
 
     def _put_in_force(self, active: ActiveQuery) -> None:
-        """Change the query and the key together, and say both; waits for readers of the key."""
-        with self._in_force:
+        """Change query and key together and publish both; wait for the key's subscribers."""
+        with self._key_lock:
             before, self.active = self.active, active
-            changes_key = not before.has_key_of(active)
+            changes_key = not before.has_same_key(active)
             if changes_key:
                 self._settle(self._published_s)
             if active.message is not before.message:
@@ -121,35 +128,36 @@ class Queries:
                 self._key_changed_s = time.monotonic()
 
     def _settle(self, since_s: float) -> None:
-        """Wait until those who read the key have come round to what was published then."""
+        """Wait until subscribers of the key have handled what was published at that time."""
         if self._key.get_subscription_count():
             time.sleep(max(0.0, since_s + SETTLE_S - time.monotonic()))
 
     def _on_text(self, message: String) -> None:
-        self.ask(message.data)
+        self.set_text(message.data)
 
     def _on_message(self, message: TextQuery) -> None:
-        self._ask(lambda sequence: query_of(message.labels, message.thresholds, sequence))
+        self._set(lambda sequence: query_of(message.labels, message.thresholds, sequence))
 
-    def _on_call(self, request: SetQuery.Request, response: SetQuery.Response) -> object:
-        response.success = self._ask(
+    def _on_set_query(self, request: SetQuery.Request, response: SetQuery.Response) -> object:
+        response.success = self._set(
             lambda sequence: query_of(request.labels, request.thresholds, sequence)
         )
         query = self.active.query
         response.message = self.last_refusal
         if response.success:
-            remarks = self._remarks(query)[:MOST_REMARKS]
-            response.message = ". ".join([told(query), *remarks])
+            notes = self._unknown_notes(query)[:MAX_NOTES]
+            response.message = ". ".join([describe_query(query), *notes])
         response.sequence = query.sequence
         return response
 
-    def _ask(self, make: Callable[[int], Query]) -> bool:
-        """Put a new query in force, or keep the one before when it cannot be used.
+    def _set(self, make_query: Callable[[int], Query]) -> bool:
+        """Put a new query in force; keep the current one when the new one cannot be used.
 
-        :param make: makes it with the sequence number it shall have.
+        :param make_query: makes the query with a sequence number.
+        :return: whether the new query is in force.
         """
         try:
-            query = make(self.active.query.sequence + 1)
+            query = make_query(self.active.query.sequence + 1)
         except QueryError as error:
             self.refused += 1
             self.last_refusal = f"query refused, the one before stays: {error}"
@@ -159,13 +167,13 @@ class Queries:
         stamp = self._node.get_clock().now().to_msg()
         message = messages.query_message(query, stamp)
         self._put_in_force(ActiveQuery(query, message, self._key_threshold()))
-        self._node.get_logger().info(told(query))
-        self.tell_remarks()
-        self._changed()
+        self._node.get_logger().info(describe_query(query))
+        self.log_unknown_labels()
+        self._on_query()
         return True
 
 
-def told(query: Query) -> str:
-    """A query for people."""
+def describe_query(query: Query) -> str:
+    """Return the sequence number and labels of a query, for people."""
     names = "; ".join(query.names) or "nothing"
     return f"query {query.sequence}: {names}"

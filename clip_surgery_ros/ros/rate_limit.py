@@ -1,4 +1,4 @@
-"""At most so many per second. Knows nothing of ROS."""
+"""A limit on the number of events per second. No ROS here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Says when the next one is due; what one came late is given back to the next.
+    """Decides which events may pass, so that they do not exceed a rate.
 
-    :param now: the clock, in seconds.
+    When an event passes late, the next one may pass earlier by the same time: the average rate is
+    kept even if it does not divide the rate of the events. After a pause there is no burst.
+
+    >>> limit = RateLimit(now=iter([0.0, 0.4, 0.6, 0.8, 1.0]).__next__)
+    >>> [limit.is_due(rate_hz=2.0) for _ in range(5)]
+    [True, False, True, False, True]
+
+    :param now: returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -17,9 +24,9 @@ class RateLimit:
         self._next_due_s = 0.0
 
     def is_due(self, rate_hz: float) -> bool:
-        """Whether one may pass now; it is then taken to have passed.
+        """Whether an event may pass now. If so, it counts as passed.
 
-        :param rate_hz: most per second; 0 lets all pass.
+        :param rate_hz: most events per second; 0 is no limit.
         """
         if rate_hz <= 0:
             return True

@@ -1,4 +1,4 @@
-"""What happened how often, how fast and how long ago. Knows nothing of ROS."""
+"""Counts, rates and durations of named events. No ROS here."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 
 RECENT = 200
-"""Durations kept of each kind: a percentile of 95 has ten above it, and old ones go."""
+"""Durations kept for each name: ten of them are above the 95th percentile."""
 RATE_WINDOW_S = 5.0
-"""Rates are means over so many seconds: steady to read, and soon 0 when all is still."""
+"""Rates are means over this many seconds: steady to read, and soon 0 when events stop."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Percentiles of recent durations in seconds."""
+    """50th and 95th percentile of recent durations, in seconds."""
 
     p50_s: float
     p95_s: float
 
 
 class Tally:
-    """Counts, rates and durations by name, since the last reset. Safe to use from any thread.
+    """Counts, rates and durations of named events since the last reset. Safe from any thread.
 
-    :param now: the clock, in seconds.
+    >>> tally = Tally()
+    >>> tally.count("in")
+    >>> tally.record("clip", seconds=0.25)
+    >>> tally.counts["in"], tally.counts["clip"], tally.spreads()["clip"].p50_s
+    (1, 1, 0.25)
+
+    :param now: returns the time in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +42,7 @@ class Tally:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Set all counts to 0 and forget all durations."""
         with self._lock:
             self._counts: Counter[str] = Counter()
             self._last: dict[str, float] = {}
@@ -46,46 +52,46 @@ class Tally:
             )
 
     def count(self, name: str, times: int = 1) -> None:
-        """It happened now, once or several times."""
+        """Count an event that happened now, once or several times."""
         with self._lock:
             self._counts[name] += times
             self._last[name] = self._now()
             self._times[name].extend([self._last[name]] * times)
-            self._forget_old(self._times[name])
+            self._drop_old(self._times[name])
 
-    def took(self, name: str, seconds: float) -> None:
-        """It happened and took so long."""
+    def record(self, name: str, seconds: float) -> None:
+        """Count an event that ended now, and keep its duration."""
         self.count(name)
         with self._lock:
             self._durations[name].append(seconds)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How often each happened; 0 for what never did."""
+        """The number of each event; 0 for a name that was never counted."""
         with self._lock:
             return self._counts.copy()
 
     def rate_hz(self, name: str) -> float:
-        """How often per second it happened lately; 0 for less than twice."""
+        """Return the events per second in the last :data:`RATE_WINDOW_S`; 0 for fewer than two."""
         with self._lock:
             times = self._times[name]
-            self._forget_old(times)
+            self._drop_old(times)
             span_s = times[-1] - times[0] if times else 0.0
             return (len(times) - 1) / span_s if span_s else 0.0
 
-    def lately(self, name: str) -> int:
-        """How often it happened within the last :data:`RATE_WINDOW_S` seconds."""
+    def recent_count(self, name: str) -> int:
+        """Return the number of events in the last :data:`RATE_WINDOW_S` seconds."""
         with self._lock:
-            self._forget_old(self._times[name])
+            self._drop_old(self._times[name])
             return len(self._times[name])
 
     def seconds_since(self, name: str) -> float | None:
-        """Since it happened last; None when it never did."""
+        """Return the seconds since the last event; None when there was none."""
         with self._lock:
             return self._now() - self._last[name] if name in self._last else None
 
     def spreads(self) -> dict[str, Spread]:
-        """Percentiles of everything that was timed."""
+        """Return the percentiles of the recent durations of each name."""
         with self._lock:
             kept = {name: tuple(values) for name, values in self._durations.items()}
         return {
@@ -93,6 +99,6 @@ class Tally:
             for name, values in kept.items()
         }
 
-    def _forget_old(self, times: deque[float]) -> None:
+    def _drop_old(self, times: deque[float]) -> None:
         while times and times[0] < self._now() - RATE_WINDOW_S:
             times.popleft()

@@ -1,4 +1,4 @@
-"""What large images need of the system on their way."""
+"""What the operating system must allow so that large images arrive."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from functools import cache
 from pathlib import Path
 
 SOCKET_BYTES = 16_777_216
-"""Buffer of a UDP socket that ``config/fastdds.xml`` asks for: two full-HD images in colour. Linux
-gives less in silence where its limits are lower."""
+"""Buffer of a UDP socket that ``config/fastdds.xml`` requests: two full-HD colour images. Linux
+gives less, without an error, where its limit is lower."""
 LIMIT = Path("/proc/sys/net/core/rmem_max")
+"""File with the largest buffer, in bytes, that Linux gives to a socket."""
 
 
 @cache
-def cure_of_loss(limit: Path = LIMIT) -> str:
-    """What to do about images that are lost on their way, for people.
+def loss_advice(limit: Path = LIMIT) -> str:
+    """Return what to do about images that are lost on their way, for people.
 
-    :param limit: file with the largest buffer in bytes that the kernel gives a socket.
+    :param limit: as :data:`LIMIT`.
     """
     profile = "start the camera with config/fastdds.xml too, or set image_transport: compressed"
     value = _number(limit)
@@ -28,7 +29,7 @@ def cure_of_loss(limit: Path = LIMIT) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """None where there is no such file, as on other systems than Linux."""
+    """Return the number in a file; None without such a file, as on systems other than Linux."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""ROS from wheels is in force in every Python of its environment, activated or not.
+"""Makes a ROS that is installed from Python wheels work in every Python of its environment.
 
-A ``.pth`` file, which ``setup.py`` installs beside such a ROS, calls :func:`enter` at every start.
-The wheels see to the libraries' path in the same way and leave the rest to whoever sources a ROS.
-That Python has the installed package from then on, also in a checkout, whose folder of the same
-name lacks the message types.
+``setup.py`` installs a ``.pth`` file beside such a ROS; it calls :func:`enter` when Python starts.
+The wheels themselves set the path of the libraries in the same way, but not the variables that
+a ROS sets when it is sourced. Python then imports the installed package even in a checkout, whose
+folder of the same name does not have the message types.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ TRANSPORT_CHOICES = (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
     "FASTDDS_BUILTIN_TRANSPORTS",
 )
-"""Whoever sets one of these has chosen how images travel."""
+"""Variables that choose Fast DDS's transport; when one is set, it is not changed here."""
 
 
 def enter(environment: MutableMapping[str, str] = os.environ, prefix: str = sys.prefix) -> None:
-    """Name an environment's ROS and its Fast DDS profile where nothing else is named.
+    """Set the variables of ROS and of its Fast DDS profile, unless they are set already.
 
-    :param environment: variables, changed in place.
-    :param prefix: the environment's folder, laid out like any ROS prefix.
+    :param environment: the variables; this changes them.
+    :param prefix: folder of the Python environment, which has the layout of a ROS prefix.
     """
-    named = ros_prefixes(environment)
-    if not any(_has(path, "rclpy") for path in named):
-        # Last, as an underlay is: workspaces that were built on it come before.
-        named = [*named, prefix]
-        environment["AMENT_PREFIX_PATH"] = os.pathsep.join(named)
+    prefixes = ros_prefixes(environment)
+    if not any(_has(path, "rclpy") for path in prefixes):
+        # Last, as an underlay: workspaces that are built on it come first.
+        prefixes = [*prefixes, prefix]
+        environment["AMENT_PREFIX_PATH"] = os.pathsep.join(prefixes)
     if not any(name in environment for name in TRANSPORT_CHOICES):
         profile = os.path.join(prefix, "share", "clip_surgery_ros", "config", "fastdds.xml")
-        environment[profiles_variable(named)] = profile
+        environment[profiles_variable(prefixes)] = profile
 
 
 def ros_prefixes(environment: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Where ROS packages are, the overlays first."""
+    """Return the folders with ROS packages, the overlays first."""
     paths = environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     return [path for path in paths if path]
 
 
 def profiles_variable(prefixes: Sequence[str]) -> str:
-    """The variable that names Fast DDS's profiles: since ROS 2 Kilted, Fast DDS 3 and its package
-    have another name.
+    """Return the variable that names Fast DDS's profiles; Fast DDS 3, of ROS 2 Kilted, has a new
+    name for it.
 
-    :param prefixes: where ROS packages are.
+    :param prefixes: folders with ROS packages.
     """
     is_third = any(_has(path, "fastdds") for path in prefixes)
     return f"{'FASTDDS' if is_third else 'FASTRTPS'}_DEFAULT_PROFILES_FILE"

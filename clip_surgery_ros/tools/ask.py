@@ -38,19 +38,19 @@ def _answer(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
     :raises ClipSurgeryError: when ROS or the node is not there, or has no answer.
     """
     try:
-        from clip_surgery_ros.ros.asking import asker
+        from clip_surgery_ros.ros.client import connect
     except ImportError as error:
         raise ClipSurgeryError(
             f"ask needs ROS ({error}); source it, or use the environment that ./demo makes"
         ) from error
     if not arguments.image:
-        with asker(arguments.node, arguments.wait) as ask:
-            return ask.stream(labels, arguments.camera)
+        with connect(arguments.node, arguments.wait) as client:
+            return client.segment_stream(labels, arguments.camera)
     from clip_surgery_ros.pictures.files import read_image
 
     image_rgb = read_image(arguments.image)
-    with asker(arguments.node, arguments.wait) as ask:
-        return ask.picture(image_rgb, labels)
+    with connect(arguments.node, arguments.wait) as client:
+        return client.segment_image(image_rgb, labels)
 
 
 def _told(answer: Any) -> str:

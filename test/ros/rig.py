@@ -105,7 +105,9 @@ class Rig:
 def wait_readers(rig, *names, camera=0):
     """Wait until the node itself sees the readers of a camera's topics."""
     wait_until(
-        lambda: {output.name for output in rig.node.cameras[camera].subscribed()} >= set(names)
+        lambda: (
+            {output.name for output in rig.node.cameras[camera].subscribed_outputs()} >= set(names)
+        )
     )
 
 

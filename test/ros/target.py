@@ -131,7 +131,9 @@ def read_all(node: Node) -> None:
     """Read everything that the node publishes of a frame, and keep nothing."""
     for output in OUTPUTS:
         topic = f"/clip_surgery/{output.name}"
-        node.create_subscription(output.kind, topic, lambda _: None, output.quality(), raw=True)
+        node.create_subscription(
+            output.message_type, topic, lambda _: None, output.make_qos(), raw=True
+        )
 
 
 @contextmanager

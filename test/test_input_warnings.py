@@ -207,30 +207,30 @@ def test_float_images_are_refused_as_depth(active):
             0.0,
             "answered",
             OK,
-            "is stamped 57 years ago, so by another clock: no ages ",
+            "is stamped 57 years ago, so by a different clock: ages are ",
         ),
         (
             -57 * YEAR_S,
             5.0,
             "skipped: too old",
             WARN,
-            "counted, and max_frame_age_s drops them all;",
+            "measured, and max_frame_age_s drops them all;",
         ),
         (
             3 * YEAR_S,
             5.0,
             "answered",
             WARN,
-            "3 years ahead, so by another clock: no ages are counted, ",
+            "3 years ahead, so by a different clock: ages are not measured, ",
         ),
         (
             3 * YEAR_S,
             0.0,
             "answered",
             WARN,
-            "are counted; play a bag with --clock and set use_sim_time",
+            "are not measured; play a bag with --clock and set use_sim_time",
         ),
-        (-30 * 3600, 0.0, "answered", OK, "is stamped 30 hours ago, so by another clock"),
+        (-30 * 3600, 0.0, "answered", OK, "is stamped 30 hours ago, so by a different clock"),
     ],
 )
 def test_stamps_of_another_clock_are_told_and_make_no_ages(
@@ -277,7 +277,9 @@ def test_the_demos_networks_on_another_camera_than_the_demos_are_told(rigs):
     rig.show(DEMO_FRAME)
     status_of(rig, 1, OK, "images arrive")
     rig.show("camera")
-    said = status_of(rig, 1, WARN, "the demo's networks look at /image_raw and know generated")
+    said = status_of(
+        rig, 1, WARN, "the demo's networks process /image_raw, but they know generated"
+    )
     assert said.endswith("set clip_model and sam_model to real networks")
 
 
@@ -288,7 +290,7 @@ def test_the_demos_networks_are_known_for_what_they_are_and_named_in_the_log(rig
     assert "in float32: CLIP 'demo', which comes with the package; SAM 'demo', which" in said
     assert rig.change(ACTIVATE)
     rig.show("camera")
-    status_of(rig, 1, WARN, "the demo's networks look at /image_raw")
+    status_of(rig, 1, WARN, "the demo's networks process /image_raw")
 
 
 class OpenNetworks(FakeNetworks):

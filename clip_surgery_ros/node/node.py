@@ -43,6 +43,16 @@ class ClipSurgeryNode(LifecycleNode):
     Calls of ``~/segment`` wait for the networks in a callback group of their own. Spin the node
     with a ``SideThreadExecutor``; with other executors such a call blocks all other callbacks.
 
+    To run it in a process of your own:
+
+    >>> import rclpy
+    >>> from clip_surgery_ros.networks.factory import load_networks
+    >>> from clip_surgery_ros.ros.executor import SideThreadExecutor
+    >>> rclpy.init()  # doctest: +SKIP
+    >>> node, executor = ClipSurgeryNode(load_networks), SideThreadExecutor()  # doctest: +SKIP
+    >>> node.autostart() and executor.add_node(node)  # doctest: +SKIP
+    >>> executor.spin()  # doctest: +SKIP
+
     :param load: loads the networks when the node is configured.
     :param release: called after the networks were released, to return their memory to the system.
     :param options: options of rclpy's nodes, such as ``context`` or ``parameter_overrides``.

@@ -1,6 +1,6 @@
 """Serve several cameras: ``ros2 launch clip_surgery_ros cameras.launch.py cameras:="..."``.
 
-They share one node with one copy of the networks, which answers the cameras' newest frames in
+They share one node with one copy of the networks, which processes the cameras' newest frames in
 turn; or, with ``separate:=true``, each has a node, networks and a query of its own.
 """
 
@@ -23,7 +23,7 @@ SEPARATE = LaunchConfiguration("separate")
 
 
 def clip_surgery(condition=None, **arguments) -> IncludeLaunchDescription:
-    """One node, with these arguments and, for all others, those given on the command line."""
+    """Include one node, with these arguments and those of the command line."""
     file = str(Path(__file__).with_name("clip_surgery.launch.py"))
     return IncludeLaunchDescription(file, launch_arguments=arguments.items(), condition=condition)
 
@@ -33,15 +33,17 @@ def one_each(context: LaunchContext) -> list[GroupAction]:
     namespace = context.launch_configurations.get("namespace", "").strip("/")
     groups = []
     for camera in parse_cameras(CAMERAS.perform(context).split()):
-        # As one node for all would see it, wherever this camera's own node is.
+        # The same topic as for one node with all cameras, not one below the camera's namespace.
         topic = camera.topic if camera.topic[0] in "/~" else f"/{namespace}/{camera.topic}"
-        place = f"{namespace}/{camera.name}".strip("/")
-        groups.append(GroupAction([clip_surgery(namespace=place, image=topic.replace("//", "/"))]))
+        camera_namespace = f"{namespace}/{camera.name}".strip("/")
+        groups.append(
+            GroupAction([clip_surgery(namespace=camera_namespace, image=topic.replace("//", "/"))])
+        )
     return groups
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe one node for all cameras, or one each."""
+    """Describe one node for all cameras, or a node for each."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(

@@ -1,7 +1,7 @@
 """Start the node: ``ros2 launch clip_surgery_ros clip_surgery.launch.py``.
 
-``--show-args`` lists the arguments. One that is left empty leaves the parameter file as it is.
-Start the camera with the same Fast DDS profile, or large images are lost between the two.
+``--show-args`` lists the arguments. An empty argument does not override the parameter file.
+Start the camera with the same Fast DDS profile, or large images are lost on their way.
 """
 
 from pathlib import Path
@@ -42,19 +42,19 @@ ARGUMENTS = {
 }
 PARAMETERS = {
     "image_transport": ("image_transport", str),
-    # Said to be text, or a query such as "7" or "off" would be read as YAML.
+    # With type str, or a query such as "7" or "off" would be read as YAML.
     "query": ("default_query", str),
     "device": ("device", str),
     "autostart": ("autostart", bool),
     "use_sim_time": ("use_sim_time", bool),
 }
-"""Arguments that set a parameter of the node, and its type."""
+"""Arguments that set a parameter of the node: the parameter and its type."""
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
 """Results that config/clip_surgery.rviz shows."""
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """Make the nodes from the arguments as given."""
+    """Make the nodes from the arguments."""
     check_parameter_file(Path(LaunchConfiguration("params").perform(context)))
     profile = LaunchConfiguration("fastdds_profile").perform(context)
     if profile and not Path(profile).is_file():
@@ -81,7 +81,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 
 def rviz(topics: list[str]) -> Node:
-    """Make rviz2, with its picture of a node without a namespace remapped to this one's."""
+    """Make rviz2; the topics in its configuration are remapped to those of this node."""
     camera = parse_cameras(topics)[0] if topics else None
     below = f"clip_surgery/{camera.name}/".replace("//", "/") if camera else "clip_surgery/"
     image = camera.topic if camera else LaunchConfiguration("image")

@@ -1,8 +1,8 @@
-"""Bring the node up as a managed one: ``ros2 launch clip_surgery_ros lifecycle.launch.py``.
+"""Start the node as a managed one: ``ros2 launch clip_surgery_ros lifecycle.launch.py``.
 
-With ``manager:=launch`` this file configures the node, and activates it whenever configuring
-succeeded; when it fails the node stays unconfigured and can be tried again. With
-``manager:=nav2`` a lifecycle manager of Nav2 does both, and with ``manager:=none`` somebody else.
+With ``manager:=launch`` this file configures the node, and activates it after each successful
+configuration; when configuring fails, the node stays unconfigured and you can try again. With
+``manager:=nav2`` a lifecycle manager of Nav2 does both; with ``manager:=none`` you do both.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ MANAGER = LaunchConfiguration("manager")
 
 
 def managed_by_launch(context: LaunchContext) -> list[Action]:
-    """Configure, then activate or say why not."""
+    """Configure the node, then activate it or log what to do."""
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
     name = f"/{namespace}/clip_surgery".replace("//", "/")
 
@@ -40,20 +40,20 @@ def managed_by_launch(context: LaunchContext) -> list[Action]:
         )
 
     def when_configured(goal: str, action: Action) -> RegisterEventHandler:
-        def is_it(event) -> bool:
+        def is_transition(event) -> bool:
             return (
                 isinstance(event, StateTransition)
                 and event.action.node_name == name
                 and (event.start_state, event.goal_state) == ("configuring", goal)
             )
 
-        return RegisterEventHandler(OnStateTransition(matcher=is_it, entities=[action]))
+        return RegisterEventHandler(OnStateTransition(matcher=is_transition, entities=[action]))
 
-    complaint = f"{name} could not be configured: its log says why. Set that right, then try again"
+    failure = f"{name} could not be configured: its log says why. Set that right, then try again"
     retry = f"ros2 lifecycle set {name} configure"
     return [
         when_configured("inactive", change(Transition.TRANSITION_ACTIVATE)),
-        when_configured("unconfigured", LogInfo(msg=f"{complaint}: {retry}")),
+        when_configured("unconfigured", LogInfo(msg=f"{failure}: {retry}")),
         change(Transition.TRANSITION_CONFIGURE),
     ]
 

@@ -161,7 +161,7 @@ def test_a_query_that_was_latched_before_the_node_came_is_told_until_there_is_on
 ):
     rig = alone()
     elsewhere.create_publisher(String, "query", qos.latched())
-    status_of(rig, 0, WARN, "a query that was latched on /query before this node came is not")
+    status_of(rig, 0, WARN, "a query that was latched on /query before this node started is not")
     rig.ask("mug")
     status_of(rig, 0, OK, "ready")
 

@@ -254,10 +254,10 @@ def test_a_bag_is_calibrated_on(apples, tmp_path):
     [
         ([], "name the pictures by one of"),
         (["--folder", "x", "--set", "mixed"], "name the pictures by one of"),
-        (["--folder", "x"], "wants --query"),
+        (["--folder", "x"], "needs --query"),
         (["--set", "mixed", "--query", "mug"], "leave --query out"),
         (["--coco", "x"], "give both"),
-        (["--set", "mixed", "--topic", "/x"], "of a --bag"),
+        (["--set", "mixed", "--topic", "/x"], "for a --bag"),
         (["--set", "mixed", "--count", "0"], "--count is 0"),
         (["--set", "mixed", "--false-alarms", "1"], "--false-alarms is 1"),
     ],

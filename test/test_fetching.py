@@ -413,7 +413,7 @@ def test_the_command_line_fetches_verifies_and_tells_the_path(
     name = "laion2b/ViT-B-32"  # whose publisher tells no checksum, so that any weights will do
     path = download_path(catalogue.find_pretrained(name))
     assert main(["weights", "verify"]) == 0
-    assert "no weights are in place" in capsys.readouterr().out
+    assert "no weights are downloaded" in capsys.readouterr().out
     for asked in ("path", "verify"):
         assert main(["weights", asked, name]) == 2
         assert f"weights fetch {name}" in capsys.readouterr().err

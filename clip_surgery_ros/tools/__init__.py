@@ -1,4 +1,4 @@
-"""The command line: parse, call, print.
+"""The command line: parse options, call, print.
 
-Not here: the work itself. Begin with ``cli.py``, the table of subcommands.
+Not here: the work itself. Begin with ``cli.py``, which lists the subcommands.
 """

@@ -7,35 +7,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.tools.options import above_zero, asked, path
+from clip_surgery_ros.tools.options import nonempty_path, parse_nonempty_query, positive_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``ask "mug; banana"``, ``ask "mug" --image photo.png``."""
+    """Add the options of ``ask "mug; banana"`` and ``ask "mug" --image photo.png``."""
     parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
     parser.add_argument(
-        "--image", type=path, help="ask about this picture file instead of the camera's"
+        "--image",
+        type=nonempty_path,
+        help="ask about this picture file instead of the camera's image",
     )
-    parser.add_argument("--node", default="clip_surgery", help="its name (default: clip_surgery)")
-    parser.add_argument("--camera", default="", help="its name, where the node has several")
+    parser.add_argument(
+        "--node", default="clip_surgery", help="the node's name (default: clip_surgery)"
+    )
+    parser.add_argument("--camera", default="", help="the camera's name, if the node has several")
     parser.add_argument(
         "--wait",
-        type=above_zero,
-        default=60.0,  # a node that was just started may take that long on a busy machine
+        type=positive_number,
+        default=60.0,  # on a busy machine, a node may take that long to start
         help="longest wait in seconds for the node and for its answer (default: 60)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what the node found and what not; exit status 0 either way."""
-    print(_told(_answer(arguments, asked(arguments.query).names)))
+    """Print what the node found and what it did not find. The exit status is 0 in both cases."""
+    print(_summary(_ask(arguments, parse_nonempty_query(arguments.query).names)))
     return 0
 
 
-def _answer(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
-    """The node's message, a SegmentArray.
+def _ask(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
+    """Ask the node and return its message, a SegmentArray.
 
-    :raises ClipSurgeryError: when ROS or the node is not there, or has no answer.
+    :raises ClipSurgeryError: when ROS is missing, or the node is not found or does not answer.
     """
     try:
         from clip_surgery_ros.ros.client import connect
@@ -53,12 +57,13 @@ def _answer(arguments: argparse.Namespace, labels: Sequence[str]) -> Any:
         return client.segment_image(image_rgb, labels)
 
 
-def _told(answer: Any) -> str:
-    """A SegmentArray for people, in the words of ``clip_surgery segment``."""
+def _summary(answer: Any) -> str:
+    """Return a SegmentArray as text, in the form that ``clip_surgery segment`` prints."""
     lines = [
-        f"  found      {s.label:<18} score {s.score:.2f}  presence {s.presence:.2f}  "
-        f"box {s.box.width} x {s.box.height} at ({s.box.x_offset}, {s.box.y_offset})"
-        for s in answer.segments
+        f"  found      {segment.label:<18} score {segment.score:.2f}  "
+        f"presence {segment.presence:.2f}  box {segment.box.width} x {segment.box.height} at "
+        f"({segment.box.x_offset}, {segment.box.y_offset})"
+        for segment in answer.segments
     ]
     lines += [f"  not found  {label.label:<18} {label.reason}" for label in answer.absent]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, machine, measurement
 from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.tools.options import above_zero, path, whole
+from clip_surgery_ros.tools.options import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 
 if TYPE_CHECKING:
@@ -36,17 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="'cpu' (default) or 'cuda:N'")
     parser.add_argument(
-        "--rounds", type=whole(1), default=5, help="runs of each variant (default: 5)"
+        "--rounds", type=whole_number(1), default=5, help="runs of each variant (default: 5)"
     )
-    parser.add_argument("--threads", type=whole(1), help="torch's threads (default: torch's own)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="torch's threads (default: torch's own)"
+    )
     parser.add_argument(
         "--ros-seconds",
-        type=above_zero,
+        type=positive_number,
         default=90.0,
         help="how long images are sent through ROS (default: 90)",
     )
     parser.add_argument(
-        "--output", type=path, help="folder for values, written row by row, and pictures"
+        "--output", type=nonempty_path, help="folder for values, written row by row, and pictures"
     )
 
 

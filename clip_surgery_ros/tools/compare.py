@@ -1,4 +1,4 @@
-"""Draw what CLIP and CLIP Surgery, by each of its attentions, make of a picture."""
+"""Draw the maps of plain CLIP and of CLIP Surgery with each of its attentions."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from pathlib import Path
 
 from clip_surgery_ros.parameters.config import DEMO
 from clip_surgery_ros.pictures.summary import DEMO_NOTE
-from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
+from clip_surgery_ros.tools.options import (
+    add_network_options,
+    config_from_options,
+    nonempty_path,
+    parse_nonempty_query,
+)
 from clip_surgery_ros.tools.output import check_output_file, write_picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``compare IMAGE "mug; banana"``."""
-    parser.add_argument("image", type=path, help="JPEG or PNG file")
+    """Add the options of ``compare IMAGE "mug; banana"``."""
+    parser.add_argument("image", type=nonempty_path, help="JPEG or PNG file")
     parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
     parser.add_argument(
         "--output",
-        type=path,
+        type=nonempty_path,
         default=Path("compare.png"),
-        help="picture (default: compare.png)",
+        help="picture file to write (default: compare.png)",
     )
     add_network_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the picture and print, per attention, what was found."""
-    config, query = config_of(arguments), asked(arguments.query)
+    """Write the picture, and print what was found with each attention."""
+    config, query = config_from_options(arguments), parse_nonempty_query(arguments.query)
     check_output_file(arguments.output, arguments.image)
 
     from clip_surgery_ros.pictures.files import check_picture_name, read_image
@@ -41,15 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
-    for said in (
-        *networks.vocabulary.reading_notes(query),
-        *networks.vocabulary.unknown_notes(query),
-    ):
-        print(f"note: {said}", file=sys.stderr)
+    vocabulary = networks.vocabulary
+    for note in (*vocabulary.reading_notes(query), *vocabulary.unknown_notes(query)):
+        print(f"note: {note}", file=sys.stderr)
     results = results_by_attention(networks, config, image, query)
     for attention, result in results.items():
-        found = ", ".join(f"{s.name} {s.score:.2f}" for s in result.segments) or "nothing"
-        print(f"  {attention:<7} found {found}")
+        found = ", ".join(f"{segment.name} {segment.score:.2f}" for segment in result.segments)
+        print(f"  {attention:<7} found {found or 'nothing'}")
     write_picture(
         arguments.output, comparison_picture(image, query, results, config.point_threshold)
     )

@@ -1,4 +1,4 @@
-"""Compare recipes, or numbers of absent labels asked, on scenes or on a folder of pictures."""
+"""Compare recipes, or numbers of absent labels in the query, on generated or own pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.tools.options import add_network_options, config_of, path, whole
+from clip_surgery_ros.tools.options import (
+    add_network_options,
+    config_from_options,
+    nonempty_path,
+    whole_number,
+)
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
     SETS,
@@ -25,12 +30,12 @@ if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
 
 OWN_ABSENT = {"twins", "absent"}
-"""Scene sets that are about the absent names asked."""
+"""Scene sets with absent names of their own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``evaluate``, ``evaluate --coco instances.json --images DIR``, ``evaluate --voc DIR``."""
-    source = parser.add_argument_group("what is shown")
+    """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR`` and ``--voc DIR``."""
+    source = parser.add_argument_group("pictures")
     source.add_argument(
         "--sets",
         nargs="+",
@@ -43,26 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("development", "held_out"),
         default="held_out",
-        help="choose constants on development, quote figures on held_out (the default)",
+        help="choose constants on development, report metrics on held_out (the default)",
     )
     source.add_argument(
         "--absent",
         nargs="+",
-        type=whole(0, "fewer than no labels cannot be asked"),
+        type=whole_number(0, "must be 0 or more"),
         default=[],
         metavar="N",
-        help="names asked of each generated scene that are not in it; several numbers are "
+        help="number of absent names in the query of each generated scene; several numbers are "
         "compared with each other, for one recipe (default: 2)",
     )
     add_truth_options(source)
     add_count_option(parser)
-    parser.add_argument("--output", type=path, help="folder for the table, JSON and pictures")
+    parser.add_argument(
+        "--output", type=nonempty_path, help="folder for the table, JSON and pictures"
+    )
     add_network_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the figures of every variant beside the first one's."""
-    config = config_of(arguments)
+    """Print the metrics of every variant beside those of the first."""
+    config = config_from_options(arguments)
     sources, variants = _sources(arguments), _variants(arguments, config)
     if arguments.output:
         check_output_folder(arguments.output)
@@ -82,15 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         with output_folder(arguments.output) as unfinished:
             written = write(report, unfinished)
-        for one in written:
-            print(f"wrote {arguments.output / one.name}")
+        for file in written:
+            print(f"wrote {arguments.output / file.name}")
     return 0
 
 
 def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Variant]:
-    """Every recipe; or the recipe in use with each number of absent labels, where several are.
+    """Return all recipes, or one recipe with each number of absent labels, if there are several.
 
-    :raises ConfigError: when absent labels cannot be asked so.
+    :raises ConfigError: when the pictures do not allow several numbers.
     """
     from clip_surgery_ros.evaluation.comparison import Variant
 
@@ -106,7 +113,7 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
 
 
 def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
-    """Examples by the name of their set: a folder of the user's, or else generated ones."""
+    """Return examples by the name of their set: the user's folder, or generated sets."""
     named = folder_with_truth(arguments)
     if named:
         return dict([named])
@@ -116,5 +123,7 @@ def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
 
 
 def _default_sets(numbers: int) -> list[str]:
-    """All sets, or those whose absent names can be chosen, where several numbers are compared."""
+    """Return all sets, or only those whose number of absent names can vary, if several numbers are
+    compared.
+    """
     return [name for name in SETS if numbers < 2 or name not in OWN_ABSENT]

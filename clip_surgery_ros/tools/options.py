@@ -1,4 +1,4 @@
-"""Options that subcommands share, from the table of parameters, and types of their own."""
+"""Options that several subcommands share, made from the table of parameters; types of options."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.parameters.config import PARAMETERS, Config
 
-_ABOUT_NODES = (
+_NODE_PARAMETERS = (
     *("image_topics", "image_transport", "image_timeout_s", "autostart", "default_query"),
     *("max_rate_hz", "max_frame_age_s"),
 )
+"""Parameters of a running node, which are no options of the command line."""
 
 
-def path(text: str) -> Path:
-    """A path that names something: an empty one, as of an unset variable, is a mistake."""
+def nonempty_path(text: str) -> Path:
+    """Parse a path. An empty one is an error: it comes from an unset shell variable."""
     if not text:
         raise argparse.ArgumentTypeError("is empty, but must name a file or folder")
     return Path(text)
 
 
-def whole(least: int, wanted: str = "") -> Callable[[str], int]:
-    """Whole numbers from ``least`` on.
+def whole_number(minimum: int, rule: str = "") -> Callable[[str], int]:
+    """Return a parser of whole numbers from ``minimum`` on.
 
-    :param wanted: what is said of others; that, by default.
+    :param rule: the end of the error message for other input; it names the minimum by default.
     """
-    wanted = wanted or f"must be a whole number of at least {least}"
+    rule = rule or f"must be a whole number of at least {minimum}"
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"is {text}, but {wanted}")
+            number = minimum - 1
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"is {text}, but {rule}")
         return number
 
     return parse
 
 
-def above_zero(text: str) -> float:
-    """A finite number above 0."""
+def positive_number(text: str) -> float:
+    """Parse a finite number above 0."""
     try:
         number = float(text)
     except ValueError:
@@ -55,10 +56,10 @@ def above_zero(text: str) -> float:
     return number
 
 
-def asked(text: str) -> Query:
-    """The query that a text asks.
+def parse_nonempty_query(text: str) -> Query:
+    """Parse a query that must have at least one label.
 
-    :raises QueryError: when it names nothing, or cannot be asked.
+    :raises QueryError: when it has none, or is not a valid query.
     """
     query = parse_query(text)
     if not query.labels:
@@ -67,10 +68,10 @@ def asked(text: str) -> Query:
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """One option per parameter that is not about a running node."""
+    """Add an option for every parameter, except those of a running node."""
     group = parser.add_argument_group("networks and method")
     for entry in PARAMETERS:
-        if entry.name in _ABOUT_NODES:
+        if entry.name in _NODE_PARAMETERS:
             continue
         option = f"--{entry.name.replace('_', '-')}"
         default = entry.default
@@ -81,19 +82,19 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         elif isinstance(entry.default, tuple):
             group.add_argument(option, action="append", metavar="TEXT", help=f"{text}; repeatable")
         else:
-            # Choices are the table's to check, which knows near names.
+            # Config checks the choices, and suggests similar names.
             names = f"{{{','.join(entry.choices)}}}" if entry.choices else None
             group.add_argument(option, type=type(entry.default), metavar=names, help=text)
 
 
-def config_of(arguments: argparse.Namespace) -> Config:
-    """The configuration that the options given make.
+def config_from_options(arguments: argparse.Namespace) -> Config:
+    """Make the configuration from the options on the command line.
 
-    :raises ConfigError: when they cannot work, alone or together.
+    :raises ConfigError: when a value is wrong, or values contradict each other.
     """
-    given = {
+    values = {
         entry.name: value
         for entry in PARAMETERS
         if (value := getattr(arguments, entry.name, None)) is not None
     }
-    return Config.from_values(given)
+    return Config.from_values(values)

@@ -1,4 +1,4 @@
-"""Where subcommands write: checked before the work, whole or not there after it."""
+"""Output files and folders: checked before the work, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 
 def check_output_file(path: Path, *inputs: Path) -> None:
-    """Refuse a file that cannot be written, so that no work is done in vain.
+    """Check before the work that an output file can be written.
 
-    :param inputs: files that are read, which it must not replace.
-    :raises ConfigError: saying why.
+    :param inputs: files that are read, which the output must not replace.
+    :raises ConfigError: with the reason, when it cannot.
     """
     if path.is_dir():
         raise ConfigError(f"the output {path} is a folder; name the file in it")
     if path.exists() and not os.access(path, os.W_OK):
-        raise ConfigError(f"the output {path} is there and may not be overwritten")
-    if any(path.exists() and one.exists() and path.samefile(one) for one in inputs):
-        raise ConfigError(f"the output {path} is what is read; name another file")
+        raise ConfigError(f"the output {path} exists and may not be overwritten")
+    if any(path.exists() and file.exists() and path.samefile(file) for file in inputs):
+        raise ConfigError(f"the output {path} is also the input; name another file")
     check_output_folder(path.parent)
 
 
 def check_output_folder(folder: Path, *inputs: Path) -> None:
-    """Refuse a folder that is none, and one that cannot be made or written.
+    """Check before the work that an output folder can be made and written.
 
-    :param inputs: folders that are read, which must stay as they are.
-    :raises ConfigError: saying why.
+    :param inputs: folders that are read, which the output must not change.
+    :raises ConfigError: with the reason, when it cannot.
     """
-    places = (folder, *folder.absolute().parents)
-    nearest = next(one for one in places if one.exists() or one.is_symlink())
+    folders = (folder, *folder.absolute().parents)
+    nearest = next(path for path in folders if path.exists() or path.is_symlink())
     if not nearest.is_dir():
-        raise ConfigError(f"the output {folder} cannot be written: {nearest} is no folder")
-    if any(folder.exists() and one.exists() and folder.samefile(one) for one in inputs):
-        raise ConfigError(f"the output {folder} is the folder that is read; name another")
+        raise ConfigError(f"the output {folder} cannot be written: {nearest} is not a folder")
+    if any(folder.exists() and path.exists() and folder.samefile(path) for path in inputs):
+        raise ConfigError(f"the output {folder} is also the input; name another folder")
     try:
         TemporaryFile(dir=nearest).close()
     except OSError as error:
@@ -55,14 +55,14 @@ def check_output_folder(folder: Path, *inputs: Path) -> None:
 
 @contextmanager
 def output_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into, see :func:`write_together`; that one was made is said."""
+    """Give a folder to write into, see :func:`write_together`. A new folder is reported."""
     with _folder_reported(folder), write_together(folder) as unfinished:
         yield unfinished
 
 
 def write_picture(path: Path, image_rgb: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB as a picture file, see :func:`write_image`; a folder that had to
-    be made is reported.
+    """Write (H, W, 3) uint8 RGB as a picture file, see :func:`write_image`. A new folder is
+    reported.
     """
     from clip_surgery_ros.pictures.files import write_image
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from clip_surgery_ros.parameters.config import DEMO
 from clip_surgery_ros.pictures.summary import DEMO_NOTE, result_summary
-from clip_surgery_ros.tools.options import add_network_options, asked, config_of, path
+from clip_surgery_ros.tools.options import (
+    add_network_options,
+    config_from_options,
+    nonempty_path,
+    parse_nonempty_query,
+)
 from clip_surgery_ros.tools.output import check_output_file, write_picture
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``segment IMAGE "mug; banana" --output out.png``."""
-    parser.add_argument("image", type=path, help="JPEG or PNG file")
+    """Add the options of ``segment IMAGE "mug; banana" --output out.png``."""
+    parser.add_argument("image", type=nonempty_path, help="JPEG or PNG file")
     parser.add_argument("query", help='labels separated by , or ; ("red mug; screwdriver")')
-    parser.add_argument("--output", type=path, help="picture to write: maps, points and masks")
+    parser.add_argument(
+        "--output", type=nonempty_path, help="picture file to write: maps, points and masks"
+    )
     add_network_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found and what was not; exit status 0 either way."""
-    config, query = config_of(arguments), asked(arguments.query)
+    """Print what was found and what was not. The exit status is 0 in both cases."""
+    config, query = config_from_options(arguments), parse_nonempty_query(arguments.query)
     if arguments.output:
         check_output_file(arguments.output, arguments.image)
 
@@ -42,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.networks.factory import load_networks
 
     networks = load_networks(config)
-    for said in networks.vocabulary.reading_notes(query):
-        print(f"note: {said}", file=sys.stderr)
+    for note in networks.vocabulary.reading_notes(query):
+        print(f"note: {note}", file=sys.stderr)
     result = networks.pipeline(config).run(
         image, query, Wanted(plain_similarity=bool(arguments.output))
     )

@@ -1,50 +1,72 @@
-"""Train the demo's networks from scratch, fit what ranks masks, measure or write the files."""
+"""Train the demo's networks from scratch, fit the ranking of masks, measure and export."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from clip_surgery_ros.tools.options import above_zero, path, whole
+from clip_surgery_ros.tools.options import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``train-demo clip CHECKPOINT``, ``train-demo sam CHECKPOINT``, ``train-demo export ...``."""
+    """Add the steps ``clip CHECKPOINT``, ``sam CHECKPOINT``, ``ranking``, ``card``, ``export``."""
     steps = parser.add_subparsers(dest="network", required=True)
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
-        step.add_argument("checkpoint", type=path, help="checkpoint to write")
-        step.add_argument("--resume", type=path, help="checkpoint to go on from")
-        step.add_argument("--steps", type=whole(1), default=3000, help="last step (default: 3000)")
+        step.add_argument("checkpoint", type=nonempty_path, help="checkpoint to write")
+        step.add_argument("--resume", type=nonempty_path, help="checkpoint from which to resume")
         step.add_argument(
-            "--decay", type=whole(0), default=700, help="steps of rate decay at the end"
+            "--steps", type=whole_number(1), default=3000, help="last step (default: 3000)"
         )
-        step.add_argument("--batch", type=whole(1), default=batch, help="scenes a step")
-        step.add_argument("--rate", type=above_zero, default=1.5e-3, help="peak learning rate")
-        step.add_argument("--seed", type=whole(0), default=20261123)
-        step.add_argument("--threads", type=whole(1), default=2)
         step.add_argument(
-            "--validate-every", type=whole(1), default=250, help="steps between figures"
+            "--decay",
+            type=whole_number(0),
+            default=700,
+            help="steps of rate decay at the end (default: 700)",
+        )
+        step.add_argument(
+            "--batch",
+            type=whole_number(1),
+            default=batch,
+            help=f"scenes per step (default: {batch})",
+        )
+        step.add_argument(
+            "--rate", type=positive_number, default=1.5e-3, help="peak learning rate"
+        )
+        step.add_argument("--seed", type=whole_number(0), default=20261123)
+        step.add_argument("--threads", type=whole_number(1), default=2)
+        step.add_argument(
+            "--validate-every",
+            type=whole_number(1),
+            default=250,
+            help="steps between validations (default: 250)",
         )
         if name == "clip":
             step.add_argument(
-                "--small-steps", type=whole(0), default=1000, help="first steps, on small scenes"
+                "--small-steps",
+                type=whole_number(0),
+                default=1000,
+                help="first steps, which use small scenes",
             )
         else:
             step.add_argument(
                 "--bfloat16",
                 action="store_true",
-                help="products in bfloat16, where the processor has instructions for them",
+                help="matrix products in bfloat16, for processors with instructions for it",
             )
-    ranking = steps.add_parser("ranking", help="fit the weights that masks are ranked by")
-    ranking.add_argument("--scenes", type=whole(1), default=200, help="of each set (default: 200)")
-    card = steps.add_parser("card", help="measure the shipped networks: the card's table")
-    card.add_argument("--scenes", type=whole(1), default=500, help="held-out ones (default: 500)")
+    ranking = steps.add_parser("ranking", help="fit the weights of the ranking of masks")
+    ranking.add_argument(
+        "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
+    )
+    card = steps.add_parser("card", help="measure the shipped networks, for the table of the card")
+    card.add_argument(
+        "--scenes", type=whole_number(1), default=500, help="held-out scenes (default: 500)"
+    )
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
-    export.add_argument("clip", type=path, help="checkpoint of the CLIP")
-    export.add_argument("sam", type=path, help="checkpoint of the SAM")
-    export.add_argument("folder", type=path, help="where the files are written")
+    export.add_argument("clip", type=nonempty_path, help="CLIP's checkpoint")
+    export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint")
+    export.add_argument("folder", type=nonempty_path, help="folder to write into")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -120,5 +142,5 @@ def _print_card(scenes: int) -> None:
 
 
 def _options(kind: type, arguments: argparse.Namespace) -> Any:
-    """The fields of a training's options, from the command line."""
+    """Fill the fields of a training's options from the command line."""
     return kind(**{name: getattr(arguments, name) for name in kind.__annotations__})

@@ -1,4 +1,4 @@
-"""Command-line options for pictures of your own whose objects are known."""
+"""Options for pictures with ground truth: the user's annotated folders and generated scenes."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.tools.options import path, whole
+from clip_surgery_ros.tools.options import nonempty_path, whole_number
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.examples import Example
 
 Examples = Callable[[], "Iterator[Example]"]
-"""Gives them once: those of a folder are read as they are asked for."""
+"""A function to call once: the pictures of a folder are read one by one."""
 SETS = ("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "absent")
-"""Generated scenes by name: ``demo.scene_sets`` has them, which would be imported in vain for
-options alone."""
+"""The names of ``SCENE_SETS`` in ``world/scene_sets.py``, whose import would make ``--help`` slow;
+``test_start.py`` compares the two."""
 
 
 def add_truth_options(parser: argparse._ActionsContainer) -> None:
-    """``--coco FILE --images DIR`` or ``--voc DIR``."""
-    parser.add_argument("--coco", type=path, help="instances file in COCO's layout, with truth")
-    parser.add_argument("--images", type=path, help="folder of the pictures that --coco names")
-    parser.add_argument("--voc", type=path, help="folder in PASCAL VOC's layout, with truth")
+    """Add ``--coco FILE --images DIR`` and ``--voc DIR``."""
+    parser.add_argument("--coco", type=nonempty_path, help="instances file in COCO's layout")
+    parser.add_argument(
+        "--images", type=nonempty_path, help="folder with the pictures that --coco names"
+    )
+    parser.add_argument("--voc", type=nonempty_path, help="folder in PASCAL VOC's layout")
 
 
 def add_count_option(parser: argparse._ActionsContainer) -> None:
-    """``--count N``."""
+    """Add ``--count N``."""
     parser.add_argument(
         "--count",
-        type=whole(1, "at least one picture must be shown"),
+        type=whole_number(1, "at least one picture is needed"),
         default=200,
-        help="most pictures of each source (default: 200)",
+        help="largest number of pictures of each source (default: 200)",
     )
 
 
 def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | None:
-    """Name and examples of the folder that the options name; None when they name none.
+    """Return name and examples of the annotated folder in the options; None if there is none.
 
-    :raises ConfigError: when they do not go together.
+    :raises ConfigError: when the options contradict each other.
     """
     count = arguments.count
     if arguments.coco and arguments.voc:
@@ -49,22 +51,24 @@ def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | N
     if bool(arguments.coco) != bool(arguments.images):
         raise ConfigError("--coco names the file and --images the folder; give both")
     if arguments.coco:
-        return arguments.coco.stem, _begun(_coco(arguments.coco, arguments.images, count))
+        return arguments.coco.stem, _with_first_read(
+            _coco(arguments.coco, arguments.images, count)
+        )
     if arguments.voc:
-        return arguments.voc.name, _begun(_voc(arguments.voc, count))
+        return arguments.voc.name, _with_first_read(_voc(arguments.voc, count))
     return None
 
 
-def _begun(examples: Iterator[Example]) -> Examples:
-    """Reads the first at once: no network is loaded for what cannot be read."""
+def _with_first_read(examples: Iterator[Example]) -> Examples:
+    """Read the first example now, so that an error comes before networks are loaded."""
     first = [*islice(examples, 1)]
     return lambda: chain(first, examples)
 
 
 def scenes(name: str, split: str, count: int, absent: int | None = None) -> Examples:
-    """Generated examples of a set, from the start of its split.
+    """Return generated examples of a set, from the start of its split.
 
-    :param absent: names asked of each that are not in it; None for as many as usual.
+    :param absent: how many absent names each query has; None for the usual number.
     """
 
     def examples() -> Iterator[Example]:

@@ -22,26 +22,33 @@ from clip_surgery_ros.weights.fetching import (
     weights_path,
 )
 
+COLUMNS = (
+    *("name", "for", "input", "parameters", "float32"),
+    *("licence", "SHA-256", "good for", "downloaded"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``weights list``, ``weights fetch NAME``, ``weights verify``, ``weights path NAME``."""
+    """Add the options of ``weights list``, ``fetch NAME``, ``verify`` and ``path NAME``."""
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="every network, and which are in place")
-    fetching = actions.add_parser("fetch", help="download networks that are not in place")
-    fetching.add_argument("names", nargs="+", metavar="NAME", help="as `weights list` has them")
-    fetching.add_argument("--mirror", default="", help="address of the file to fetch instead")
-    verifying = actions.add_parser("verify", help="compare checksums of what is in place")
-    verifying.add_argument("names", nargs="*", metavar="NAME", help="default: all in place")
-    telling = actions.add_parser("path", help="where the file of a network is")
-    telling.add_argument("names", nargs=1, metavar="NAME")
+    actions.add_parser("list", help="list every network, and which are downloaded")
+    fetching = actions.add_parser("fetch", help="download networks that are missing here")
+    fetching.add_argument("names", nargs="+", metavar="NAME", help="a name from `weights list`")
+    fetching.add_argument("--mirror", default="", help="fetch the file from this address instead")
+    verifying = actions.add_parser("verify", help="compare the checksums of downloaded files")
+    verifying.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: all that are downloaded"
+    )
+    locating = actions.add_parser("path", help="print the path of a network's file")
+    locating.add_argument("names", nargs=1, metavar="NAME")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status 1 when a file is not what it should be."""
+    """Run the action. The exit status is 1 if ``verify`` finds a wrong file."""
     if arguments.action == "list":
         print(table())
         return 0
-    models = [_known(name) for name in arguments.names]
+    models = [_network_of_name(name) for name in arguments.names]
     if arguments.action == "fetch":
         return _fetch(models, arguments.mirror)
     if arguments.action == "path":
@@ -60,23 +67,20 @@ def _fetch(models: list[PretrainedNetwork], mirror: str) -> int:
 
 
 def _verify(models: list[PretrainedNetwork]) -> int:
-    there = models or [one for one in PRETRAINED if find_weights(one)]
-    if not there:
-        print(f"no weights are in place in {weights_folder()}")
-    wrong = 0
-    for model in there:
-        complaint = checksum_problem(model)
-        wrong += bool(complaint)
-        told = (
-            f"{complaint}; delete {find_weights(model)} and fetch it again"
-            if complaint
-            else "right"
-        )
-        print(f"{model.name}: {told}")
-    return 1 if wrong else 0
+    models = models or [model for model in PRETRAINED if find_weights(model)]
+    if not models:
+        print(f"no weights are downloaded in {weights_folder()}")
+    status = 0
+    for model in models:
+        if problem := checksum_problem(model):
+            status = 1
+            print(f"{model.name}: {problem}; delete {find_weights(model)} and fetch it again")
+        else:
+            print(f"{model.name}: right")
+    return status
 
 
-def _known(name: str) -> PretrainedNetwork:
+def _network_of_name(name: str) -> PretrainedNetwork:
     model = find_pretrained(name)
     if model is None:
         raise ConfigError(
@@ -86,7 +90,8 @@ def _known(name: str) -> PretrainedNetwork:
     return model
 
 
-def _whereabouts(model: PretrainedNetwork) -> str:
+def _downloaded(model: PretrainedNetwork) -> str:
+    """Return the table's cell: whether the network is downloaded, and by whom."""
     path = find_weights(model)
     if path is None:
         return ""
@@ -94,23 +99,20 @@ def _whereabouts(model: PretrainedNetwork) -> str:
 
 
 def table() -> str:
-    """Every network in Markdown."""
-    rows = [
-        "| name | for | input | parameters | float32 | licence | SHA-256 | good for | in place |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in PRETRAINED:
-        parameter = "clip_model" if one.kind == CLIP else "sam_model"
-        cells = (
-            one.name,
-            parameter,
-            str(one.input_size),
-            f"{one.parameters:g} M",
-            f"{one.memory_mb:.0f} MB",
-            one.licence,
-            one.sha256[:8] or "not told",
-            one.good_for,
-            _whereabouts(one),
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    """Return the table of all networks in Markdown."""
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *map(_cells, PRETRAINED)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def _cells(model: PretrainedNetwork) -> tuple[str, ...]:
+    return (
+        model.name,
+        "clip_model" if model.kind == CLIP else "sam_model",
+        str(model.input_size),
+        f"{model.parameters:g} M",
+        f"{model.memory_mb:.0f} MB",
+        model.licence,
+        model.sha256[:8] or "not published",
+        model.good_for,
+        _downloaded(model),
+    )

@@ -17,9 +17,9 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend, build_openai
 from clip_surgery_ros.networks.clip.text_features import load_text_features
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.training.card import Tally, evaluate
+from clip_surgery_ros.training.card import Measurements, measure_networks
+from clip_surgery_ros.training.clip_model import encode_images
 from clip_surgery_ros.training.export import fit_presence
-from clip_surgery_ros.training.train_clip import image_paths
 from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
@@ -34,29 +34,31 @@ def networks() -> LoadedNetworks:
 
 
 @pytest.fixture(scope="module")
-def tally(networks: LoadedNetworks) -> Tally:
+def measurements(networks: LoadedNetworks) -> Measurements:
     pipeline = networks.pipeline(Config.from_values())
-    return evaluate(networks.clip, networks.sam, pipeline, SCENES)
+    return measure_networks(networks.clip, networks.sam, pipeline, SCENES)
 
 
-def test_the_surgery_map_points_into_the_object_and_plain_clip_s_does_not(tally: Tally) -> None:
-    assert np.mean(tally.surgery_hits) >= 0.88
-    assert np.mean(tally.plain_hits) <= 0.5
+def test_the_surgery_map_points_into_the_object_and_plain_clip_s_does_not(
+    measurements: Measurements,
+) -> None:
+    assert np.mean(measurements.surgery_inside) >= 0.88
+    assert np.mean(measurements.plain_inside) <= 0.5
 
 
-def test_present_names_score_above_absent_ones(tally: Tally) -> None:
-    assert auroc(tally.present_scores, tally.absent_scores) >= 0.97
+def test_present_names_score_above_absent_ones(measurements: Measurements) -> None:
+    assert auroc(measurements.present, measurements.absent) >= 0.97
 
 
-def test_half_presence_is_a_fair_threshold(tally: Tally) -> None:
+def test_half_presence_is_a_fair_threshold(measurements: Measurements) -> None:
     """Fitted on other scenes; few present names are missed and few absent ones announced."""
-    assert np.mean(np.array(tally.present_scores) < 0.5) < 0.1
-    assert np.mean(np.array(tally.absent_scores) >= 0.5) < 0.1
+    assert np.mean(np.array(measurements.present) < 0.5) < 0.1
+    assert np.mean(np.array(measurements.absent) >= 0.5) < 0.1
 
 
-def test_text_to_mask_works(tally: Tally) -> None:
-    assert np.mean(tally.text_ious) >= 0.65
-    assert np.mean(tally.click_ious) >= 0.65
+def test_text_to_mask_works(measurements: Measurements) -> None:
+    assert np.mean(measurements.text_ious) >= 0.65
+    assert np.mean(measurements.click_ious) >= 0.65
 
 
 def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> None:
@@ -64,7 +66,7 @@ def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> N
     model = build_openai(tensors, int(metadata["head_width"])).eval()
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
-        cls, tokens = image_paths(model.visual, pixels)
+        cls, tokens = encode_images(model.visual, pixels)
     used = networks.clip.surgery_tokens(pixels)
     torch.testing.assert_close(used[:, 0], cls, atol=1e-5, rtol=0)
     torch.testing.assert_close(used[:, 1:], tokens, atol=1e-5, rtol=0)

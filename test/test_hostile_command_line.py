@@ -182,8 +182,11 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     ((*TRAIN, "out.pt", "--validate-every", "0"), "--validate-every is 0"),
     ((*TRAIN, "out.pt", "--resume", "none.pt"), "none.pt does not exist"),
     ((*TRAIN, "out.pt", "--resume", "text.pt"), "text.pt is text"),
-    ((*TRAIN, "out.pt", "--resume", "junk.pt"), "junk.pt is damaged, or none of `train-demo`"),
-    ((*TRAIN, "out.pt", "--resume", "clip.pt"), "clip.pt is none of this network: it lacks step"),
+    (
+        (*TRAIN, "out.pt", "--resume", "junk.pt"),
+        "junk.pt is damaged, or not a checkpoint of `train-demo`",
+    ),
+    ((*TRAIN, "out.pt", "--resume", "clip.pt"), "clip.pt is not of this network: it lacks step"),
     (("train-demo", "sam", "out.pt", "--resume", "trained.pt"), "trained.pt is none of this"),
     (("train-demo", "export", "none.pt", "none.pt", "out"), "none.pt does not exist"),
     (("train-demo", "export", "trained.pt", "trained.pt", "out"), "trained.pt is none of this"),

@@ -15,7 +15,7 @@ from clip_surgery_ros.core.ranking import (
     probability_correct,
     raster_maps,
 )
-from clip_surgery_ros.training.fit_ranking import logistic
+from clip_surgery_ros.training.fit_ranking import fit_logistic
 
 
 def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:
@@ -84,4 +84,4 @@ def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say(
     rng = np.random.default_rng(0)
     quality = rng.random(20_000)
     right = rng.random(20_000) < 1 / (1 + np.exp(2 - 5 * quality))
-    assert logistic(quality, right) == pytest.approx((-2, 5), rel=0.1)
+    assert fit_logistic(quality, right) == pytest.approx((-2, 5), rel=0.1)

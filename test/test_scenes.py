@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from clip_surgery_ros.training.train_clip import token_targets
+from clip_surgery_ros.training.clip_data import token_targets
 from clip_surgery_ros.world.scenes import (
     SPLITS,
     SceneGenerator,

@@ -8,27 +8,24 @@ import numpy as np
 import pytest
 
 from clip_surgery_ros.networks.sam.backend import build_sam
-from clip_surgery_ros.training import train_sam
-from clip_surgery_ros.training.train_sam import (
-    SPEC,
-    Options,
-    PromptStream,
-    click_among_others,
-    collate,
-)
+from clip_surgery_ros.training import sam_data
+from clip_surgery_ros.training.options import SamOptions
+from clip_surgery_ros.training.sam_data import PromptDataset, collate
+from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
+from clip_surgery_ros.training.sam_prompts import click_excluding_others
 from clip_surgery_ros.world.scene_sets import SceneSet
 from clip_surgery_ros.world.scenes import Scene, SceneGenerator, SceneStyle
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_click_among_others_excludes_copies_else_other_objects(size: int) -> None:
+def test_a_click_excluding_others_excludes_copies_else_other_objects(size: int) -> None:
     style = SceneStyle(scale=(0.2, 0.4))
     copies = SceneSet(style, 0, copies=(3, 5)).scene(1)
     others = SceneGenerator(replace(style, count=(3, 3))).scene(2)
     alone = SceneGenerator(replace(style, count=(1, 1))).scene(3)
     assert len(copies.masks) > 2 and len(others.masks) == 3 and len(alone.masks) == 1
     for scene in (copies, others, alone):
-        points, labels = click_among_others(scene, 0, size, np.random.default_rng(0))
+        points, labels = click_excluding_others(scene, 0, size, np.random.default_rng(0))
         assert labels.tolist() == [1] + [0] * (size - 1)
         assert _at(scene.masks[0], points[0])
         allowed = _allowed(scene)
@@ -51,28 +48,28 @@ def _at(mask: np.ndarray, xy: np.ndarray) -> bool:
 
 
 def test_every_batch_has_prompts_of_one_size_and_targets_that_hold_the_click() -> None:
-    options = Options(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
-    stream = PromptStream(options, 0)
+    options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
+    stream = PromptDataset(options, 0)
     seen = []
     for step in range(8):
         batch = collate([stream[2 * step], stream[2 * step + 1]])
         seen.append(batch.points.shape[1])
         assert batch.pixels.shape == (2, 3, SPEC.image_size, SPEC.image_size)
-        assert batch.points.shape[:2] == batch.labels.shape == (2 * train_sam.PROMPTS, seen[-1])
+        assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, seen[-1])
         assert batch.points.min() >= 0 and batch.points.max() < SPEC.image_size
         assert batch.targets.amax(dim=(1, 2)).min() > 0.3
-        if seen[-1] in train_sam.AMONG_OTHERS:
-            cells = (batch.points[:, 0] * train_sam.LOW / SPEC.image_size).long()
+        if seen[-1] in sam_data.EXCLUDING_SIZES:
+            cells = (batch.points[:, 0] * MASK_SIZE / SPEC.image_size).long()
             there = batch.targets[range(len(cells)), cells[:, 1], cells[:, 0]]
             assert there.min() > 0
-    assert tuple(seen) == train_sam.PROMPT_SIZES
+    assert tuple(seen) == sam_data.PROMPT_SIZES
 
 
 def test_training_goes_on_from_a_smaller_image_with_its_positions_interpolated() -> None:
     small = build_sam(replace(SPEC, image_size=256)).state_dict()
     grid = SPEC.image_size // SPEC.patch_size
     small["image_encoder.pos_embed"][:] = 0.25
-    sized = {name: train_sam.at_size(name, values) for name, values in small.items()}
+    sized = {name: resize_positions(name, values) for name, values in small.items()}
     build_sam(SPEC).load_state_dict(sized)
     changed = [name for name in small if sized[name].shape != small[name].shape]
     tables = [f"image_encoder.blocks.{k}.attn.rel_pos_{a}" for k in (2, 5) for a in "hw"]
@@ -80,5 +77,5 @@ def test_training_goes_on_from_a_smaller_image_with_its_positions_interpolated()
     assert sized["image_encoder.pos_embed"].shape == (1, grid, grid, SPEC.encoder_dim)
     assert (sized["image_encoder.pos_embed"] - 0.25).abs().max() < 1e-6
     # What has the right size already stays as it is.
-    again = {name: train_sam.at_size(name, values) for name, values in sized.items()}
+    again = {name: resize_positions(name, values) for name, values in sized.items()}
     assert all((again[name] - sized[name]).abs().max() < 1e-6 for name in sized)

@@ -77,17 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
         from clip_surgery_ros.core.ranking import FEATURES
         from clip_surgery_ros.networks.factory import load_networks
         from clip_surgery_ros.parameters.config import Config
-        from clip_surgery_ros.training.fit_ranking import fit, fit_chance
+        from clip_surgery_ros.training.fit_ranking import fit_probabilities, fit_weights
 
         networks = load_networks(Config.from_values())
-        weights, correlation = fit(networks, arguments.scenes)
+        weights, correlation = fit_weights(networks, arguments.scenes)
         for name, row in zip(FEATURES, weights, strict=True):
             print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
         print(
             "chance of being right, with the weights in use: a label's best mask, and its others"
         )
-        for offset, scale in fit_chance(networks, arguments.scenes):
+        for offset, scale in fit_probabilities(networks, arguments.scenes):
             print(f"({offset:.2f}, {scale:.2f})")
     elif arguments.network == "card":
         _print_card(arguments.scenes)
@@ -95,9 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_output_file(arguments.checkpoint)
 
         from clip_surgery_ros.training import train_clip
+        from clip_surgery_ros.training.options import ClipOptions
 
         train_clip.train(
-            _options(train_clip.Options, arguments),
+            _options(ClipOptions, arguments),
             arguments.checkpoint,
             arguments.resume,
             arguments.validate_every,
@@ -106,9 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_output_file(arguments.checkpoint)
 
         from clip_surgery_ros.training import train_sam
+        from clip_surgery_ros.training.options import SamOptions
 
         train_sam.train(
-            _options(train_sam.Options, arguments),
+            _options(SamOptions, arguments),
             arguments.checkpoint,
             arguments.resume,
             arguments.validate_every,
@@ -131,13 +133,13 @@ def _export(arguments: argparse.Namespace) -> None:
 def _print_card(scenes: int) -> None:
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import Config
-    from clip_surgery_ros.training.card import evaluate
+    from clip_surgery_ros.training.card import measure_networks
 
     config = Config.from_values({"recipe": "reference"})
     networks = load_networks(config)
-    tally = evaluate(networks.clip, networks.sam, networks.pipeline(config), scenes)
+    measurements = measure_networks(networks.clip, networks.sam, networks.pipeline(config), scenes)
     print(f"{scenes} held-out scenes")
-    for what, value, wanted in tally.table():
+    for what, value, wanted in measurements.table():
         print(f"  {what:<38} {value:6.3f}   wanted {wanted}")
 
 

@@ -1,6 +1,6 @@
-"""How good the demo networks are, on held-out scenes; the table of the weights' card.
+"""Measure the demo networks on held-out scenes, for the table of their card (``CARD.md``).
 
-Everything is measured on the shipped files through the same code that the node runs.
+The shipped files are measured, with the same code that the node runs.
 """
 
 from __future__ import annotations
@@ -26,28 +26,40 @@ from clip_surgery_ros.world.sprites import NAMES
 
 
 @dataclass
-class Tally:
-    """Raw outcomes, one entry per object, label or name."""
+class Measurements:
+    """What was measured, in all scenes.
 
-    surgery_hits: list[bool] = field(default_factory=list)
-    plain_hits: list[bool] = field(default_factory=list)
+    :param surgery_inside: per object, whether the peak of CLIP Surgery's map lies in it.
+    :param plain_inside: per object, whether the peak of plain CLIP's map lies in it.
+    :param click_ious: per object, IoU of SAM's mask from one click.
+    :param text_ious: per label, IoU of its segments with its objects.
+    :param present: presence of every name that is in its scene.
+    :param absent: presence of every name that is not.
+    """
+
+    surgery_inside: list[bool] = field(default_factory=list)
+    plain_inside: list[bool] = field(default_factory=list)
     click_ious: list[float] = field(default_factory=list)
     text_ious: list[float] = field(default_factory=list)
-    present_scores: list[float] = field(default_factory=list)
-    absent_scores: list[float] = field(default_factory=list)
+    present: list[float] = field(default_factory=list)
+    absent: list[float] = field(default_factory=list)
 
     def table(self) -> list[tuple[str, float, str]]:
-        """Rows of (what, value, target)."""
+        """Return rows of (metric, value, target)."""
         return [
-            ("pointing accuracy, CLIP Surgery map", float(np.mean(self.surgery_hits)), ">= 0.90"),
+            (
+                "pointing accuracy, CLIP Surgery map",
+                float(np.mean(self.surgery_inside)),
+                ">= 0.90",
+            ),
             (
                 "pointing accuracy, plain CLIP map",
-                float(np.mean(self.plain_hits)),
+                float(np.mean(self.plain_inside)),
                 "clearly below",
             ),
             (
                 "present against absent, AUROC",
-                auroc(self.present_scores, self.absent_scores),
+                auroc(self.present, self.absent),
                 ">= 0.97",
             ),
             ("SAM from one click inside, IoU", float(np.mean(self.click_ious)), ">= 0.85"),
@@ -55,32 +67,36 @@ class Tally:
         ]
 
 
-def evaluate(
+def measure_networks(
     clip: ClipBackend,
     segmenter: PromptableSegmenter,
     pipeline: Pipeline,
     count: int,
-) -> Tally:
+) -> Measurements:
     """Measure ``count`` held-out scenes, with a progress bar."""
-    tally = Tally()
+    measurements = Measurements()
     texts = clip.text_features(NAMES)
     scenes = SceneGenerator().scenes("held_out", count)
     for scene in tqdm(scenes, total=count, unit="scene"):
-        _maps(clip, clip.presence(windows=False), texts, scene, tally)
-        _clicks(segmenter, scene, tally)
+        _measure_maps(clip, clip.presence(windows=False), texts, scene, measurements)
+        _measure_clicks(segmenter, scene, measurements)
         names = tuple(dict.fromkeys(scene.names))
         query = Query(tuple(Label(name, (name,)) for name in names))
         result = pipeline.run(scene.image, query)
-        tally.text_ious += [
+        measurements.text_ious += [
             iou(found_mask(result, name), scene.label_mask(name)) for name in names
         ]
-    return tally
+    return measurements
 
 
-def _maps(
-    clip: ImageTextEncoder, level: PresenceLevel, texts: torch.Tensor, scene: Scene, tally: Tally
+def _measure_maps(
+    clip: ImageTextEncoder,
+    level: PresenceLevel,
+    texts: torch.Tensor,
+    scene: Scene,
+    measurements: Measurements,
 ) -> None:
-    """Pointing of both maps and the presence score of every known name."""
+    """Measure where both maps have their peaks, and the presence of every known name."""
     pixels = clip.preprocess(scene.image)
     grid = clip.grid_hw(pixels)
     surgery = F.normalize(clip.surgery_tokens(pixels), dim=-1)
@@ -89,16 +105,22 @@ def _maps(
     maps = feature_surgery(surgery, texts)[0, 1:, present]  # (N, K)
     flat = (plain @ texts.T)[0, 1:, present]
     for column, mask in enumerate(scene.masks):
-        tally.surgery_hits.append(peak_is_inside(maps[:, column].numpy().reshape(grid), mask))
-        tally.plain_hits.append(peak_is_inside(flat[:, column].numpy().reshape(grid), mask))
-    scores = presence_score(surgery[0], texts, texts, level).numpy()
+        measurements.surgery_inside.append(
+            peak_is_inside(maps[:, column].numpy().reshape(grid), mask)
+        )
+        measurements.plain_inside.append(
+            peak_is_inside(flat[:, column].numpy().reshape(grid), mask)
+        )
+    presence = presence_score(surgery[0], texts, texts, level).numpy()
     absent = np.setdiff1d(np.arange(len(NAMES)), present)
-    tally.present_scores += scores[present].tolist()
-    tally.absent_scores += scores[absent].tolist()
+    measurements.present += presence[present].tolist()
+    measurements.absent += presence[absent].tolist()
 
 
-def _clicks(segmenter: PromptableSegmenter, scene: Scene, tally: Tally) -> None:
-    """One click at each object's innermost pixel; the mask that SAM itself prefers."""
+def _measure_clicks(
+    segmenter: PromptableSegmenter, scene: Scene, measurements: Measurements
+) -> None:
+    """Measure SAM from one click at each object's innermost pixel; its preferred mask counts."""
     prompts = [
         PointPrompts(np.array([innermost(mask)], np.int32), np.ones(1, np.bool_))
         for mask in scene.masks
@@ -106,4 +128,6 @@ def _clicks(segmenter: PromptableSegmenter, scene: Scene, tally: Tally) -> None:
     embedding = segmenter.encode(scene.image)
     chosen = [best_candidate(offered)[0] for offered in segmenter.decode(embedding, prompts)]
     found = segmenter.full_size(embedding, torch.stack(chosen))
-    tally.click_ious += [iou(one, mask) for one, mask in zip(found, scene.masks, strict=True)]
+    measurements.click_ious += [
+        iou(predicted, mask) for predicted, mask in zip(found, scene.masks, strict=True)
+    ]

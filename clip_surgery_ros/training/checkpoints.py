@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole, and refused where they are of something else."""
+"""Checkpoints of a training: write them completely, and refuse those of something else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_surgery_ros.weights.state_dicts import DAMAGE
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint; the one before it stays until this one is whole."""
+    """Write a checkpoint; the previous file stays until the new one is complete."""
     with write_together(path.parent) as unfinished:
         torch.save(dict(state), unfinished / path.name)
 
@@ -26,26 +26,28 @@ def save(state: Mapping[str, Any], path: Path) -> None:
 def load(path: Path, entries: Sequence[str]) -> dict[str, Any]:
     """Read a checkpoint.
 
-    :param entries: that it must have.
-    :raises WeightsError: when it is damaged or of something else.
+    :param entries: names of the entries that it must have.
+    :raises WeightsError: when it is damaged or something else.
     """
-    check_file(path, "checkpoint.pt")  # it may be called anything
+    check_file(path, "checkpoint.pt")  # any file name is allowed
     try:
-        with quietly():  # torch wonders about a damaged file before it gives up
+        with quietly():  # torch warns about a damaged file before it raises
             state = torch.load(path, weights_only=True, map_location="cpu")
     except DAMAGE as error:
-        raise WeightsError(f"checkpoint {path} is damaged, or none of `train-demo`") from error
+        raise WeightsError(
+            f"checkpoint {path} is damaged, or not a checkpoint of `train-demo`"
+        ) from error
     missing = [name for name in entries if not isinstance(state, dict) or name not in state]
     if missing:
-        raise WeightsError(f"checkpoint {path} is none of this network: it lacks {missing[0]}")
+        raise WeightsError(f"checkpoint {path} is not of this network: it lacks {missing[0]}")
     return dict(state)
 
 
-def resume(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network.
+def restore(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load a checkpoint's weights into a network.
 
-    :raises WeightsError: when they are of another one.
+    :raises WeightsError: when they are those of another network.
     """
     difference = load_tensors(network, state["model"])
     if difference:
-        raise WeightsError(f"checkpoint {path} is none of this network: it {difference}")
+        raise WeightsError(f"checkpoint {path} is not of this network: it {difference}")

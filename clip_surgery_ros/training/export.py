@@ -1,8 +1,8 @@
-"""Training checkpoints to the weight files that the package ships (``demo/weights``).
+"""Convert training checkpoints to the weight files that the package ships (``weights/demo``).
 
-Float16 safetensors: half the size, and what is lost is far below what training leaves open (the
-figures of the card are measured on the shipped files). The vocabulary table is written out whole,
-with zeros for every token that no caption of the demo uses.
+The files are safetensors in float16, which halves their size. The rounding errors are far smaller
+than the variation between trainings, and the card's metrics are measured on the shipped files. The
+vocabulary table is complete, with zeros for every token that no caption of the demo uses.
 """
 
 from __future__ import annotations
@@ -23,29 +23,38 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.sam.backend import build_sam
 from clip_surgery_ros.training import checkpoints
-from clip_surgery_ros.training.train_clip import HEAD_WIDTH, VOCABULARY, Vocabulary, build
-from clip_surgery_ros.training.train_sam import SPEC
+from clip_surgery_ros.training.clip_model import (
+    HEAD_WIDTH,
+    VOCABULARY,
+    Vocabulary,
+    build_clip,
+)
+from clip_surgery_ros.training.sam_model import SPEC
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
 from clip_surgery_ros.world.sprites import NAMES
 
 INPUT_SIZE = 144
-"""Side that images are squashed to in use: finer maps than at the trained 96, and better masks on
-the development scenes."""
+"""Side to which images are resized in use: maps are finer than at the trained 96, and masks better
+on the development scenes."""
 CALIBRATION_SCENES = 100
-"""Development scenes of each set; the level's error is then far below its use."""
+"""Development scenes of each set on which presence is fitted: enough for a negligible error."""
 
 
 def export_clip(checkpoint: Path, out: Path) -> None:
-    """Write the CLIP in OpenAI's state-dict layout, with its levels.
+    """Write the CLIP in OpenAI's state-dict layout, with its presence levels as metadata.
 
-    Metadata: ``head_width``; ``input_size`` to use by default; ``presence_scale`` and
-    ``presence_offset`` of the level that reads the whole image, ``presence_with_tokens`` and
-    ``presence_with_windows`` (JSON of those that read its tokens too, without and with windows),
-    all fitted on development scenes; ``labels`` (JSON list of the names known).
+    The metadata are:
+
+    - ``head_width``,
+    - ``input_size``, the default,
+    - ``presence_scale`` and ``presence_offset``, for the CLS token alone,
+    - ``presence_with_tokens`` and ``presence_with_windows``, JSON, for patch tokens too, without
+      and with windows,
+    - ``labels``, a JSON list of the known names.
     """
     saved = checkpoints.load(checkpoint, ("model", "heads"))
     vocabulary = Vocabulary()
-    checkpoints.resume(build(len(vocabulary)), saved, checkpoint)
+    checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
     model = dict(saved["model"])
     table = torch.zeros(VOCABULARY, model["token_embedding.weight"].shape[1])
     table[vocabulary.ids] = model["token_embedding.weight"][1:]
@@ -60,26 +69,32 @@ def export_clip(checkpoint: Path, out: Path) -> None:
         "labels": json.dumps(NAMES),
     }
     save_file(tensors, out, metadata)
-    out.chmod(0o644)  # safetensors writes for its owner only; an installed package is for all
+    out.chmod(
+        0o644
+    )  # safetensors lets only the owner read it; all users need an installed package
 
 
 def presence_levels(clip: ClipBackend, count: int) -> dict[str, str]:
-    """All levels as metadata; parameters are those of :func:`presence_cosines`."""
+    """Fit all presence levels and return them as metadata.
+
+    :param count: development scenes of each set.
+    """
     present, absent = presence_cosines(clip, count, windows=False)
-    whole, both = fit_presence(present[:, :1], absent[:, :1]), fit_presence(present, absent)
-    wide = fit_presence(*presence_cosines(clip, count, windows=True))
+    cls_level = fit_presence(present[:, :1], absent[:, :1])
+    token_level = fit_presence(present, absent)
+    window_level = fit_presence(*presence_cosines(clip, count, windows=True))
     return {
-        "presence_scale": str(whole.scale),
-        "presence_offset": str(whole.offset),
-        "presence_with_tokens": json.dumps(asdict(both)),
-        "presence_with_windows": json.dumps(asdict(wide)),
+        "presence_scale": str(cls_level.scale),
+        "presence_offset": str(cls_level.offset),
+        "presence_with_tokens": json.dumps(asdict(token_level)),
+        "presence_with_windows": json.dumps(asdict(window_level)),
     }
 
 
 def export_texts(clip_file: Path, out: Path) -> None:
-    """Write the features of all names and of the empty text, which every query is compared with.
+    """Write the features of all names and of the empty text, which every query needs.
 
-    Encoding them takes a second or more, which a node would spend on its first frame.
+    Without the file, a node would spend a second or more on its first frame to compute them.
     """
     clip = ClipBackend.from_file(clip_file)
     texts = [*NAMES, ""]
@@ -87,34 +102,34 @@ def export_texts(clip_file: Path, out: Path) -> None:
 
 
 def presence_cosines(clip: ClipBackend, count: int, windows: bool) -> tuple[Tensor, Tensor]:
-    """Cosines of names with the image and with its best token: (P, 2) of names that are in the
-    development scenes, and (A, 2) of those that are not.
+    """Return the cosines of names with the CLS token and with the best patch token.
 
-    :param count: scenes of each set.
-    :param windows: let CLIP look at windows too.
+    :param count: development scenes of each set.
+    :param windows: encode windows of the image too.
+    :returns: (P, 2) of names that are in the scenes, and (A, 2) of names that are not.
     """
     texts = clip.text_features(NAMES)
     present, absent = [], []
-    scenes = [one for each in SCENE_SETS.values() for one in each.scenes("development", count)]
+    scenes = [scene for each in SCENE_SETS.values() for scene in each.scenes("development", count)]
     for scene in tqdm(scenes, unit="scene"):
         tokens, _ = encode_image(clip, clip.surgery_tokens, scene.image, windows)
         cosines = tokens[0] @ texts.T
         both = torch.stack([cosines[0], cosines[1:].amax(dim=0)], dim=1)
-        there = torch.zeros(len(NAMES), dtype=torch.bool)
-        there[list(scene.objects)] = True
-        present.append(both[there])
-        absent.append(both[~there])
+        is_present = torch.zeros(len(NAMES), dtype=torch.bool)
+        is_present[list(scene.objects)] = True
+        present.append(both[is_present])
+        absent.append(both[~is_present])
     return torch.cat(present), torch.cat(absent)
 
 
 def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
-    """Logistic regression of presence on cosines, present and absent weighing the same.
+    """Fit presence to cosines by logistic regression; present and absent names weigh the same.
 
-    Training meets fifty absent names for each present one and learns to expect that; who asks for
-    something expects it as likely there as not.
+    In training, a name is absent fifty times as often as it is present, and the CLIP's own offset
+    reflects that. A user queries things that are about as likely present as absent.
 
-    :param present: (P, 1 or 2), columns as :func:`presence_cosines` gives them.
-    :param absent: (A, 1 or 2).
+    :param present: (P, 1 or 2), columns as :func:`presence_cosines` returns them.
+    :param absent: (A, 1 or 2), likewise.
     """
     centre = (present.mean(dim=0) + absent.mean(dim=0)) / 2
     weights = torch.full_like(centre, 10.0).requires_grad_()
@@ -123,23 +138,23 @@ def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        missed = F.softplus(-((present - centre) @ weights + bias)).mean()
-        alarmed = F.softplus((absent - centre) @ weights + bias).mean()
-        total = missed + alarmed
+        present_loss = F.softplus(-((present - centre) @ weights + bias)).mean()
+        absent_loss = F.softplus((absent - centre) @ weights + bias).mean()
+        total = present_loss + absent_loss
         total.backward()
         return total
 
     optimizer.step(loss)
     fitted = weights.detach()
-    whole = float(fitted[0])
-    offset = (float(centre @ fitted) - bias.item()) / whole
-    return PresenceLevel(whole, offset, float(fitted[1:].sum()) / whole)
+    scale = float(fitted[0])
+    offset = (float(centre @ fitted) - bias.item()) / scale
+    return PresenceLevel(scale, offset, float(fitted[1:].sum()) / scale)
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:
-    """Write the SAM. Metadata: its sizes as JSON in ``sam_spec``, and the ``step`` reached."""
+    """Write the SAM, with its sizes (JSON, ``sam_spec``) and its last ``step`` as metadata."""
     saved = checkpoints.load(checkpoint, ("model", "step"))
-    checkpoints.resume(build_sam(SPEC), saved, checkpoint)
+    checkpoints.restore(build_sam(SPEC), saved, checkpoint)
     state = {k: v.half().contiguous() for k, v in saved["model"].items()}
     save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC)), "step": str(saved["step"])})
     out.chmod(0o644)

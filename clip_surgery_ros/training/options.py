@@ -1,0 +1,47 @@
+"""Options of the training runs: with the code, all that is needed to repeat one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Options of a training run of the CLIP.
+
+    :param steps: last step.
+    :param decay: number of steps at the end in which the learning rate decays to 0.
+    :param small_steps: number of steps at the start that show few objects in small pictures.
+    :param batch: scenes per step.
+    :param rate: peak learning rate.
+    :param threads: of torch, on the CPU.
+    """
+
+    steps: int
+    decay: int
+    small_steps: int
+    batch: int
+    rate: float
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class SamOptions:
+    """Options of a training run of the SAM.
+
+    :param steps: last step.
+    :param decay: number of steps at the end in which the learning rate decays to 0.
+    :param batch: scenes per step.
+    :param rate: peak learning rate.
+    :param threads: of torch, on the CPU.
+    :param bfloat16: compute matrix products in bfloat16.
+    """
+
+    steps: int
+    decay: int
+    batch: int
+    rate: float
+    seed: int
+    threads: int
+    bfloat16: bool

@@ -63,7 +63,7 @@ def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at(
     found = {choice.prompt: (choice.logits > 0).numpy() for choice in chosen}
     assert (found[1] == two).all() and (found[3] == third).all()
     assert all(0 <= choice.quality <= 1 for choice in chosen)
-    assert [choice.further for choice in chosen] == [False, True, False]
+    assert [choice.is_further for choice in chosen] == [False, True, False]
 
 
 def test_a_mask_of_two_objects_gives_way_to_what_clicks_on_each_like_best() -> None:

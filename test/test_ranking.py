@@ -36,7 +36,7 @@ def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
     rows = candidate_features(masks, np.array([0.7, 0.8, 0.9], np.float32), label)
 
     first = dict(zip(FEATURES, rows[0].tolist(), strict=True))
-    assert first["score"] == pytest.approx(0.7)
+    assert first["quality"] == pytest.approx(0.7)
     assert first["inside"] == 1
     assert first["ring"] == 0  # three cells around: the other begins at the fourth
     assert first["outside"] == pytest.approx(32 / (256 - 16))
@@ -50,8 +50,8 @@ def test_features_of_a_mask_are_what_a_ruler_gives() -> None:
 def test_a_map_on_the_raster_goes_from_0_to_1_and_a_constant_one_is_0() -> None:
     rising, constant = np.array([[2.0, 3.0], [4.0, 6.0]], np.float32), np.full((2, 2), 0.3)
     scaled, flat = raster_maps(np.stack([rising, constant.astype(np.float32)]), (8, 8))
-    assert scaled.own.shape == (8, 8) and scaled.own.min() == 0 and scaled.own.max() == 1
-    assert (flat.own == 0).all()
+    assert scaled.scaled.shape == (8, 8) and scaled.scaled.min() == 0 and scaled.scaled.max() == 1
+    assert (flat.scaled == 0).all()
 
 
 def test_where_a_label_wins_is_told_by_maps_as_they_are_not_stretched() -> None:
@@ -80,7 +80,7 @@ def test_the_chance_of_being_right_grows_with_quality_and_is_fitted_as_data_say(
     for further in (False, True):
         values = [probability_correct(quality, further) for quality in (0.0, 0.3, 0.6, 1.0)]
         assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9
-    assert probability_correct(0.5, further=True) < probability_correct(0.5, further=False)
+    assert probability_correct(0.5, is_further=True) < probability_correct(0.5, is_further=False)
     rng = np.random.default_rng(0)
     quality = rng.random(20_000)
     right = rng.random(20_000) < 1 / (1 + np.exp(2 - 5 * quality))

@@ -1,4 +1,4 @@
-"""Which of the candidates of a label's prompts are its objects: the best of each, none twice."""
+"""Choice of masks: which of SAM's candidates are the objects of a label, each object once."""
 
 from __future__ import annotations
 
@@ -18,48 +18,51 @@ from clip_surgery_ros.core.ranking import (
     rasterize,
 )
 
-LEAST_QUALITY = 0.45
-"""Of a label's second and further objects. On development scenes 0.5 found 3 % fewer of several
-alike, and with 0.4 one in a hundred more of all segments were wrong."""
-OVERLAP, CONTAINED = 0.4, 0.8
-"""Two masks of a label are of one object from this IoU on, or this share of the later inside the
-one before."""
-PART, APART, WHOLE = 0.7, 0.45, 0.8
-"""Masks are objects that another mask takes for one when each has at most this share of its area,
-they share at most this of the smaller's, and together they cover this of it."""
+MIN_QUALITY = 0.45
+"""Predicted IoU that the second and further objects of a label need. On development scenes, 0.5
+found 3 % fewer of several alike objects; with 0.4, 1 % more of all segments were wrong."""
+MAX_IOU, MAX_CONTAINED = 0.4, 0.8
+"""Two masks of a label show the same object when their IoU is above the first value, or when the
+mask of lower quality has more than the second share of its area inside the better mask."""
+MAX_PART_AREA = 0.7
+"""Largest area of a part, as a share of the area of the mask that it may replace."""
+MAX_PART_OVERLAP = 0.45
+"""Largest overlap of two parts of one mask, as a share of the smaller part's area."""
+MIN_COVERAGE = 0.8
+"""Smallest share of a mask that its parts must cover together to replace it."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate taken for an object.
+    """A candidate that becomes a segment.
 
     :param prompt: index of its prompt.
     :param logits: (l, l).
-    :param quality: predicted IoU, 0 to 1.
-    :param further: whether its label has a better one.
+    :param quality: estimated IoU, 0 to 1: predicted by ``core.ranking``, or SAM's own estimate.
+    :param is_further: whether the label has a better mask than this.
     """
 
     prompt: int
     logits: torch.Tensor
     quality: float
-    further: bool = False
+    is_further: bool = False
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A mask that a prompt offers, judged.
+    """A mask that a prompt offers, with its predicted IoU.
 
     :param label: index of the prompt's label.
     :param mask: (R, C) on the raster.
-    :param features: (F,) columns ``ranking.FEATURES``.
-    :param best: is it the best of its prompt?
+    :param features: (F,), see ``ranking.FEATURES``.
+    :param is_best: whether it has the highest quality of its prompt.
     """
 
     choice: Choice
     label: int
     mask: NDArray[np.bool_]
     features: NDArray[np.float32]
-    best: bool
+    is_best: bool
 
 
 def rank_candidates(
@@ -68,19 +71,19 @@ def rank_candidates(
     maps: NDArray[np.float32],
     inner_hw: tuple[int, int],
 ) -> list[Candidate]:
-    """The candidates of all prompts, in order.
+    """Return the candidates of all prompts with their predicted IoU, in order of prompt.
 
-    :param offered: of one prompt each.
+    :param offered: candidates of each prompt.
     :param labels: index into ``maps`` of each prompt's label.
-    :param maps: (T, h, w) similarity of every label that is in the picture.
+    :param maps: (T, h, w) similarity of every label that is in the image.
     :param inner_hw: rows and columns of the logits that show the image.
     """
     pool: list[Candidate] = []
     rasters = [rasterize(candidates, inner_hw) for candidates in offered]
-    fields = raster_maps(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
+    label_maps = raster_maps(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
     for prompt, (candidates, masks) in enumerate(zip(offered, rasters, strict=True)):
         label = labels[prompt]
-        features = candidate_features(masks, candidates.quality, fields[label])
+        features = candidate_features(masks, candidates.quality, label_maps[label])
         quality = predicted_iou(features)
         best = int(quality.argmax())
         pool += [
@@ -97,77 +100,84 @@ def rank_candidates(
 
 
 def choose_objects(pool: Sequence[Candidate]) -> list[Choice]:
-    """The objects among all candidates: the best of each prompt, then none twice.
+    """Return one choice per object: of each prompt the best candidate, then each object once.
 
-    :returns: in order of label, the best first.
+    :returns: in order of label, the best of each label first.
     """
     return [
-        replace(found.choice, further=place > 0)
-        for label in sorted({one.label for one in pool})
-        for place, found in enumerate(_objects([one for one in pool if one.label == label]))
+        replace(candidate.choice, is_further=index > 0)
+        for label in sorted({candidate.label for candidate in pool})
+        for index, candidate in enumerate(
+            _objects([candidate for candidate in pool if candidate.label == label])
+        )
     ]
 
 
 def _objects(pool: Sequence[Candidate]) -> list[Candidate]:
-    """The objects among all candidates of a label, the best first."""
-    clicks = [one for one in pool if one.best]
-    return _distinct([part for whole in _distinct(clicks) for part in _apart(whole, clicks)])
+    """Return the objects of one label, the best first."""
+    best = [candidate for candidate in pool if candidate.is_best]
+    return _distinct([part for mask in _distinct(best) for part in _split(mask, best)])
 
 
 def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    kept = distinct([one.mask for one in candidates], [one.choice.quality for one in candidates])
-    return [candidates[index] for index in kept]
+    masks = [candidate.mask for candidate in candidates]
+    quality = [candidate.choice.quality for candidate in candidates]
+    return [candidates[index] for index in distinct(masks, quality)]
 
 
-def _apart(whole: Candidate, clicks: Sequence[Candidate]) -> list[Candidate]:
-    """The objects that a mask takes for one; itself when it is of one object.
+def _split(merged: Candidate, best: Sequence[Candidate]) -> list[Candidate]:
+    """Return the objects that a mask merges; the mask itself if it shows one object.
 
-    A click between objects that look alike gives a mask of them all, which fits the map as well
-    as theirs do; but then clicks on each have their own best. That a click offers a part beside
-    the whole says nothing: SAM offers parts of everything.
+    A prompt between objects that look alike gives a mask of them all, which fits the map as well
+    as a mask of each object. Then other prompts have the single objects as their best candidates.
+    Only best candidates count as parts: SAM offers a part of nearly every object beside the whole.
 
-    :param clicks: the best candidates of the label's clicks.
+    :param best: the best candidates of the label's prompts.
     """
     parts: list[Candidate] = []
-    for one in sorted(clicks, key=lambda one: -one.choice.quality):
-        good = one.choice.quality >= LEAST_QUALITY and _is_part(one.mask, whole.mask)
-        if good and all(_shared(one.mask, part.mask) <= APART for part in parts):
-            parts.append(one)
-    covered = np.any([part.mask for part in parts], axis=0) & whole.mask
-    enough = np.count_nonzero(covered) >= WHOLE * np.count_nonzero(whole.mask)
-    return parts if len(parts) > 1 and enough else [whole]
+    for candidate in sorted(best, key=lambda candidate: -candidate.choice.quality):
+        is_part = candidate.choice.quality >= MIN_QUALITY and _is_part(candidate.mask, merged.mask)
+        if is_part and all(
+            _shared_area(candidate.mask, part.mask) <= MAX_PART_OVERLAP for part in parts
+        ):
+            parts.append(candidate)
+    covered = np.any([part.mask for part in parts], axis=0) & merged.mask
+    is_covered = np.count_nonzero(covered) >= MIN_COVERAGE * np.count_nonzero(merged.mask)
+    return parts if len(parts) > 1 and is_covered else [merged]
 
 
-def _is_part(mask: NDArray[np.bool_], whole: NDArray[np.bool_]) -> bool:
-    """Whether the mask is smaller than the whole, and inside it."""
+def _is_part(mask: NDArray[np.bool_], merged: NDArray[np.bool_]) -> bool:
+    """Whether a mask is smaller than another one and inside it."""
     area = np.count_nonzero(mask)
-    inside = np.count_nonzero(mask & whole)
-    return bool(0 < area <= PART * np.count_nonzero(whole) and inside > CONTAINED * area)
+    inside = np.count_nonzero(mask & merged)
+    return bool(
+        0 < area <= MAX_PART_AREA * np.count_nonzero(merged) and inside > MAX_CONTAINED * area
+    )
 
 
-def _shared(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Share of the smaller that lies in the other; neither is empty."""
-    smaller = min(np.count_nonzero(one), np.count_nonzero(other))
-    return np.count_nonzero(one & other) / smaller
+def _shared_area(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Return the share of the smaller mask that lies in the other; neither is empty."""
+    smaller = min(np.count_nonzero(a), np.count_nonzero(b))
+    return np.count_nonzero(a & b) / smaller
 
 
 def distinct(masks: Sequence[NDArray[np.bool_]], quality: Sequence[float]) -> list[int]:
-    """Indices of the masks of one label that are objects of their own, best first.
+    """Return the indices of masks that show different objects of one label, best first.
 
-    The best is always one; others only from :data:`LEAST_QUALITY` on, and where they repeat none
-    before.
+    The best mask always stays. The others stay from :data:`MIN_QUALITY` on, if they do not show
+    the object of a better mask.
 
     :param masks: (R, C) each.
     """
     kept: list[int] = []
     for index in np.argsort(-np.asarray(quality), kind="stable").tolist():
         mask = masks[index]
-        good = mask.any() and (not kept or quality[index] >= LEAST_QUALITY)
-        if good and not any(_repeats(mask, masks[before]) for before in kept):
+        is_good = mask.any() and (not kept or quality[index] >= MIN_QUALITY)
+        if is_good and not any(_is_same_object(mask, masks[better]) for better in kept):
             kept.append(index)
     return kept
 
 
-def _repeats(mask: NDArray[np.bool_], before: NDArray[np.bool_]) -> bool:
-    inside = np.count_nonzero(mask & before) / np.count_nonzero(mask)
-    return bool(inside > CONTAINED or overlap(mask, before) > OVERLAP)
+def _is_same_object(mask: NDArray[np.bool_], better: NDArray[np.bool_]) -> bool:
+    inside = np.count_nonzero(mask & better) / np.count_nonzero(mask)
+    return bool(inside > MAX_CONTAINED or overlap(mask, better) > MAX_IOU)

@@ -1,8 +1,8 @@
-"""Typed errors: each names the value, what was expected and what to do."""
+"""Typed errors. Each message names the value, what was expected and what to do."""
 
 
 class ClipSurgeryError(Exception):
-    """Base of every error this package raises on purpose; its text is fit for an operator."""
+    """Base of every error that this package raises on purpose; its text is for the operator."""
 
 
 class QueryError(ClipSurgeryError):
@@ -18,8 +18,8 @@ class WeightsError(ClipSurgeryError):
 
 
 class ConfigError(ClipSurgeryError):
-    """A parameter, or a pair of them, cannot be used as given."""
+    """A parameter, or a combination of parameters, cannot be used."""
 
 
 class DeviceError(ClipSurgeryError):
-    """The device asked for is not there or ran out of memory."""
+    """The requested device is not available, or ran out of memory."""

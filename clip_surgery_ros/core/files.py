@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from tempfile import TemporaryDirectory
 
 @contextlib.contextmanager
 def write_together(folder: Path) -> Iterator[Path]:
-    """A folder to write files into, which move into ``folder`` when all of them are written.
+    """Give a temporary folder, whose files move into ``folder`` when all of them are written.
 
-    ``folder`` is made where it is missing. When something goes wrong, it and its files are as they
-    were before.
+    ``folder`` is created if it is missing. After an error, it and its files are as before.
     """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the files' places: only within a file system is renaming all or nothing.
+        # Inside the folder, because renaming is atomic only within one file system.
         with TemporaryDirectory(prefix=".unfinished_", dir=folder) as unfinished:
             yield Path(unfinished)
             for file in sorted(Path(unfinished).iterdir()):
                 os.replace(file, folder / file.name)
     except BaseException:
-        for one in made:
+        for path in created:
             with contextlib.suppress(OSError):
-                one.rmdir()
+                path.rmdir()
         raise

@@ -1,4 +1,4 @@
-"""Boxes, grids and pixels: the one place where (x, y) and (row, column) meet."""
+"""Boxes, grids and pixels: conversions between (x, y) and (row, column)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from clip_surgery_ros.core.types import Box
 def cells_to_pixels(
     cells: NDArray[np.intp], grid_hw: tuple[int, int], size_hw: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Centres of flat grid cells as pixels of the image.
+    """Return the centres of grid cells as pixels of the image.
 
-    ``x = int(min((col + 0.5) W / w, W - 1))`` and likewise y, as published.
+    ``x = int(min((col + 0.5) W / w, W - 1))``, and y in the same way, as CLIP Surgery's code does.
 
     :param cells: (P,) flat, row-major indices into the grid.
     :returns: (P, 2) int32 x, y.
@@ -26,7 +26,7 @@ def cells_to_pixels(
 
 
 def mask_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Tight box of a (H, W) mask; None for an empty one."""
+    """Return the tight box of a (H, W) mask; None for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -35,10 +35,10 @@ def mask_box(mask: NDArray[np.bool_]) -> Box | None:
 
 
 def crop(mask: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
-    """The part of a (H, W) mask inside the box, as its own array."""
+    """Return the part of a (H, W) mask inside the box, as a copy."""
     return mask[box.y : box.y + box.height, box.x : box.x + box.width].copy()
 
 
 def paste(canvas: NDArray[np.generic], mask: NDArray[np.bool_], box: Box, value: float) -> None:
-    """Set ``value`` on the (H, W) canvas where the box's mask is True, in place."""
+    """Set ``value`` on the (H, W) canvas where the box's mask is True; changes the canvas."""
     canvas[box.y : box.y + box.height, box.x : box.x + box.width][mask] = value

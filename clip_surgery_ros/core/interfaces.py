@@ -1,6 +1,6 @@
-"""What the pipeline needs from the networks, as small protocols.
+"""What the pipeline needs from networks, as small protocols.
 
-The implementations live in ``backends``; tests pass fakes.
+``networks/clip/backend.py`` and ``networks/sam/`` implement them; tests use fakes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from clip_surgery_ros.core.types import PointPrompts
 
 
 class ImageEncoder(Protocol):
-    """The image side of a CLIP."""
+    """The image encoder of a CLIP."""
 
     def preprocess(self, image_rgb: NDArray[np.uint8]) -> torch.Tensor:
         """Resize and normalise: (H, W, 3) uint8 RGB to (1, 3, h, w) pixel values."""
 
     def grid_hw(self, pixel_values: torch.Tensor) -> tuple[int, int]:
-        """Token grid (h, w) of these pixel values; 1 + h * w tokens come back for them."""
+        """Return the token grid (h, w) of pixel values, which give 1 + h * w tokens."""
 
     def surgery_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(B, 3, h, w) to (B, 1 + N, C), before L2 normalisation; token 0 is CLS."""
+        """(B, 3, h, w) to (B, 1 + N, C) tokens, not L2-normalised; token 0 is CLS."""
 
     def plain_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The same without surgery, for comparison."""
@@ -36,14 +36,14 @@ class ImageTextEncoder(ImageEncoder, Protocol):
     """A CLIP whose image tokens can be compared with texts."""
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
-        """(T, C) prompt ensemble, unit rows."""
+        """Return (T, C) unit rows, each the mean of a text's prompts."""
 
 
 @dataclass(frozen=True)
 class ImageEmbedding:
-    """A segmenter's view of one image, computed once per frame.
+    """An image as a segmenter has encoded it, once per frame.
 
-    :param features: whatever the segmenter's decoder reads; opaque to everyone else.
+    :param features: what the segmenter's decoder reads; nothing else uses it.
     :param size_hw: height and width of the source image.
     :param inner_hw: rows and columns of the decoder's logits that show the image; the others are
         padding.
@@ -56,11 +56,11 @@ class ImageEmbedding:
 
 @dataclass(frozen=True)
 class MaskCandidates:
-    """What a segmenter offers for one prompt.
+    """The masks that a segmenter offers for one prompt.
 
     :param quality: (M,) float32, the segmenter's own estimate of IoU.
-    :param logits: (M, l, l) float32 low-resolution logits, on the segmenter's device: enough to
-        choose by; only what is chosen wants :meth:`PromptableSegmenter.full_size`.
+    :param logits: (M, l, l) float32 low-resolution logits, on the segmenter's device. They are
+        enough to choose by; only chosen masks need :meth:`PromptableSegmenter.full_size`.
     """
 
     quality: NDArray[np.float32]
@@ -68,15 +68,15 @@ class MaskCandidates:
 
 
 class PromptableSegmenter(Protocol):
-    """A SAM: encode once per frame, decode once per prompt, enlarge what was chosen."""
+    """A SAM: encode once per frame, decode once per prompt, enlarge the chosen masks."""
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """(H, W, 3) uint8 RGB to an embedding."""
+        """Encode a (H, W, 3) uint8 RGB image."""
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
-        """Candidates for each prompt, in order; an empty list for no prompts."""
+        """Return the candidates of each prompt, in order; an empty list for no prompts."""
 
     def full_size(self, embedding: ImageEmbedding, logits: torch.Tensor) -> NDArray[np.bool_]:
-        """(K, l, l) logits of candidates to (K, H, W) masks at the source image's size."""
+        """(K, l, l) logits of candidates to (K, H, W) masks in the source image's size."""

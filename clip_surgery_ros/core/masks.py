@@ -1,4 +1,4 @@
-"""Masks: choosing among a segmenter's candidates, and segments to images for other nodes."""
+"""Masks: a segmenter's best candidate, measurements, and images of all segments."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from clip_surgery_ros.core.types import NO_LABEL, FrameResult, Segment
 
 
 def best_candidate(candidates: MaskCandidates) -> tuple[torch.Tensor, float]:
-    """The mask that the segmenter itself scores highest, as the published recipe takes it.
+    """Return the candidate with the segmenter's highest estimate of IoU, as the paper does.
 
-    :returns: (l, l) logits and its score.
+    :returns: (l, l) logits, and the estimate.
     """
     index = int(candidates.quality.argmax())
     return candidates.logits[index], float(candidates.quality[index])
 
 
 def remove_specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
-    """The (H, W) mask without its 8-connected parts smaller than ``min_area`` pixels."""
+    """Return the (H, W) mask without its 8-connected parts smaller than ``min_area`` pixels."""
     count, parts = cv2.connectedComponents(mask.astype(np.uint8))
-    keep = np.bincount(parts.ravel(), minlength=count) >= min_area  # OpenCV's own takes thrice
+    keep = (
+        np.bincount(parts.ravel(), minlength=count) >= min_area
+    )  # OpenCV's statistics take three times as long
     keep[0] = False  # the background
     return mask if keep[1:].all() else keep.take(parts)
 
 
 def resize_map(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """A (h, w) grid map, bilinear at (H, W); edges repeat, cell centres stay where they are."""
+    """Resize a (h, w) grid map to (H, W), bilinear; edges repeat, cell centres do not move."""
     return cv2.resize(similarity, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def agreement(mask: NDArray[np.bool_], similarity: NDArray[np.float32]) -> tuple[float, float]:
-    """How mask and map fit.
+    """Return how well a mask and a map agree.
 
     :param mask: (H, W), not empty.
     :param similarity: (H, W) raw.
     :returns: mean similarity inside the mask, and the share of the map's mass above zero that
         lies inside, 0 to 1.
     """
-    # As products: picking the pixels of a ragged mask takes several times as long.
+    # Products, because selecting the pixels of a mask takes several times as long.
     inside, values = mask.ravel().astype(np.float32), similarity.ravel()
     mass = np.maximum(values, 0)
     total = float(mass.sum())
@@ -53,7 +55,7 @@ def agreement(mask: NDArray[np.bool_], similarity: NDArray[np.float32]) -> tuple
 
 
 def class_mask(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) label index per pixel, 255 for none; where segments overlap the higher score wins."""
+    """Return (H, W) label indices, 255 for no label; in overlaps the higher score wins."""
     canvas = np.full(size_hw, NO_LABEL, np.uint8)
     for segment in _by_score(segments):
         paste(canvas, segment.mask, segment.box, segment.label)
@@ -61,7 +63,7 @@ def class_mask(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray
 
 
 def instance_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint16]:
-    """(H, W) segment id per pixel, 0 for none; overlaps as in :func:`class_mask`."""
+    """Return (H, W) segment ids, 0 for no segment; overlaps as in :func:`class_mask`."""
     canvas = np.zeros(size_hw, np.uint16)
     for segment in _by_score(segments):
         paste(canvas, segment.mask, segment.box, segment.id)
@@ -69,7 +71,7 @@ def instance_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArr
 
 
 def confidence_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) score of the segment shown in :func:`class_mask`, 0 to 255, 0 for none."""
+    """Return (H, W) scores, 0 to 255, of the segments shown in :func:`class_mask`; else 0."""
     canvas = np.zeros(size_hw, np.uint8)
     for segment in _by_score(segments):
         paste(canvas, segment.mask, segment.box, round(255 * segment.score))
@@ -77,18 +79,20 @@ def confidence_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDA
 
 
 def combined_map(result: FrameResult) -> NDArray[np.float32]:
-    """(h, w) highest label's raw similarity per token, 0 to 1; 0 below its threshold or below 0,
-    where a place resembles other labels more. No value above is cut off: cosines end at 1.
+    """Return the (h, w) highest similarity of any label per token, 0 to 1.
+
+    Values below the label's threshold become 0, and so do negative values, where the image is
+    more similar to other labels. Cosines never exceed 1, so that nothing is clipped above.
     """
     above = result.similarity >= result.thresholds[:, None, None]
     return np.where(above, result.similarity, 0).max(axis=0, initial=0).astype(np.float32)
 
 
 def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:
-    """(H, W) of :func:`combined_map`, bilinear."""
+    """Return :func:`combined_map` resized to (H, W), bilinear."""
     return resize_map(combined_map(result), result.size_hw)
 
 
 def _by_score(segments: Iterable[Segment]) -> list[Segment]:
-    """Lowest score first, so that the highest is drawn last; of equals the first found wins."""
+    """Sort for drawing: highest score last; of equal scores, the lowest id last."""
     return sorted(segments, key=lambda segment: (segment.score, -segment.id))

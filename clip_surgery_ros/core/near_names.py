@@ -1,4 +1,4 @@
-"""Names that are nearly right."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -6,38 +6,44 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-MOST = 3
-"""Names suggested: more are a list, which the commands named in the messages give."""
+MAX_SUGGESTIONS = 3
+"""Names that a message suggests; the commands in the messages list all of them."""
 
 
-def did_you_mean(asked: str, names: Iterable[str]) -> str:
-    """``; did you mean 'a' or 'b'?``, or nothing where no name is near."""
-    return suggest(nearest(asked, names))
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'a' or 'b'?``, or an empty string if no known name is near.
+
+    >>> did_you_mean("vit-b", ["vit_b", "vit_h"])
+    "; did you mean 'vit_b'?"
+    """
+    return suggest(nearest(name, known))
 
 
 def suggest(names: Iterable[str]) -> str:
-    """The question for names that were found near; empty for none."""
-    found = [f"'{name}'" for name in dict.fromkeys(names)]
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    """Return the question with these names; empty without names."""
+    quoted = [f"'{name}'" for name in dict.fromkeys(names)]
+    return f"; did you mean {' or '.join(quoted)}?" if quoted else ""
 
 
-def nearest(asked: str, names: Iterable[str]) -> list[str]:
-    """At most :data:`MOST` names that may be meant, the likeliest first.
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return at most :data:`MAX_SUGGESTIONS` known names that a name may stand for, best first.
 
-    They are those of the same words, whatever parts them and in whatever order; else those that
-    have these words and more, in the order given; else those that have the most of these words
-    and no other; else those that are spelt alike.
+    These are the known names with the same words, in any order and with any signs between them.
+    If there are none: names that have these words and more, in the order of ``known``; else names
+    that have only words of this name, those with the most first; else names that are spelt alike.
     """
-    known = list(dict.fromkeys(names))
-    words = _words(asked)
-    same = [name for name in known if _words(name) == words]
-    more = [name for name in known if words and words < _words(name)]
-    within = sorted((n for n in known if _words(n) < words), key=lambda n: -len(_words(n)))
-    alike = get_close_matches(asked.casefold(), [name.casefold() for name in known], n=MOST)
-    spelt = [name for one in alike for name in known if name.casefold() == one]
-    return list(dict.fromkeys(same or more or within or spelt))[:MOST]
+    unique = list(dict.fromkeys(known))
+    words = _words(name)
+    same = [entry for entry in unique if _words(entry) == words]
+    longer = [entry for entry in unique if words and words < _words(entry)]
+    shorter = [entry for entry in unique if _words(entry) < words]
+    shorter.sort(key=lambda entry: -len(_words(entry)))
+    folded = [entry.casefold() for entry in unique]
+    close = get_close_matches(name.casefold(), folded, n=MAX_SUGGESTIONS)
+    alike = [entry for match in close for entry in unique if entry.casefold() == match]
+    return list(dict.fromkeys(same or longer or shorter or alike))[:MAX_SUGGESTIONS]
 
 
 def _words(name: str) -> frozenset[str]:
-    """Runs of letters and runs of digits: ``ViTB16`` has those of ``vit-b/16``."""
+    """Return the runs of letters and of digits: ``ViTB16`` has those of ``vit-b/16``."""
     return frozenset(re.findall(r"[a-z]+|[0-9]+", name.casefold().replace("vit", "vit ")))

@@ -14,13 +14,15 @@ from clip_surgery_ros.core.geometry import cells_to_pixels
 from clip_surgery_ros.core.heatmap import min_max
 
 PEAK_SHARE = 0.5
-"""Lower, development scenes gave no more objects, and more prompts to decode."""
+"""Share of a map's range that a peak must reach. With a lower share, no more objects were found on
+development scenes, and there were more prompts to decode."""
 MAX_PEAKS = 12
-"""Most prompts of a label: an object has several maxima, so that with 8 some of four alike get
-none; 16 gave development scenes no more, and decoding costs time."""
+"""Largest number of prompts per label. An object has several maxima: with 8 prompts, one of four
+alike objects may get none. With 16, no more objects were found on development scenes, and decoding
+takes time."""
 
 Points = tuple[NDArray[np.int32], NDArray[np.int32]]
-"""(P, 2) x, y and (P,) 1 inside or 0 outside."""
+"""(P, 2) x, y, and (P,) labels: 1 for inside the object, 0 for outside."""
 
 
 def reference_points(
@@ -30,17 +32,26 @@ def reference_points(
     threshold: float = 0.8,
     down_sample: int = 2,
 ) -> Points:
-    """The published recipe: cells near the top are inside, as many at the bottom outside.
+    """Return the points of CLIP Surgery's code: the highest cells are inside, the lowest outside.
 
-    The map is brought to 1 / ``down_sample`` of the grid, min-max scaled and sorted ascending;
-    the ``n = min(#(>= threshold), cells // 2)`` highest are positive (best last), the n lowest
-    negative (lowest first). Defaults are the published ones.
+    The map is resized to 1 / ``down_sample`` of the grid, min-max scaled and sorted. The
+    ``n = min(#(>= threshold), cells // 2)`` highest cells are positive (best last), the n lowest
+    are negative (lowest first). The defaults are those of CLIP Surgery.
 
     :param similarity: (N,) float32, raw, row-major over the grid.
+    :param grid_hw: rows and columns of the grid.
+    :param size_hw: height and width of the image.
+    :param threshold: share of the map's range, 0 to 1.
     :returns: points, positive first; none for a constant map.
+
+    >>> similarity = np.zeros((4, 4), np.float32)
+    >>> similarity[2:, 2:] = 1  # the lower right of a grid of 4 x 4 cells
+    >>> reference_points(similarity.ravel(), (4, 4), (100, 100))
+    (array([[75, 75],
+           [25, 25]], dtype=int32), array([1, 0], dtype=int32))
     """
     positive, negative, small_hw = _extremes(similarity, grid_hw, threshold, down_sample)
-    return _as_points(positive, negative, small_hw, size_hw)
+    return _to_points(positive, negative, small_hw, size_hw)
 
 
 def combined_points(
@@ -50,17 +61,20 @@ def combined_points(
     threshold: float = 0.8,
     down_sample: int = 2,
 ) -> Points:
-    """Texts asked together: negatives from the mean of the scaled maps, positives from each map.
+    """Return the points of a label with several parts.
+
+    Negative points come from the mean of the parts' scaled maps, positive points from each map.
 
     Parameters are those of :func:`reference_points`.
 
-    :returns: points, negative first; maps that are constant add none.
+    :param similarities: (N,) of each part.
+    :returns: points, negative first; none for constant maps.
     """
-    each = [_extremes(one, grid_hw, threshold, down_sample) for one in similarities]
-    scaled = [min_max(torch.as_tensor(one), dim=0).numpy() for one in similarities]
+    extremes = [_extremes(part, grid_hw, threshold, down_sample) for part in similarities]
+    scaled = [min_max(torch.as_tensor(part), dim=0).numpy() for part in similarities]
     mean = np.stack(scaled).mean(axis=0, dtype=np.float32)
     _, negative, small_hw = _extremes(mean, grid_hw, threshold, down_sample)
-    positive = np.concatenate([found for found, _, _ in each])
+    positive = np.concatenate([highest for highest, _, _ in extremes])
     xy = cells_to_pixels(np.concatenate([negative, positive]), small_hw, size_hw)
     return xy, np.repeat(np.array([0, 1], np.int32), [len(negative), len(positive)])
 
@@ -68,37 +82,37 @@ def combined_points(
 def instance_points(
     similarity: NDArray[np.float32], grid_hw: tuple[int, int], size_hw: tuple[int, int]
 ) -> list[Points]:
-    """One click at each place that may be an object of its own: the map's local maxima.
+    """Return a prompt of one point for each local maximum of the map: each may be an object.
 
-    A maximum is a cell that none of its eight neighbours exceeds, at least :data:`PEAK_SHARE` up
-    the map's range; the middle of a plateau stands for all of it. Clicks on one object give masks
-    that repeat each other, which ``choice.distinct`` sorts out; one click each, since points on
-    two objects give one mask.
+    A maximum is a cell that none of its eight neighbours exceeds and that reaches at least
+    :data:`PEAK_SHARE` of the map's range; of a plateau, its middle cell. Prompts on the same object
+    give similar masks, of which ``choice.distinct`` keeps one. Each prompt has one point, because
+    points on two objects give one mask.
 
     :param similarity: (N,) raw.
     :returns: at most :data:`MAX_PEAKS` prompts, the highest first; none for a constant map.
     """
     scaled = min_max(torch.as_tensor(similarity), dim=0).numpy().reshape(grid_hw)
-    around = cv2.dilate(scaled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    highest = (scaled >= around) & (scaled >= PEAK_SHARE)
+    neighbours = cv2.dilate(scaled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    highest = (scaled >= neighbours) & (scaled >= PEAK_SHARE)
     _, plateaus, _, centres = cv2.connectedComponentsWithStats(highest.astype(np.uint8))
     peaks = [_nearest_cell(plateaus == index, centres[index]) for index in range(1, len(centres))]
     peaks.sort(key=lambda cell: -scaled.flat[cell])
-    nothing = np.empty(0, np.intp)
-    return [_as_points(np.array([peak]), nothing, grid_hw, size_hw) for peak in peaks[:MAX_PEAKS]]
+    no_cells = np.empty(0, np.intp)
+    return [_to_points(np.array([peak]), no_cells, grid_hw, size_hw) for peak in peaks[:MAX_PEAKS]]
 
 
 def _nearest_cell(cells: NDArray[np.bool_], centre: NDArray[np.float64]) -> int:
-    """Flat index of the cell of a set that is nearest to a (column, row) centre."""
-    places = np.argwhere(cells)[:, ::-1]
-    column, row = places[np.square(places - centre).sum(axis=1).argmin()]
+    """Return the flat index of the cell of a set that is nearest to a (column, row) centre."""
+    candidates = np.argwhere(cells)[:, ::-1]
+    column, row = candidates[np.square(candidates - centre).sum(axis=1).argmin()]
     return int(row) * cells.shape[1] + int(column)
 
 
 def _extremes(
     similarity: NDArray[np.float32], grid_hw: tuple[int, int], threshold: float, down_sample: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], tuple[int, int]]:
-    """Flat cells of the small grid that are high (best last) and low (lowest first)."""
+    """Return the highest (best last) and lowest cells (lowest first) of the small grid, flat."""
     small_hw = (max(1, grid_hw[0] // down_sample), max(1, grid_hw[1] // down_sample))
     small = F.interpolate(
         torch.as_tensor(similarity).reshape(1, 1, *grid_hw),
@@ -112,7 +126,7 @@ def _extremes(
     return order[len(order) - count :], order[:count], small_hw
 
 
-def _as_points(
+def _to_points(
     positive: NDArray[np.intp],
     negative: NDArray[np.intp],
     grid_hw: tuple[int, int],

@@ -1,9 +1,10 @@
-"""Is a label in the picture at all? Decided on raw values, before any map is stretched to 1."""
+"""Presence: whether a label is in the image, from raw values (a scaled map always reaches 1)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 DISTRACTORS: tuple[str, ...] = (
@@ -14,25 +15,25 @@ DISTRACTORS: tuple[str, ...] = (
     "potted plant", "road", "rock", "sheep", "shelves", "sidewalk", "sign", "sky", "snow", "sofa",
     "table", "track", "train", "tree", "truck", "tv monitor", "wall", "water", "window", "wood",
 )  # fmt: skip
-"""Names that join every query, so that one or two labels have something to differ from: the 59 of
-PASCAL Context (Mottaghi et al. 2014), as CLIP Surgery's authors use them."""
+"""Names that are compared along with every query, so that one or two labels have something to
+differ from: the 59 of PASCAL Context (Mottaghi et al. 2014), as CLIP Surgery's authors use."""
 
 DISTRACTOR_DEVIATIONS = 2.0
-"""Robust standard deviations above the distractors' median at which a label is as likely present
-as not. Chosen on development scenes with the demo's CLIP: 1.5 doubles false finds, 3 misses most
+"""Robust standard deviations above the distractors' median at which a label has a presence of 0.5.
+Chosen on development scenes with the demo's CLIP: 1.5 doubles the false positives, 3 misses most
 objects in scenes of four."""
 
 
 @dataclass(frozen=True)
 class PresenceLevel:
-    """How a network's image-text cosines become presence.
+    """How the image-text cosines of a network become presence.
 
-    :param scale: logit per unit of evidence. 100 is where OpenAI's and open_clip's logit scale
-        ends up in training.
-    :param offset: evidence at which a label is as likely present as not; None takes the level from
-        the distractors, image by image, for a network of which no level was measured.
-    :param peak_weight: of the highest token's cosine beside the image's own; 0 for a network of
-        which none was measured. What is small in the picture says little to the whole of it.
+    :param scale: logit per unit of evidence. 100 is the logit scale of trained CLIPs of OpenAI and
+        open_clip.
+    :param offset: evidence at which presence is 0.5. None measures it in each image from the
+        distractors, for a network whose level is unknown.
+    :param peak_weight: weight of the highest token's cosine, which is added to the cosine of CLS:
+        a small object hardly changes CLS. 0 for a network for which no weight was fitted.
     """
 
     scale: float = 100.0
@@ -43,40 +44,46 @@ class PresenceLevel:
 def presence_score(
     tokens: Tensor, text: Tensor, distractors: Tensor, level: PresenceLevel
 ) -> Tensor:
-    """Presence of each label, on its own: labels that are all present do not compete.
+    """Return the presence of each label, independent of other labels: they do not compete.
 
-    ``sigmoid(scale * (evidence - offset))``; without an offset, that of :func:`distractor_level`.
+    ``sigmoid(scale * (evidence - offset))``, where :func:`distractor_level` gives a missing offset.
 
-    :param tokens: (1 + N, C) unit rows after surgery, token 0 is CLS, the image's embedding.
-    :param text: (T, C) unit rows, the labels'.
-    :param distractors: (D, C) unit rows; read only without an offset, then at least one.
+    :param tokens: (1 + N, C) unit rows after surgery; token 0 is CLS, the embedding of the image.
+    :param text: (T, C) unit rows of the labels.
+    :param distractors: (D, C) unit rows, at least one; read only if the level has no offset.
     :returns: (T,) in [0, 1].
+
+    >>> tokens = torch.tensor([[0.6, 0.8], [1.0, 0.0]])  # CLS and 1 token
+    >>> level = PresenceLevel(scale=10.0, offset=0.7)
+    >>> presence_score(tokens, torch.eye(2), distractors=torch.eye(2), level=level)
+    tensor([0.2689, 0.7311])
     """
-    offset = level.offset
-    least = distractor_level(evidence(tokens, distractors, level)) if offset is None else offset
-    return (level.scale * (evidence(tokens, text, level) - least)).sigmoid()
+    offset: float | Tensor | None = level.offset
+    if offset is None:
+        offset = distractor_level(evidence(tokens, distractors, level))
+    return (level.scale * (evidence(tokens, text, level) - offset)).sigmoid()
 
 
 def evidence(tokens: Tensor, text: Tensor, level: PresenceLevel) -> Tensor:
-    """Cosine with the whole image, and ``peak_weight`` times the highest with one of its tokens.
+    """Return the cosine with CLS, plus ``peak_weight`` times the highest cosine with a token.
 
     Parameters are those of :func:`presence_score`.
 
     :returns: (T,).
     """
-    whole = text @ tokens[0]
+    image_cosines = text @ tokens[0]
     if not level.peak_weight:
-        return whole
-    return whole + level.peak_weight * (tokens[1:] @ text.T).amax(dim=0)
+        return image_cosines
+    return image_cosines + level.peak_weight * (tokens[1:] @ text.T).amax(dim=0)
 
 
 def distractor_level(cosines: Tensor) -> Tensor:
-    """Evidence from which a name stands out among names of which most are not in the picture.
+    """Return the evidence from which a name is present, from names that mostly are not.
 
     The level is the median plus :data:`DISTRACTOR_DEVIATIONS` robust standard deviations (1.4826
     median absolute deviations, which is the standard deviation of a normal population). With a
-    softmax over the same names, each distractor that is in the picture would lower the presence
-    of labels that are there as well.
+    softmax over the same names, each distractor that is in the image would lower the presence of
+    labels that are in the image too.
 
     :param cosines: (D,) :func:`evidence` of the distractors, at least one.
     """

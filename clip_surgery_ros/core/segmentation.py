@@ -120,5 +120,5 @@ class Segmentation:
     def _mask_score(self, choice: Choice) -> float:
         """Return how good the mask is if its label is present, 0 to 1."""
         if self._settings.recipe.score == "probability":
-            return probability_correct(choice.quality, choice.further)
+            return probability_correct(choice.quality, choice.is_further)
         return min(max(choice.quality, 0.0), 1.0)

@@ -1,4 +1,4 @@
-"""Prompt templates: the published ones, and those that a parameter names. No torch."""
+"""Prompt templates: those of the papers, and those of a parameter. Imports no torch."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ SCENE_TEMPLATES: tuple[str, ...] = (
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
-"""The five that CLIP Surgery adds (Li et al., arXiv 2304.05653)."""
+"""The five prompts that CLIP Surgery adds (Li et al., arXiv 2304.05653)."""
 
 TEMPLATES = IMAGENET_TEMPLATES + SCENE_TEMPLATES
 
@@ -105,24 +105,25 @@ TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
     "ensemble": TEMPLATES,
     "single": ("a photo of a {}.",),
 }
-"""Templates by name; the single one is the default that CLIP's paper gives."""
+"""Templates by name; the single one is the default in CLIP's paper."""
 PLACEHOLDER = "{}"
-"""In a template, where the label goes."""
+"""Stands for the label in a template."""
 
 
 def parse_templates(entries: Sequence[str]) -> tuple[str, ...]:
-    """Templates of a list whose entries are names of ``TEMPLATE_SETS`` or templates; each once.
+    """Return the templates of a list, each once.
 
-    :raises ConfigError: for an entry that is neither, and for none at all.
+    :param entries: names of ``TEMPLATE_SETS``, or templates.
+    :raises ConfigError: for an entry that is neither, and for an empty list.
     """
     if not entries:
-        raise ConfigError("templates is empty; name ensemble, single or a template of your own")
-    found: list[str] = []
+        raise ConfigError("templates is empty; name ensemble, single or your own template")
+    templates: list[str] = []
     for entry in entries:
         if entry not in TEMPLATE_SETS and entry.count(PLACEHOLDER) != 1:
             raise ConfigError(
                 f"templates has {entry[:60]!r}, but must have ensemble, single or templates with "
                 f"{PLACEHOLDER} once, where the label goes, such as 'a photo of a {PLACEHOLDER}.'"
             )
-        found += TEMPLATE_SETS.get(entry, (entry,))
-    return tuple(dict.fromkeys(found))
+        templates += TEMPLATE_SETS.get(entry, (entry,))
+    return tuple(dict.fromkeys(templates))

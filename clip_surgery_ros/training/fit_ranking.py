@@ -74,7 +74,7 @@ def fit_probabilities(
     samples: dict[bool, list[tuple[float, bool]]] = {False: [], True: []}
     for scene in tqdm(_scenes(names, scenes), total=scenes * len(names), unit="scene"):
         for choice, is_object in _labelled_choices(networks, config, scene):
-            samples[choice.further].append((choice.quality, is_object))
+            samples[choice.is_further].append((choice.quality, is_object))
     best, others = (np.array(samples[further]).T for further in (False, True))
     return fit_logistic(best[0], best[1] > 0), fit_logistic(others[0], others[1] > 0)
 

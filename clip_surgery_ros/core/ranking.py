@@ -52,8 +52,8 @@ WEIGHTS = np.array(
     ],
     np.float32,
 )
-"""Weight of the product of a row's feature with a column's. From ``train-demo ranking --scenes 60``,
-300 development scenes, correlation with IoU 0.924."""
+"""Weight of the product of a row's feature with a column's. From
+``train-demo ranking --scenes 60``, 300 development scenes, correlation with IoU 0.924."""
 FIRST_LOGISTIC, FURTHER_LOGISTIC = (-3.40, 9.04), (-8.36, 15.14)
 """Offset and scale of the logistic models from predicted IoU to the probability that the mask has
 an IoU of at least 0.5 with an object that no better mask shows. The first model is for a label's

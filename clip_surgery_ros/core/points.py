@@ -85,9 +85,9 @@ def instance_points(
     """Return a prompt of one point for each local maximum of the map: each may be an object.
 
     A maximum is a cell that none of its eight neighbours exceeds and that reaches at least
-    :data:`PEAK_SHARE` of the map's range; of a plateau, its middle cell. Prompts on the same object
-    give similar masks, of which ``choice.distinct`` keeps one. Each prompt has one point, because
-    points on two objects give one mask.
+    :data:`PEAK_SHARE` of the map's range; of a plateau, its middle cell. Prompts on the same
+    object give similar masks, of which ``choice.distinct`` keeps one. Each prompt has one point,
+    because points on two objects give one mask.
 
     :param similarity: (N,) raw.
     :returns: at most :data:`MAX_PEAKS` prompts, the highest first; none for a constant map.

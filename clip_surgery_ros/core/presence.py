@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 DISTRACTORS: tuple[str, ...] = (
@@ -46,13 +45,14 @@ def presence_score(
 ) -> Tensor:
     """Return the presence of each label, independent of other labels: they do not compete.
 
-    ``sigmoid(scale * (evidence - offset))``, where :func:`distractor_level` gives a missing offset.
+    ``sigmoid(scale * (evidence - offset))``; :func:`distractor_level` gives a missing offset.
 
     :param tokens: (1 + N, C) unit rows after surgery; token 0 is CLS, the embedding of the image.
     :param text: (T, C) unit rows of the labels.
     :param distractors: (D, C) unit rows, at least one; read only if the level has no offset.
     :returns: (T,) in [0, 1].
 
+    >>> import torch
     >>> tokens = torch.tensor([[0.6, 0.8], [1.0, 0.0]])  # CLS and 1 token
     >>> level = PresenceLevel(scale=10.0, offset=0.7)
     >>> presence_score(tokens, torch.eye(2), distractors=torch.eye(2), level=level)

@@ -23,7 +23,7 @@ from clip_surgery_ros.core.interfaces import MaskCandidates
 RASTER = 64
 """Largest number of rows and columns of the raster: finer than any map, and fast."""
 RING = 7
-"""Side in cells of the square that dilates a mask to its surroundings: three cells on each side."""
+"""Side in cells of the square that dilates a mask to its surroundings: 3 cells on each side."""
 MASS_FROM = 0.5
 """Share of a map's range from which values count as the map's mass."""
 FEATURES: tuple[str, ...] = (

@@ -6,7 +6,7 @@ import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from segment_anything.modeling import Sam
 
-from clip_surgery_ros.networks.sam.backend import SamSpec, build_sam
+from clip_surgery_ros.networks.sam.build import SamSpec, build_sam
 
 PATCH = 16
 

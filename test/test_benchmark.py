@@ -29,7 +29,8 @@ from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.views import CAPACITY
-from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.traits import ClipTraits
 from clip_surgery_ros.networks.sam.backend import SamBackend
 
 SIZE = 64

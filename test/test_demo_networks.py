@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.evaluation.examples import sample_absent
 from clip_surgery_ros.evaluation.metrics import auroc
-from clip_surgery_ros.networks.clip.backend import ClipBackend, build_openai
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.loading import load_openai_model
 from clip_surgery_ros.networks.clip.text_features import load_text_features
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
@@ -63,7 +64,7 @@ def test_text_to_mask_works(measurements: Measurements) -> None:
 
 def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> None:
     tensors, metadata = load_state_dict(demo_weights("clip_demo"))
-    model = build_openai(tensors, int(metadata["head_width"])).eval()
+    model = load_openai_model(tensors, int(metadata["head_width"])).eval()
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         cls, tokens = encode_images(model.visual, pixels)
@@ -90,16 +91,16 @@ def test_the_files_are_small_and_say_what_they_know() -> None:
 
 def test_presence_has_a_level_for_each_way_of_looking(tmp_path: Path) -> None:
     clip = ClipBackend.from_file(demo_weights("clip_demo"))
-    whole, wide = clip.presence(windows=False), clip.presence(windows=True)
+    whole, wide = clip.presence_level(windows=False), clip.presence_level(windows=True)
     assert whole != wide
     assert min(whole.peak_weight, wide.peak_weight) > 0
-    assert clip.with_attention("k-k").presence(windows=True) == clip.traits.presence
+    assert clip.with_attention("k-k").presence_level(windows=True) == clip.traits.presence
 
     tensors, metadata = load_state_dict(demo_weights("clip_demo"))
     del metadata["presence_with_windows"]
     save_file(tensors, tmp_path / "older.safetensors", metadata)
     older = ClipBackend.from_file(tmp_path / "older.safetensors")
-    assert older.presence(windows=True) == older.presence(windows=False) == whole
+    assert older.presence_level(windows=True) == older.presence_level(windows=False) == whole
 
 
 def test_fitting_presence_weighs_both_cosines_by_what_they_tell() -> None:

@@ -9,14 +9,14 @@ import torch
 
 from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_available
 from clip_surgery_ros.core.errors import ConfigError, DeviceError, WeightsError
-from clip_surgery_ros.networks.clip.backend import PRECISIONS
-from clip_surgery_ros.networks.factory import (
+from clip_surgery_ros.networks.devices import (
+    PRECISIONS,
     cpu_precision,
     gpu_precision,
-    load_networks,
     resolve_device,
     resolve_precision,
 )
+from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.weights.files import demo_weights
 

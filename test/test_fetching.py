@@ -151,7 +151,7 @@ def test_nothing_is_downloaded_that_was_not_asked_for(
 
 def test_a_download_goes_on_where_it_broke_off(site: Site, small: PretrainedNetwork) -> None:
     site.breaks_after = 1_500_000
-    with pytest.raises(WeightsError, match="goes on where it stopped"):
+    with pytest.raises(WeightsError, match="resume the download"):
         fetch(small)
     assert not download_path(small).exists()
     assert fetch(small).read_bytes() == CONTENT
@@ -181,7 +181,7 @@ def test_a_part_that_is_whole_is_only_verified(site: Site, small: PretrainedNetw
 
 def test_what_is_not_the_file_meant_is_thrown_away(site: Site, small: PretrainedNetwork) -> None:
     site.content = CONTENT[:-1] + b"x"
-    with pytest.raises(WeightsError, match="the publisher tells"):
+    with pytest.raises(WeightsError, match="the publisher gives"):
         fetch(small)
     assert [p for p in download_path(small).parent.iterdir() if p.name[0] != "."] == []
     site.content = CONTENT
@@ -227,7 +227,7 @@ def test_a_body_without_a_length_or_an_end_is_read_up_to_what_the_weights_can_ta
     site: Site, small: PretrainedNetwork
 ) -> None:
     site.endless = True
-    with pytest.raises(WeightsError, match=f"at most {small.most_bytes}; it was thrown away"):
+    with pytest.raises(WeightsError, match=f"at most {small.max_bytes}; it was deleted"):
         fetch(small)
     assert left_in(download_path(small).parent) == []
 
@@ -235,9 +235,9 @@ def test_a_body_without_a_length_or_an_end_is_read_up_to_what_the_weights_can_ta
 def test_a_length_beyond_what_the_weights_can_take_is_not_waited_for(
     site: Site, small: PretrainedNetwork
 ) -> None:
-    site.content = bytes(small.most_bytes + 1)
+    site.content = bytes(small.max_bytes + 1)
     site.held_from = 0
-    with pytest.raises(WeightsError, match=f"is {small.most_bytes + 1} bytes, but its weights"):
+    with pytest.raises(WeightsError, match=f"is {small.max_bytes + 1} bytes, but its weights"):
         fetch(small)
     assert left_in(download_path(small).parent) == []
 
@@ -254,7 +254,7 @@ def test_no_published_file_is_longer_than_allowed() -> None:
         "openai/ViT-L-14": 933,
     }
     for name, length in megabytes.items():
-        assert length <= catalogue.find_pretrained(name).most_bytes / 1e6 <= 3 * length
+        assert length <= catalogue.find_pretrained(name).max_bytes / 1e6 <= 3 * length
 
 
 def test_a_body_without_a_length_that_is_whole_is_taken(
@@ -293,7 +293,7 @@ def test_a_redirect_is_followed_and_a_download_goes_on_over_it(
     root = site.address.rpartition("/")[0]
     moved = f"{root}/moved/{site.address}"
     site.breaks_after = 1_500_000
-    with pytest.raises(WeightsError, match="goes on where it stopped"):
+    with pytest.raises(WeightsError, match="resume the download"):
         fetch(small, mirror=moved)
     assert fetch(small, mirror=moved).read_bytes() == CONTENT
     assert site.asked[-1] == "bytes=1500000-"
@@ -403,14 +403,14 @@ def test_a_killed_download_goes_on(site: Site, small: PretrainedNetwork) -> None
 def test_damage_after_fetching_is_found(small: PretrainedNetwork) -> None:
     path = fetch(small)
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert "the publisher tells" in checksum_problem(small)
+    assert "the publisher gives" in checksum_problem(small)
     assert "has changed since it was fetched" in checksum_problem(replace(small, sha256=""))
 
 
 def test_the_command_line_fetches_verifies_and_tells_the_path(
     site: Site, capsys: pytest.CaptureFixture
 ) -> None:
-    name = "laion2b/ViT-B-32"  # whose publisher tells no checksum, so that any weights will do
+    name = "laion2b/ViT-B-32"  # whose publisher gives no checksum, so that any weights will do
     path = download_path(catalogue.find_pretrained(name))
     assert main(["weights", "verify"]) == 0
     assert "no weights are downloaded" in capsys.readouterr().out
@@ -440,7 +440,7 @@ def test_a_wrong_mirror_does_not_pass_for_a_published_network(
     site: Site, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["weights", "fetch", "vit_b", "--mirror", site.address]) == 2
-    assert "the publisher tells 01ec64" in capsys.readouterr().err
+    assert "the publisher gives 01ec64" in capsys.readouterr().err
     assert main(["weights", "fetch", "vit_b", "vit_l", "--mirror", site.address]) == 2
     assert "one network at a time" in capsys.readouterr().err
 

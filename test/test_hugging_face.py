@@ -26,7 +26,7 @@ from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, PretrainedNetwork, find_pretrained
 from clip_surgery_ros.weights.fetching import checksum_problem, download_path, fetch, weights_path
 from clip_surgery_ros.weights.files import checkpoint_file
-from clip_surgery_ros.weights.provenance import CONFIG_FILE, provenance
+from clip_surgery_ros.weights.provenance import CONFIG_FILE, find_provenance
 
 MODEL = next(one for one in PRETRAINED if one.name == "laion2b/ViT-B-32")
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -82,7 +82,7 @@ def test_damage_in_the_cache_is_found_by_the_checksum_that_is_its_name(hub: Path
     assert checksum_problem(MODEL) == ""
     link.resolve().write_bytes(WEIGHTS[:-1])
     told = hashlib.sha256(WEIGHTS).hexdigest()
-    assert f"but its publisher tells {told}" in checksum_problem(MODEL)
+    assert f"but its publisher gives {told}" in checksum_problem(MODEL)
     plain = link.with_name("copy")
     plain.write_bytes(WEIGHTS)
     plain.replace(link)  # a copy without links, as on file systems that have none
@@ -133,7 +133,7 @@ def test_a_published_network_runs_from_the_cache_without_any_connection(
         clip = load_networks(Config.from_values({"clip_model": name, "device": "cpu"})).clip
     assert seen == []
     assert clip.input_size == 224
-    assert ("QuickGELU()" in str(clip._text)) == (name == "metaclip/ViT-B-32")
+    assert ("QuickGELU()" in str(clip.text.model)) == (name == "metaclip/ViT-B-32")
 
 
 @pytest.mark.parametrize("layout", ["snapshot", "repository", "clone", "other name"])
@@ -161,7 +161,7 @@ def test_open_clip_s_own_export_loads_as_a_folder(tmp_path: Path) -> None:
     model = open_clip.create_model(name, load_weights=False).eval()
     save_file(model.state_dict(), tmp_path / SAFE)
     save_config_for_hf(model, tmp_path / CONFIG_FILE, open_clip.get_model_config(name))
-    told = provenance(tmp_path / SAFE, {})
+    told = find_provenance(tmp_path / SAFE, {})
     assert told.source and not told.quick_gelu
     pixels = torch.randn(1, 3, 224, 224)
     with torch.no_grad():

@@ -20,7 +20,7 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import DeviceError, WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
-from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
+from clip_surgery_ros.networks.sam.build import SPECS, build_sam
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.weights.catalogue import find_pretrained
 from clip_surgery_ros.weights.fetching import download_path
@@ -79,7 +79,7 @@ def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
         (["text.token_embedding.weight"], "the text tower of a CLIP"),
         (["bert.embeddings.word_embeddings.weight"], "a language model"),
         (["cls_token", "blocks.0.attn.qkv.weight"], "a vision transformer in timm's layout"),
-        (["encoder.0.weight"], r"no network known here, with encoder.0.weight of shape \(2, 3\)"),
+        (["encoder.0.weight"], r"an unknown network, with encoder.0.weight of shape \(2, 3\)"),
     ],
 )
 def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> None:

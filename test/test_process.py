@@ -70,7 +70,7 @@ def test_what_was_left_out_is_there_for_towers_that_need_it(first):
     code = (
         f"{first}\n"
         "import clip_surgery_ros.networks.factory\n"
-        "from clip_surgery_ros.networks.clip.text_towers import create_model\n"
+        "from clip_surgery_ros.networks.clip.hugging_face_text import create_model\n"
         "import torchvision, torch\n"
         "print(torchvision.ops.roi_align.__globals__['is_compile_supported']('cpu'))\n"
         "print(type(create_model('MobileCLIP-S1').visual).__name__)\n"

@@ -13,18 +13,19 @@ from checkpoints import cache, describe, hollow, save_as_openai, shapes_of
 from small_networks import small_clip
 
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
-from clip_surgery_ros.networks.clip.backend import ClipBackend, _untrained
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.loading import build_open_clip_model
 from clip_surgery_ros.networks.clip.surgery import SurgeryVit
 from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, PretrainedNetwork
 from clip_surgery_ros.weights.files import demo_weights
-from clip_surgery_ros.weights.provenance import provenance
+from clip_surgery_ros.weights.provenance import find_provenance
 
 CLIPS = [one for one in PRETRAINED if one.kind == CLIP]
 
 
 def quick(clip: ClipBackend) -> bool:
     """Whether the network computes QuickGELU, and nothing but it."""
-    told = str(clip._text)
+    told = str(clip.text.model)
     assert ("QuickGELU()" in told) != ("GELU(approximate" in told)
     quick = "QuickGELU()" in told
     if isinstance(clip._encoder, SurgeryVit):  # others have another activation
@@ -37,8 +38,8 @@ def quick(clip: ClipBackend) -> bool:
 def test_every_published_network_is_built_with_the_activation_that_it_was_trained_with(
     model: PretrainedNetwork,
 ) -> None:
-    told = provenance(Path("weights") / model.file_name, {})
-    assert ("QuickGELU()" in str(_untrained(model.architecture))) == told.quick_gelu
+    told = find_provenance(Path("weights") / model.file_name, {})
+    assert ("QuickGELU()" in str(build_open_clip_model(model.architecture))) == told.quick_gelu
     assert told.quick_gelu or not model.name.startswith("openai/")
 
 
@@ -54,14 +55,14 @@ def test_what_open_clip_lists_is_known_by_its_repository_and_file_name() -> None
             paths.append(Path("downloads", config["url"].rsplit("/", 1)[1]))
         assert paths
         for path in paths:
-            told = provenance(path, {})
+            told = find_provenance(path, {})
             assert told.quick_gelu == config.get("quick_gelu", False), path
             assert (told.mean, told.std) == (config["mean"], config["std"]), path
 
 
 def test_a_file_of_one_s_own_tells_nothing() -> None:
-    assert provenance(Path("runs/epoch_32.pt"), {}).quick_gelu is None
-    assert provenance(Path("runs/ViT-B-16.pt"), {}).quick_gelu is None
+    assert find_provenance(Path("runs/epoch_32.pt"), {}).quick_gelu is None
+    assert find_provenance(Path("runs/ViT-B-16.pt"), {}).quick_gelu is None
 
 
 @pytest.mark.parametrize("resnet", [False, True])
@@ -138,7 +139,7 @@ def test_the_reader_of_openai_s_layout_says_when_it_takes_quick_gelu_for_want_of
     torch.save(small_clip().state_dict(), path)
     with caplog.at_level(logging.WARNING):
         assert quick(ClipBackend.from_file(path))
-    assert f"nothing tells the activation of weight file {path}" in caplog.text
+    assert f"the activation of weight file {path} is unknown" in caplog.text
     caplog.clear()
     ClipBackend.from_file(demo_weights("clip_demo"))
     assert caplog.text == ""

@@ -12,9 +12,10 @@ import torch
 from small_networks import small_sam
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits, build_openai
-from clip_surgery_ros.networks.sam.backend import SPECS
-from clip_surgery_ros.networks.sam.checkpoints import load_weights
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.loading import load_openai_model
+from clip_surgery_ros.networks.clip.traits import ClipTraits
+from clip_surgery_ros.networks.sam.build import SPECS, load_weights
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, SAM, PretrainedNetwork
 
@@ -123,7 +124,7 @@ def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
     model: PretrainedNetwork, noise: torch.Tensor
 ) -> None:
     expected = network_of(model)
-    built = build_openai(random_weights(expected, noise))
+    built = load_openai_model(random_weights(expected, noise))
     # Every layer has open_clip's kind, sizes and activation, every attention its heads.
     assert str(built) == str(expected)
     assert heads(built) == heads(expected)

@@ -16,7 +16,8 @@ from small_networks import SMALL, small_sam
 
 from clip_surgery_ros.core.errors import ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
-from clip_surgery_ros.networks.sam.backend import SPECS, SamBackend, build_sam
+from clip_surgery_ros.networks.sam.backend import SamBackend
+from clip_surgery_ros.networks.sam.build import SPECS, build_sam
 from clip_surgery_ros.networks.sam.decoder import full_size_masks
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 

@@ -16,7 +16,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
 from clip_surgery_ros.arithmetic.layers import NARROW, ComputeTarget
-from clip_surgery_ros.networks.sam.backend import SPECS, build_sam
+from clip_surgery_ros.networks.sam.build import SPECS, build_sam
 from clip_surgery_ros.networks.sam.encoder import (
     AttentionForm,
     ChunkedAttention,

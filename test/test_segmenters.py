@@ -29,10 +29,9 @@ from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
-from clip_surgery_ros.networks.optional import quietly
 from clip_surgery_ros.networks.sam import stock_encoder
+from clip_surgery_ros.networks.sam.build import load_weights
 from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
-from clip_surgery_ros.networks.sam.checkpoints import load_weights
 from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder
 from clip_surgery_ros.networks.sam.sam2 import HieraEncoder, build_sam2
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS, load_segmenter
@@ -40,7 +39,8 @@ from clip_surgery_ros.parameters.config import DEMO, Config
 from clip_surgery_ros.parameters.config import SEGMENTERS as CHOICES
 from clip_surgery_ros.weights.catalogue import PRETRAINED, SAM, find_pretrained
 from clip_surgery_ros.weights.fetching import download_path
-from clip_surgery_ros.weights.layouts import SAM_SIGNS
+from clip_surgery_ros.weights.layouts import SAM_MARKERS
+from clip_surgery_ros.weights.state_dicts import ignore_warnings
 
 NAMES = ("vit_t", "sam2.1_hiera_tiny")
 SIZE_HW = (90, 140)
@@ -82,7 +82,7 @@ def like_trained(network: nn.Module) -> nn.Module:
 
 
 def own_package(name: str) -> tuple[nn.Module, Any]:
-    with quietly():
+    with ignore_warnings():
         if name == "vit_t":
             from mobile_sam import SamPredictor, sam_model_registry
 
@@ -189,7 +189,7 @@ def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
     assert {DEMO, *SEGMENTERS} == set(CHOICES)
     assert {one.name for one in PRETRAINED if one.kind == SAM} == set(SEGMENTERS)
-    assert {name for name, *_ in SAM_SIGNS} == set(SEGMENTERS)
+    assert {name for name, *_ in SAM_MARKERS} == set(SEGMENTERS)
 
 
 def test_a_file_of_another_network_is_refused_saying_what_it_looks_like(both: Both) -> None:
@@ -214,7 +214,7 @@ def test_where_its_package_is_missing_the_error_tells_what_to_install(
 
 
 def test_files_of_sam_2_before_2_1_serve_too() -> None:
-    with quietly():
+    with ignore_warnings():
         from sam2.build_sam import build_sam2 as build
 
         older = build("configs/sam2/sam2_hiera_t.yaml", device="cpu").state_dict()

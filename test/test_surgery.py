@@ -205,7 +205,7 @@ def test_a_text_is_encoded_once(clip: ClipBackend) -> None:
 def test_short_prompts_are_encoded_as_at_full_length(model: CLIP, clip: ClipBackend) -> None:
     prompts = ["a photo of a mug.", "a hammer"]
     full = model.encode_text(open_clip.tokenize(prompts))
-    torch.testing.assert_close(clip._encode_prompts(prompts), full, atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.text.encode_prompts(prompts), full, atol=1e-5, rtol=0)
 
 
 def test_preprocessing_equals_the_published_transform(clip: ClipBackend) -> None:

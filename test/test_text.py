@@ -15,7 +15,8 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import CAPACITY, PromptEnsemble, beyond_latin
-from clip_surgery_ros.networks.clip.backend import ClipBackend, ClipTraits
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.traits import ClipTraits
 
 
 def test_templates_go_by_name_or_are_one_s_own_and_each_counts_once() -> None:

@@ -24,13 +24,13 @@ from clip_surgery_ros.core.text import CAPACITY, TextCounts
 from clip_surgery_ros.networks.clip import text_features
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import (
-    FILES,
+    MAX_FILES,
     TextStore,
     load_text_features,
     save_text_features,
     text_tower_digest,
 )
-from clip_surgery_ros.networks.factory import _clip
+from clip_surgery_ros.networks.factory import _load_clip
 from clip_surgery_ros.parameters.config import Config
 
 NETWORK = "0123456789abcdef" * 4
@@ -207,7 +207,7 @@ def test_the_file_holds_as_many_texts_as_memory_and_the_oldest_go(tmp_path: Path
 
 
 def test_files_of_networks_long_out_of_use_are_removed(tmp_path: Path) -> None:
-    networks = [f"{number:064x}"[::-1] for number in range(1, FILES + 3)]
+    networks = [f"{number:064x}"[::-1] for number in range(1, MAX_FILES + 3)]
     for age, network in enumerate(networks[:-1]):
         store = TextStore(tmp_path, network)
         store.add(unit("a"))
@@ -218,7 +218,7 @@ def test_files_of_networks_long_out_of_use_are_removed(tmp_path: Path) -> None:
     store = TextStore(tmp_path, networks[-1])
     store.add(unit("a"))
     store.flush()
-    assert len(stored(tmp_path)) == FILES
+    assert len(stored(tmp_path)) == MAX_FILES
     assert [bool(TextStore(tmp_path, one).load()) for one in networks[:4]] == [
         *(False, True, False, True)
     ]
@@ -275,7 +275,7 @@ def test_a_disk_that_cannot_be_written_is_warned_of_once_and_features_come_all_t
 ) -> None:
     (tmp_path / "file").touch()  # no folder can be made below a file, whoever asks
     clip = backend(tmp_path / "file" / "texts")
-    store = clip._ensemble.on_encoded.__self__
+    store = clip.text.ensemble.on_encoded.__self__
     for text in ("mug", "hammer"):
         assert clip.text_features([text]).norm().item() == pytest.approx(1, abs=1e-5)
         store.flush()
@@ -314,7 +314,7 @@ def test_the_cache_is_below_the_home_of_weights_unless_switched_off(
     torch.save(small_clip().state_dict(), tmp_path / "clip.pt")
     real = {"clip_model": "openai", "clip_checkpoint": str(tmp_path / "clip.pt")}
     for values, files in ((real | {"text_cache": False}, 0), (real, 1), ({}, 1)):  # {}: the demo
-        clip = _clip(Config.from_values({**values, "templates": ["single"]}), "cpu")
+        clip = _load_clip(Config.from_values({**values, "templates": ["single"]}), "cpu")
         clip.text_features(["mug"])
         let_go(clip)
         assert len(stored(tmp_path / "home" / "texts")) == files
@@ -322,7 +322,7 @@ def test_the_cache_is_below_the_home_of_weights_unless_switched_off(
 
 def test_the_demo_s_shipped_features_serve_its_own_templates_only() -> None:
     shipped, single = (
-        _clip(Config.from_values(values), "cpu") for values in ({}, {"templates": ["single"]})
+        _load_clip(Config.from_values(values), "cpu") for values in ({}, {"templates": ["single"]})
     )
     one, other = shipped.text_features(["hammer"]), single.text_features(["hammer"])
     assert not torch.allclose(one, other, atol=1e-3)

@@ -18,7 +18,11 @@ from torch import nn
 
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend
-from clip_surgery_ros.networks.clip.text_towers import create_model, get_tokenizer, is_multilingual
+from clip_surgery_ros.networks.clip.hugging_face_text import (
+    create_model,
+    get_tokenizer,
+    is_multilingual,
+)
 
 HAVE_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 needs_transformers = pytest.mark.skipif(
@@ -150,7 +154,7 @@ def test_a_multilingual_tower_computes_in_bfloat16_and_its_texts_are_kept(
         features = clip.text_features(["кружка"])
         assert (features @ exact.T).item() > 0.999
         assert clip.text_counts.encoded == (copy == home)
-        clip._ensemble.on_encoded.__self__.flush()
+        clip.text.ensemble.on_encoded.__self__.flush()
 
 
 @needs_transformers

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clip_surgery_ros.networks.sam.backend import build_sam
+from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import sam_data
 from clip_surgery_ros.training.options import SamOptions
 from clip_surgery_ros.training.sam_data import PromptDataset, collate

@@ -11,7 +11,8 @@ from clip_surgery_ros.benchmark.networks import CLIP_MODEL, CLIP_SIZE, SEED, ran
 from clip_surgery_ros.benchmark.setting import Row, Setting, random_images
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.devices import PRECISIONS
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 
 CLIPS: Mapping[str, int] = {

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.networks.clip.backend import PRECISIONS, ClipBackend, ClipTraits
+from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.networks.clip.traits import ClipTraits
+from clip_surgery_ros.networks.devices import PRECISIONS
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 
 CLIP_MODEL = "ViT-B-16-quickgelu"

@@ -38,7 +38,7 @@ from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.outcome import found_mask, iou
-from clip_surgery_ros.networks.clip.backend import PRECISIONS
+from clip_surgery_ros.networks.devices import PRECISIONS
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scenes import SceneGenerator

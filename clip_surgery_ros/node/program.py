@@ -13,7 +13,8 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.networks.factory import load_networks, release_memory
+from clip_surgery_ros.networks.devices import release_memory
+from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.ros.arguments import check_files_apply, start
 from clip_surgery_ros.ros.executor import SideThreadExecutor

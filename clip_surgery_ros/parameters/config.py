@@ -20,12 +20,9 @@ from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.parameters.checks import DEMO, check_together, check_value
 from clip_surgery_ros.parameters.table import Parameter, as_markdown, parameter, table_of
+from clip_surgery_ros.weights.catalogue import PRETRAINED, SAM
 
-SEGMENTERS = (
-    *(DEMO, "vit_t", "vit_b", "vit_l", "vit_h"),
-    *("sam2.1_hiera_tiny", "sam2.1_hiera_small"),
-    *("sam2.1_hiera_base_plus", "sam2.1_hiera_large"),
-)
+SEGMENTERS = (DEMO, *(network.name for network in PRETRAINED if network.kind == SAM))
 """Networks from points to masks."""
 
 

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from clip_surgery_ros.networks.factory import resolve_device
+    from clip_surgery_ros.networks.devices import resolve_device
 
     arguments.device = resolve_device(arguments.device)
     if arguments.threads:

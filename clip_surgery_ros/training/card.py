@@ -78,7 +78,7 @@ def measure_networks(
     texts = clip.text_features(NAMES)
     scenes = SceneGenerator().scenes("held_out", count)
     for scene in tqdm(scenes, total=count, unit="scene"):
-        _measure_maps(clip, clip.presence(windows=False), texts, scene, measurements)
+        _measure_maps(clip, clip.presence_level(windows=False), texts, scene, measurements)
         _measure_clicks(segmenter, scene, measurements)
         names = tuple(dict.fromkeys(scene.names))
         query = Query(tuple(Label(name, (name,)) for name in names))

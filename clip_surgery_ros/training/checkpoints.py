@@ -13,8 +13,7 @@ from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.weights.files import check_file
 from clip_surgery_ros.weights.layouts import load_tensors
-from clip_surgery_ros.weights.quietly import quietly
-from clip_surgery_ros.weights.state_dicts import DAMAGE
+from clip_surgery_ros.weights.state_dicts import DAMAGE, ignore_warnings
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
@@ -31,7 +30,7 @@ def load(path: Path, entries: Sequence[str]) -> dict[str, Any]:
     """
     check_file(path, "checkpoint.pt")  # any file name is allowed
     try:
-        with quietly():  # torch warns about a damaged file before it raises
+        with ignore_warnings():  # torch warns about a damaged file before it raises
             state = torch.load(path, weights_only=True, map_location="cpu")
     except DAMAGE as error:
         raise WeightsError(

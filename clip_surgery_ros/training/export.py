@@ -21,7 +21,7 @@ from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
-from clip_surgery_ros.networks.sam.backend import build_sam
+from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.clip_model import (
     HEAD_WIDTH,

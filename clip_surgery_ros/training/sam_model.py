@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from clip_surgery_ros.networks.sam.backend import SamSpec
+from clip_surgery_ros.networks.sam.build import SamSpec
 
 SPEC = SamSpec(
     image_size=384,

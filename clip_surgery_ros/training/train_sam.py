@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.networks.sam.backend import build_sam
+from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.optimization import (
     Optimizers,

@@ -1,6 +1,14 @@
-"""Pretrained networks that the node can run: what they are, where they come from, their checksums.
+"""Pretrained networks for download: what they are, where their files are, their checksums.
 
-Only data; ``weights.fetching`` brings them in place, when the user says so.
+Only data; ``weights/fetching.py`` downloads files when the user asks for it.
+
+A new network needs a row in :data:`PRETRAINED`. That is all for a CLIP whose architecture
+``networks/clip/surgery.py`` supports (:func:`surgery_encoder_type`). A new SAM also needs a row in
+
+- ``SEGMENTERS`` of ``networks/sam/segmenters.py``: the code that builds and runs it,
+- ``SAM_MARKERS`` of ``weights/layouts.py``: how its files are recognised,
+
+and both kinds a row in the tables of ``docs/models.md``. Tests compare these lists.
 """
 
 from __future__ import annotations
@@ -15,20 +23,24 @@ CLIP, SAM = "clip", "sam"
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """One network with its weights.
+    """One network whose weights can be downloaded.
 
-    :param name: what ``clip_model`` or ``sam_model`` calls it, and ``clip_surgery weights fetch``.
+    :param name: the value of ``clip_model`` or ``sam_model``, and of ``clip_surgery weights``.
     :param kind: ``clip`` or ``sam``.
-    :param architecture: an open_clip model name with the right activation, or for a SAM what
-        ``sam_model`` calls it.
-    :param address: of the file.
-    :param sha256: hexadecimal, or the first digits where the publisher tells no more; empty where
-        nothing is told.
-    :param input_size: side of the images that it was trained on, in pixels.
-    :param parameters: how many, in millions: both towers of a CLIP, what sees images of a SAM 2.
-    :param licence: of the weights, as the publisher names it.
-    :param good_for: in a few words.
-    :param hub: repository of Hugging Face from which open_clip takes these weights, if any.
+    :param architecture: for a CLIP the open_clip model with the right activation, for a SAM its
+        name.
+    :param address: URL of the file.
+    :param sha256: hexadecimal checksum of the file, or the first digits where its publisher gives
+        no more; empty where the publisher gives none.
+    :param input_size: side in pixels of the images that it was trained on.
+    :param parameters: millions of parameters; of both towers of a CLIP, without the video part of
+        a SAM 2.
+    :param licence: of the weights, by the publisher's name for it.
+    :param good_for: why to choose it, in a few words.
+    :param hub: Hugging Face repository from which open_clip takes these weights, if any.
+
+    >>> find_pretrained("vit_b").file_name
+    'sam_vit_b_01ec64.pth'
     """
 
     name: str
@@ -44,25 +56,24 @@ class PretrainedNetwork:
 
     @property
     def file_name(self) -> str:
-        """In the cache; addresses of different publishers share file names."""
-        published = urlsplit(self.address).path.rsplit("/", 1)[1]
-        return published if self.kind == SAM else f"{self.name.replace('/', '_')}.{self._suffix}"
+        """Name of the downloaded file; different for all networks, unlike in their addresses."""
+        if self.kind == SAM:
+            return urlsplit(self.address).path.rsplit("/", 1)[1]
+        return f"{self.name.replace('/', '_')}.{self.address.rsplit('.', 1)[1]}"
 
     @property
     def memory_mb(self) -> float:
-        """Of the weights in float32."""
+        """Megabytes of the weights in float32."""
         return 4 * self.parameters
 
     @property
-    def most_bytes(self) -> int:
-        """No file of these weights is longer: SAM 2's hold what is for videos too, a quarter
-        more than counts here, and archives have a little beside the weights.
+    def max_bytes(self) -> int:
+        """Upper bound of the file's length.
+
+        SAM 2's files also hold the video part, a quarter of the size counted here, and archives
+        hold some data beside the weights.
         """
         return int(1.5e6 * self.memory_mb)
-
-    @property
-    def _suffix(self) -> str:
-        return self.address.rsplit(".", 1)[1]
 
 
 def _openai(
@@ -133,7 +144,7 @@ PRETRAINED: tuple[PretrainedNetwork, ...] = (
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
         224,
         149.6,
-        "the first to try: the published figures of CLIP Surgery are of it",
+        "the first to try: the CLIP of CLIP Surgery's paper",
         "vit_base_patch16_clip_224",
     ),
     _openai(
@@ -265,30 +276,37 @@ PRETRAINED: tuple[PretrainedNetwork, ...] = (
         1024,
         10.1,
         "Apache-2.0",
-        "MobileSAM, for weak boards: a tenth of vit_b's time",
+        "MobileSAM, for small boards: 0.13 of vit_b's time",
     ),
     _sam("vit_b", "01ec64", 93.7, "the first to try"),
     _sam("vit_l", "0b3195", 312.3, "better borders"),
     _sam("vit_h", "4b8939", 641.1, "the best borders, for a workstation"),
-    _sam2("tiny", 31.4, "SAM 2, in a third of vit_b's time"),
-    _sam2("small", 38.5, "SAM 2, in two fifths of vit_b's time"),
-    _sam2("base_plus", 73.3, "SAM 2, in two thirds of vit_b's time"),
-    _sam2("large", 216.9, "SAM 2, its best, for a workstation"),
+    _sam2("tiny", 31.4, "SAM 2, 0.42 of vit_b's time"),
+    _sam2("small", 38.5, "SAM 2, 0.49 of vit_b's time"),
+    _sam2("base_plus", 73.3, "SAM 2, 0.87 of vit_b's time"),
+    _sam2("large", 216.9, "the largest SAM 2, for a workstation"),
 )
-"""OpenAI's digests stand in their addresses, the others' first digits in their file names."""
+"""All networks that ``clip_surgery weights`` knows.
+
+OpenAI's addresses contain the checksum, file names of the others its first digits. The times are
+those of ``docs/models.md``."""
 
 
 def find_pretrained(name: str) -> PretrainedNetwork | None:
-    """The network of this name, if there is one."""
-    return next((one for one in PRETRAINED if one.name == name), None)
+    """Return the network of this name, or None.
+
+    >>> find_pretrained("openai/ViT-B-16").architecture
+    'ViT-B-16-quickgelu'
+    """
+    return next((network for network in PRETRAINED if network.name == name), None)
 
 
 def suggestion(name: str, kind: str = "") -> str:
-    """``; did you mean 'openai/ViT-B-16'?`` for a name that is nearly one, or nothing.
+    """Return ``; did you mean 'openai/ViT-B-16'?`` for a similar name, or nothing.
 
-    :param kind: only networks of this kind; of either by default.
+    :param kind: ``clip`` or ``sam`` for networks of this kind only.
     """
-    listed = [one for one in PRETRAINED if kind in ("", one.kind)]
-    called = {one.file_name.rpartition(".")[0]: one.name for one in listed}
-    called |= {one.name: one.name for one in listed}
-    return suggest(called[near] for near in nearest(name, called))
+    networks = [network for network in PRETRAINED if kind in ("", network.kind)]
+    names = {network.file_name.rpartition(".")[0]: network.name for network in networks}
+    names |= {network.name: network.name for network in networks}
+    return suggest(names[similar] for similar in nearest(name, names))

@@ -1,7 +1,7 @@
-"""Pretrained weights in one folder: fetched when the user says so, verified before use.
+"""The folder of downloaded weights: downloads on request, verified before use.
 
-``CLIP_SURGERY_ROS_HOME`` names the folder; copied to another machine it works there offline.
-What Hugging Face's cache has already is used from there.
+``CLIP_SURGERY_ROS_HOME`` names the folder. A copy of it on another machine works there offline.
+Files that are in Hugging Face's cache are used from there.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from clip_surgery_ros.weights.files import OPEN_CLIP_FILES, check_complete, chec
 
 HOME = "CLIP_SURGERY_ROS_HOME"
 TIMEOUT_S = 30.0
-"""Without a byte: longer than a busy server or a weak radio link pauses."""
-PIECE = 1 << 20
-"""Bytes between two looks at the progress bar."""
+"""Longest time without data: longer than the pauses of a busy server or a weak radio link."""
+READ_BYTES = 1 << 20
+"""Bytes per read; the progress bar moves after each."""
 AGENT = "clip_surgery_ros"
 
 
 def weights_folder() -> Path:
-    """Folder of weights: ``CLIP_SURGERY_ROS_HOME``, or in the user's cache."""
-    named = os.environ.get(HOME)
-    if named:
-        return Path(named).expanduser()
+    """Return the folder of weights: ``CLIP_SURGERY_ROS_HOME``, or one in the user's cache."""
+    folder = os.environ.get(HOME)
+    if folder:
+        return Path(folder).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "clip_surgery_ros"
 
 
 def download_path(model: PretrainedNetwork) -> Path:
-    """Where the file of a network is fetched to."""
+    """Return the path that a network's file is downloaded to."""
     return weights_folder() / model.file_name
 
 
 def find_weights(model: PretrainedNetwork) -> Path | None:
-    """The file of a network in the folder of weights, else in Hugging Face's cache."""
+    """Return a network's file in the folder of weights or Hugging Face's cache, or None."""
     path = download_path(model)
-    return path if path.is_file() else _in_hugging_face_s_cache(model)
+    return path if path.is_file() else _find_in_hugging_face_cache(model)
 
 
 def weights_path(model: PretrainedNetwork) -> Path:
-    """The file of a network.
+    """Return a network's file. Nothing is downloaded.
 
-    :raises WeightsError: when it is not there, telling how to fetch it. Nothing is downloaded.
+    :raises WeightsError: when the file does not exist, with how to download it.
     """
     path = find_weights(model)
     if path is None:
         raise WeightsError(
-            f"the weights of {model.name} are not in place ({download_path(model)}); "
+            f"the weights of {model.name} are not installed ({download_path(model)}); "
             f"`clip_surgery weights fetch {model.name}` downloads them, or copy the folder from "
             "another machine"
         )
@@ -67,20 +67,21 @@ def weights_path(model: PretrainedNetwork) -> Path:
 
 
 def fetch(model: PretrainedNetwork, mirror: str = "") -> Path:
-    """Download a network's weights unless they are here; goes on where it was broken off.
+    """Download a network's weights unless they are installed; resume an interrupted download.
 
-    Several processes may fetch the same at once: one does, the others wait. The file has its name
-    only when it is whole and verified; its SHA-256 is put beside it, as ``sha256sum -c`` reads it.
+    Several processes may call this at once: one downloads, the others wait. The file gets its name
+    only when it is complete and verified. Its SHA-256 is stored beside it, as ``sha256sum -c``
+    reads it.
 
-    :param mirror: address to fetch from instead; the checksum stays.
-    :returns: the file.
-    :raises WeightsError: saying what went wrong and what to do.
+    :param mirror: URL to download from instead of the publisher's; the checksum stays the same.
+    :returns: path of the file.
+    :raises WeightsError: with what went wrong and what to do.
     """
     path = download_path(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            return find_weights(model) or _brought(model, mirror or model.address, path)
+            return find_weights(model) or _install(model, mirror or model.address, path)
     except OSError as error:
         raise WeightsError(
             f"the folder of weights {path.parent} cannot be used: {error.strerror or error}; make "
@@ -88,11 +89,11 @@ def fetch(model: PretrainedNetwork, mirror: str = "") -> Path:
         ) from error
 
 
-def _brought(model: PretrainedNetwork, address: str, path: Path) -> Path:
-    """Download, verify, and only then give the file its name."""
+def _install(model: PretrainedNetwork, address: str, path: Path) -> Path:
+    """Download a file, verify it, and only then give it its name."""
     part = path.with_name(f"{path.name}.part")
     _download(address, part, model)
-    digest = _verified(part, model)
+    digest = _verify(part, model)
     _digest_file(path).write_text(f"{digest}  {path.name}\n")
     part.replace(path)
     _tag_file(part).unlink(missing_ok=True)
@@ -100,16 +101,16 @@ def _brought(model: PretrainedNetwork, address: str, path: Path) -> Path:
 
 
 def checksum_problem(model: PretrainedNetwork) -> str:
-    """What is wrong with the file of a network; empty when nothing is.
+    """Return what is wrong with a network's file; empty when nothing is.
 
-    :raises WeightsError: when it is not in place.
+    :raises WeightsError: when the file does not exist.
     """
     path = weights_path(model)
     digest = sha256(path)
     if path != download_path(model):
-        return _problem_in_cache(path, digest)
+        return _checksum_problem_in_cache(path, digest)
     if not digest.startswith(model.sha256):
-        return f"has the SHA-256 {digest}, but the publisher tells {model.sha256}"
+        return f"has the SHA-256 {digest}, but the publisher gives {model.sha256}"
     try:
         recorded = _digest_file(path).read_text().split()[0]
     except (OSError, IndexError):
@@ -117,8 +118,11 @@ def checksum_problem(model: PretrainedNetwork) -> str:
     return "" if digest == recorded else f"has changed since it was fetched: {recorded} then"
 
 
-def _in_hugging_face_s_cache(model: PretrainedNetwork) -> Path | None:
-    """Nothing is downloaded; ``HF_HOME`` and ``HF_HUB_CACHE`` are respected."""
+def _find_in_hugging_face_cache(model: PretrainedNetwork) -> Path | None:
+    """Return a network's file in Hugging Face's cache, or None.
+
+    The cache is where ``HF_HOME`` and ``HF_HUB_CACHE`` say. Nothing is downloaded.
+    """
     for name in OPEN_CLIP_FILES if model.hub else ():
         cached = try_to_load_from_cache(model.hub, name)
         if isinstance(cached, str):
@@ -126,12 +130,15 @@ def _in_hugging_face_s_cache(model: PretrainedNetwork) -> Path | None:
     return None
 
 
-def _problem_in_cache(path: Path, digest: str) -> str:
-    """Hugging Face's cache calls a large file by its SHA-256, and links to it."""
+def _checksum_problem_in_cache(path: Path, digest: str) -> str:
+    """Return what is wrong with a file in Hugging Face's cache.
+
+    Large files are stored there under their SHA-256, with links to them.
+    """
     blob = path.resolve().name
     if not re.fullmatch("[0-9a-f]{64}", blob):
         return "has no checksum to compare with"
-    return "" if digest == blob else f"has the SHA-256 {digest}, but its publisher tells {blob}"
+    return "" if digest == blob else f"has the SHA-256 {digest}, but its publisher gives {blob}"
 
 
 def _digest_file(path: Path) -> Path:
@@ -139,91 +146,97 @@ def _digest_file(path: Path) -> Path:
 
 
 def _tag_file(part: Path) -> Path:
-    """Holds the server's name for the version of the file that a part is of."""
+    """Return the path that holds the ETag of a partial file: the server's name for its version."""
     return part.with_name(f"{part.name}.etag")
 
 
 def _download(address: str, part: Path, model: PretrainedNetwork) -> None:
-    """Bring ``part`` to full length."""
-    have, tag = (part.stat().st_size if part.is_file() else 0), _tag_of(part)
-    if have > model.most_bytes:  # of a server that sent too much, or of another file
+    """Download the rest of a partial file."""
+    size, tag = (part.stat().st_size if part.is_file() else 0), _read_tag(part)
+    if size > model.max_bytes:  # the server sent too much, or another file
         part.unlink()
-        have = 0
+        size = 0
     headers = {"User-Agent": AGENT}
-    if have and tag:  # else nobody knows whether the rest would be of the same file
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    if size and tag:  # without a tag, the rest could be of another version of the file
+        headers |= {"Range": f"bytes={size}-", "If-Range": tag}
     try:
         request = urllib.request.Request(address, headers=headers)
-        # An opener of its own: urlopen's keeps the proxies of the process's first request.
+        # Not urlopen, whose opener keeps the proxies of the process's first request.
         opener = urllib.request.build_opener(_SafeRedirects)
         with opener.open(request, timeout=TIMEOUT_S) as response:
-            _receive(response, part, have, model)
+            _receive(response, part, size, model)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # what is here is as long as the file: the checksum decides
+        if error.code == 416:  # the partial file has the full length: the checksum decides
             return
         raise WeightsError(f"{address} answers {error.code} {error.reason}; {_ADVICE}") from error
-    except (OSError, HTTPException, ValueError) as error:  # URLError and time-outs are OSErrors
+    except (OSError, HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
         raise WeightsError(f"{address} cannot be fetched: {error}; {_ADVICE}") from error
 
 
 _ADVICE = (
-    "run the same command again, which goes on where it stopped, or give --mirror ADDRESS; "
-    "https_proxy names a proxy"
+    "run the same command again to resume the download, or give --mirror ADDRESS; https_proxy "
+    "names a proxy"
 )
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not from an encrypted connection to one that anybody may change."""
+    """Follows redirects, but not from https to a connection that is not encrypted."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        """See the base class.
+        """Return the request for the new address.
 
-        :raises WeightsError: when the new address is not encrypted and the old one is.
+        :raises WeightsError: when the old address is https and the new one is not.
         """
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise WeightsError(f"{req.full_url} leads to {newurl}, which is not https; {_ADVICE}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _receive(response: Any, part: Path, have: int, model: PretrainedNetwork) -> None:
-    """Append to what is here, or begin anew where the server does not go on."""
+def _receive(response: Any, part: Path, size: int, model: PretrainedNetwork) -> None:
+    """Write a response to a partial file.
+
+    :param size: bytes of the partial file. The response is appended if the server resumes there,
+        and replaces them if it sends the whole file.
+    """
     if "text/html" in response.headers.get("Content-Type", ""):
         raise WeightsError(f"{response.url} is a web page, not weights; {_ADVICE}")
-    goes_on = response.status == 206
-    start = have if goes_on else 0
-    told = response.headers.get("Content-Range", f"bytes {have}-") if goes_on else ""
-    if goes_on and not told.startswith(f"bytes {have}-"):
-        raise OSError(f"the server goes on with '{told}' instead of at byte {have}")
+    resumes = response.status == 206
+    start = size if resumes else 0
+    sent_range = response.headers.get("Content-Range", f"bytes {size}-") if resumes else ""
+    if resumes and not sent_range.startswith(f"bytes {size}-"):
+        raise OSError(f"the server resumes with '{sent_range}' instead of at byte {size}")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
     _check_room(part, model, total, start)
-    if not goes_on:
+    if not resumes:
         _tag_file(part).write_text(response.headers.get("ETag", ""))
     with (
-        open(part, "ab" if goes_on else "wb") as file,
+        open(part, "ab" if resumes else "wb") as file,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=model.name) as progress,
     ):
         end = start
-        while piece := response.read(PIECE):
-            end += len(piece)
-            if end > model.most_bytes:
+        while data := response.read(READ_BYTES):
+            end += len(data)
+            if end > model.max_bytes:
                 raise _too_large(part, model, f"is more than {end} bytes")
-            file.write(piece)
-            progress.update(len(piece))
+            file.write(data)
+            progress.update(len(data))
     if total is not None and end < total:
         raise OSError(f"the connection ended after {end} of {total} bytes")
 
 
 def _check_room(part: Path, model: PretrainedNetwork, total: int | None, start: int) -> None:
-    """Refuse a file that is too large for what it shall be, or for the disk.
+    """Check that a file is not too large for this network, nor for the disk.
 
-    :param total: bytes of the whole file, None where the server does not tell.
+    :param total: bytes of the complete file; None where the server does not say.
+    :param start: bytes of it that are on the disk.
+    :raises WeightsError: when it is too large.
     """
     if total is None:
         return
-    if total > model.most_bytes:
+    if total > model.max_bytes:
         raise _too_large(part, model, f"is {total} bytes")
     free = shutil.disk_usage(part.parent).free
     if total - start > free:
@@ -233,17 +246,21 @@ def _check_room(part: Path, model: PretrainedNetwork, total: int | None, start: 
         )
 
 
-def _too_large(part: Path, model: PretrainedNetwork, told: str) -> WeightsError:
+def _too_large(part: Path, model: PretrainedNetwork, size: str) -> WeightsError:
+    """Delete a partial file, and return the error to raise."""
     part.unlink(missing_ok=True)
     _tag_file(part).unlink(missing_ok=True)
     return WeightsError(
-        f"what was fetched for {model.name} {told}, but its weights take at most "
-        f"{model.most_bytes}; it was thrown away. Fetch it from elsewhere"
+        f"what was fetched for {model.name} {size}, but its weights take at most "
+        f"{model.max_bytes}; it was deleted. Fetch it from elsewhere"
     )
 
 
-def _tag_of(part: Path) -> str:
-    """A weak tag does not promise the same bytes, and counts as none."""
+def _read_tag(part: Path) -> str:
+    """Return the ETag of a partial file; empty without one.
+
+    A weak tag does not guarantee the same bytes, and counts as none.
+    """
     try:
         tag = _tag_file(part).read_text()
     except OSError:
@@ -251,14 +268,17 @@ def _tag_of(part: Path) -> str:
     return "" if tag.startswith("W/") else tag
 
 
-def _verified(part: Path, model: PretrainedNetwork) -> str:
-    """SHA-256 of a whole download; one that is not the file meant is thrown away."""
+def _verify(part: Path, model: PretrainedNetwork) -> str:
+    """Return the SHA-256 of a complete download; delete it if it is the wrong file.
+
+    :raises WeightsError: when it is the wrong file.
+    """
     digest = sha256(part)
     try:
         if not digest.startswith(model.sha256):
             raise WeightsError(
                 f"what was fetched for {model.name} has the SHA-256 {digest}, but the publisher "
-                f"tells {model.sha256}; it was thrown away. Fetch it again, or from elsewhere"
+                f"gives {model.sha256}; it was deleted. Fetch it again, or from elsewhere"
             )
         check_file(part, model.file_name)
         check_complete(part)

@@ -1,4 +1,4 @@
-"""Weight files as files: which one a path means, and whether it can hold weights. No torch."""
+"""Paths of weight files, and checks of files before they are read. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from clip_surgery_ros.core.errors import WeightsError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip calls its weights in a repository of Hugging Face, the better one first."""
-_MOST_NAMED = 5
-"""Files of a folder that a message names."""
+"""Names of open_clip's weight files in Hugging Face repositories, in order of preference."""
+_MAX_NAMES = 5
+"""Most files of a folder that a message names."""
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The weight file that a path means: itself, or the one in a folder.
+    """Return the weight file of a path: the path itself, or the file in a folder.
 
-    The folder is a clone or snapshot of a Hugging Face repository, or the repository's folder in
-    Hugging Face's cache.
+    The folder may be a clone or snapshot of a Hugging Face repository, or the repository's folder
+    in Hugging Face's cache.
 
-    :raises WeightsError: when the folder has none or leaves the choice open.
+    :raises WeightsError: when the folder has no weight file, or several without a known name.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
@@ -35,53 +35,54 @@ def checkpoint_file(path: str | Path) -> Path:
     for name in OPEN_CLIP_FILES:
         if (path / name).is_file():
             return path / name
-    found = sorted(one for one in path.glob("*") if one.suffix in SUFFIXES)
-    if len(found) != 1:
+    files = sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
+    if len(files) != 1:
         raise WeightsError(
-            f"folder {path} has {_listed(found)}, but none of {', '.join(OPEN_CLIP_FILES)}; name "
-            "the file"
+            f"folder {path} has {_join_names(files)}, but none of {', '.join(OPEN_CLIP_FILES)}; "
+            "name the file"
         )
-    return found[0]
+    return files[0]
 
 
-def _listed(files: list[Path]) -> str:
-    names = [one.name for one in files[:_MOST_NAMED]]
-    more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+def _join_names(files: list[Path]) -> str:
+    """Return the names of files in one phrase."""
+    names = [file.name for file in files[:_MAX_NAMES]]
+    more = f" and {len(files) - _MAX_NAMES} more" if len(files) > _MAX_NAMES else ""
     return ", ".join(names) + more if names else "no weight file"
 
 
 def demo_weights(name: str) -> Path:
-    """Path of a file that the package ships: ``clip_demo``, ``clip_demo_texts``, ``sam_demo``."""
+    """Return the path of a file that comes with the package: ``clip_demo``, ``clip_demo_texts``, ``sam_demo``."""
     return Path(str(resources.files(__package__) / "demo" / f"{name}.safetensors"))
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sha256(path: str | Path, wanted: str) -> None:
-    """Refuse a file that is not the one meant.
+def check_sha256(path: str | Path, expected: str) -> None:
+    """Check that a file has the expected checksum.
 
-    :param wanted: hexadecimal SHA-256, or its first digits.
+    :param expected: hexadecimal SHA-256, or its first digits.
     :raises WeightsError: when the file is missing or has another checksum.
     """
     path = Path(path).expanduser()
     check_file(path)
-    found = sha256(path)
-    if not found.startswith(wanted.lower()):
+    digest = sha256(path)
+    if not digest.startswith(expected.lower()):
         raise WeightsError(
-            f"weight file {path} has the SHA-256 {found[: max(8, len(wanted))]}, but {wanted} was "
+            f"weight file {path} has the SHA-256 {digest[: max(8, len(expected))]}, but {expected} was "
             "expected; copy it again, or correct the checksum"
         )
 
 
 def check_file(path: Path, name: str = "") -> None:
-    """Say in a sentence what is wrong with a file that cannot hold weights.
+    """Check that a file can be a weight file, by its name and first bytes.
 
-    :param name: that it shall have, whose ending tells its format; its own by default.
-    :raises WeightsError: naming the file.
+    :param name: file name whose suffix counts; by default the file's own.
+    :raises WeightsError: naming the file and what is wrong with it.
     """
     if path.is_dir():
         raise WeightsError(f"weight file {path} is a folder; name the file in it")
@@ -107,46 +108,50 @@ def check_file(path: Path, name: str = "") -> None:
 
 
 def check_complete(path: Path) -> None:
-    """Refuse a file of another format, and one that ends too early, where its format tells.
+    """Check that a file has a known format and, where the format allows it, is not truncated.
 
     :raises WeightsError: naming the file.
     """
-    if not (is_zip(path) or is_safetensors(path) or _start(path, 1) == b"\x80"):  # a pickle's
+    if not (is_zip(path) or is_safetensors(path) or _start(path, 1) == b"\x80"):  # of a pickle
         raise WeightsError(
             f"weight file {path} is neither safetensors nor what torch writes: it starts with "
             f"{_start(path, 8)!r}"
         )
-    if is_zip(path) and not zipfile.is_zipfile(path):  # the table at its end is missing
+    if is_zip(path) and not zipfile.is_zipfile(path):  # the table at the end is missing
         raise WeightsError(f"weight file {path} is truncated; copy or download it again")
     if is_safetensors(path) and path.stat().st_size < _safetensors_length(path):
         raise WeightsError(f"weight file {path} is truncated; copy or download it again")
 
 
 def is_zip(path: Path) -> bool:
-    """What torch writes since 1.6, and TorchScript."""
+    """Return whether a file is a zip archive, as torch (since 1.6) and TorchScript write."""
     return _start(path, 4) == b"PK\x03\x04"
 
 
 def is_safetensors(path: Path) -> bool:
-    """By its ending, or by its start: the header's length, then the header in JSON."""
+    """Return whether a file is safetensors, by its suffix or by the start of its JSON header."""
     return path.suffix == ".safetensors" or _start(path, 10)[8:] == b'{"'
 
 
 def _safetensors_length(path: Path) -> int:
-    """Bytes that the header promises; 0 when it is none."""
+    """Return the length in bytes that a file must have by its header; 0 for a bad header."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:
             return 8 + length
         try:
             header = json.loads(file.read(length))
-            ends = [one["data_offsets"][1] for key, one in header.items() if key[:2] != "__"]
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key[:2] != "__"]
             return 8 + length + int(max(ends, default=0))
         except (ValueError, LookupError, TypeError, AttributeError):
             return 0
 
 
 def _start(path: Path, length: int) -> bytes:
+    """Return the first bytes of a file.
+
+    :raises WeightsError: when the file cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(length)

@@ -1,4 +1,4 @@
-"""What network the tensors of a state dict belong to, told by their names and sizes."""
+"""Which network a state dict belongs to, recognised by names and sizes of its tensors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import open_clip
 from torch import Tensor, nn
 
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-"""Numbers that OpenAI's own archives carry beside the weights."""
+"""Numbers in OpenAI's own archives that are no weights."""
 RESNET_PATCH = 32
-"""Pixels per token each way of every ResNet of OpenAI's: its strides, multiplied."""
+"""Side in pixels of a token of OpenAI's ResNets: the product of their strides."""
 
-SAM_SIGNS: Sequence[tuple[str, str, int]] = (
+SAM_MARKERS: Sequence[tuple[str, str, int]] = (
     ("vit_t", "image_encoder.layers.3.blocks.1.mlp.fc2.bias", 320),
     ("vit_b", "image_encoder.pos_embed", 768),
     ("vit_l", "image_encoder.pos_embed", 1024),
@@ -25,9 +25,11 @@ SAM_SIGNS: Sequence[tuple[str, str, int]] = (
     ("sam2.1_hiera_small", "image_encoder.trunk.blocks.15.mlp.layers.1.bias", 768),
     ("sam2.1_hiera_tiny", "image_encoder.trunk.blocks.11.mlp.layers.1.bias", 768),
 )
-"""A tensor by whose name and last dimension a published SAM is known; the first that fits."""
-# Other networks by names of tensors that only they have, the more special ones first.
-_OTHERS = (
+"""Name of a SAM, and a tensor that identifies it by its name and last dimension.
+
+The first match counts."""
+# Prefixes of tensor names that identify networks that are not supported, specific ones first.
+_UNSUPPORTED = (
     ("shared_image_embedding.", "a SAM in Transformers' layout, not in Meta's"),
     ("vision_encoder.", "a SAM in Transformers' layout, not in Meta's"),
     ("memory_encoder.", "SAM 2"),
@@ -49,72 +51,78 @@ _OTHERS = (
     ("layer1.0.conv1.", "a ResNet without a text tower"),
 )
 
-
-_NAMED = 3
-"""Tensors that a message names of each way not to fit."""
+_MAX_NAMES = 3
+"""Most tensors that a message names for each kind of difference."""
 
 
 def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> str:
-    """Put tensors into a network by their names; if one has another size, none.
+    """Copy tensors into a network by their names; copy none if one has another size.
 
-    Counters of batch norm may be missing and positions' numbers be there: some publishers leave
-    the ones out and some keep the others, and neither changes what a network answers.
+    Batch norm's ``num_batches_tracked`` may be missing and ``position_ids`` may be present: files
+    differ in them, and neither changes what a network computes.
 
-    :returns: how the tensors differ from the network's own, naming some; empty when they fit.
+    :returns: how the tensors differ from those of the network, naming some; empty when they fit.
     """
-    own = network.state_dict()
-    wrong = [k for k, v in tensors.items() if k in own and v.shape != own[k].shape]
-    if wrong:
-        missing, unknown = [k for k in own if k not in tensors], []
+    expected = network.state_dict()
+    resized = [k for k, v in tensors.items() if k in expected and v.shape != expected[k].shape]
+    if resized:
+        missing, unknown = [k for k in expected if k not in tensors], []
     else:
-        # The network says what is unknown: SAM 2's passes over its memory of videos.
+        # The network reports unknown tensors, because Sam2Image skips those for videos.
         missing, unknown = network.load_state_dict(tensors, strict=False)
     differences = (
         ("lacks", [k for k in missing if not k.endswith("num_batches_tracked")]),
-        ("has another size of", [_sizes(k, tensors, own) for k in wrong]),
+        ("has another size of", [_sizes(k, tensors, expected) for k in resized]),
         ("has an unknown", [k for k in unknown if not k.endswith("position_ids")]),
     )
-    return " and ".join(f"{verb} {_named(names)}" for verb, names in differences if names)
+    return " and ".join(f"{verb} {_join_names(names)}" for verb, names in differences if names)
 
 
-def _sizes(name: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    return f"{name} ({list(given[name].shape)} instead of {list(own[name].shape)})"
+def _sizes(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return a tensor's name with its size and the expected size."""
+    return f"{name} ({list(tensors[name].shape)} instead of {list(expected[name].shape)})"
 
 
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" (and {more} more)" if more > 0 else "")
+def _join_names(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" (and {more} more)" if more > 0 else "")
 
 
 def guess_network(tensors: Mapping[str, Tensor]) -> str:
-    """The network in words, such as ``the SAM 'vit_b'``; at least one tensor."""
+    """Return which network tensors look like, such as ``the SAM 'vit_b'``; for messages.
+
+    :param tensors: at least one, by name.
+    """
     sam = guess_sam(tensors)
     if sam is not None:
         return f"the SAM '{sam}'"
-    for start, kind in _OTHERS:
-        if any(name.startswith(start) for name in tensors):
-            return kind
+    for prefix, description in _UNSUPPORTED:
+        if any(name.startswith(prefix) for name in tensors):
+            return description
     sizes = clip_sizes(tensors)
     if sizes is not None:
-        return _clip_in_words(sizes)
+        return _describe_clip(sizes)
     if any(name.startswith("visual.") for name in tensors):
         return "the image tower of a CLIP, without a text tower of its layout"
     if any(name.removeprefix("text.").startswith("token_embedding.") for name in tensors):
         return "the text tower of a CLIP, without an image tower"
-    within = _within(tensors)
-    if within is not None:
-        prefix, network = within
+    prefixed = _remove_unknown_prefix(tensors)
+    if prefixed is not None:
+        prefix, network = prefixed
         return f"{guess_network(network)}, with '{prefix}' before its names; save it without that"
     name, tensor = next(iter(tensors.items()))
-    return f"no network known here, with {name} of shape {tuple(tensor.shape)}"
+    return f"an unknown network, with {name} of shape {tuple(tensor.shape)}"
 
 
-def _within(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
-    """What stands before the names of a network known here, and its tensors by their own names."""
-    signs = ["visual.conv1.weight", *(name for _, name, _ in SAM_SIGNS)]
-    for sign in signs:
+def _remove_unknown_prefix(
+    tensors: Mapping[str, Tensor],
+) -> tuple[str, dict[str, Tensor]] | None:
+    """Return the prefix of a known network's names, and its tensors by names without it."""
+    markers = ["visual.conv1.weight", *(name for _, name, _ in SAM_MARKERS)]
+    for marker in markers:
         for name in tensors:
-            prefix = name.removesuffix(sign)
+            prefix = name.removesuffix(marker)
             if prefix not in ("", name):
                 inside = {k: v for k, v in tensors.items() if k.startswith(prefix)}
                 return prefix, {k.removeprefix(prefix): v for k, v in inside.items()}
@@ -122,17 +130,18 @@ def _within(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | No
 
 
 def guess_sam(tensors: Mapping[str, Tensor]) -> str | None:
-    """What ``sam_model`` calls this network, if it is a published one."""
-    for model, name, width in SAM_SIGNS:
+    """Return the name of a pretrained SAM that these tensors belong to, or None."""
+    for model, name, width in SAM_MARKERS:
         if name in tensors and tensors[name].shape[-1:] == (width,):
             return model
     return None
 
 
 def clip_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Sizes of a CLIP in OpenAI's or open_clip's layout as open_clip's configurations name them.
+    """Return the sizes of a CLIP in OpenAI's or open_clip's layout, or None for another network.
 
-    None when it is no such CLIP. Heads and activation leave no trace in tensors.
+    The keys are those of open_clip's configurations. The number of attention heads and the
+    activation are not among them, because they cannot be read from tensors.
     """
     text = "" if "token_embedding.weight" in tensors else "text."
     try:
@@ -147,21 +156,22 @@ def clip_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
                 "layers": _count(tensors, f"{text}transformer.resblocks."),
             },
         }
-    except (KeyError, ValueError, IndexError, TypeError):  # what odd shapes raise
+    except (KeyError, ValueError, IndexError, TypeError):  # of tensors with unexpected shapes
         return None
 
 
 def open_clip_names(sizes: Mapping[str, Any]) -> list[str]:
-    """Models of open_clip that have these sizes; ``-quickgelu`` ones too, which differ in that."""
-    return [name for name in open_clip.list_models() if _configured(name) == sizes]
+    """Return the names of open_clip's models with these sizes, with and without QuickGELU."""
+    return [name for name in open_clip.list_models() if _configured_sizes(name) == sizes]
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules there are under a prefix."""
+    """Return the number of modules whose names begin with a prefix and a number."""
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the sizes of a vision transformer."""
     width, _, patch, _ = tensors["visual.conv1.weight"].shape
     side = math.isqrt(len(tensors["visual.positional_embedding"]) - 1)
     return {
@@ -173,6 +183,7 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the sizes of a ModifiedResNet."""
     side = math.isqrt(len(tensors["visual.attnpool.positional_embedding"]) - 1)
     return {
         "image_size": side * RESNET_PATCH,
@@ -182,8 +193,8 @@ def _resnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 @cache
-def _configured(name: str) -> dict[str, Any]:
-    """What :func:`clip_sizes` would read from this model's weights."""
+def _configured_sizes(name: str) -> dict[str, Any]:
+    """Return what :func:`clip_sizes` would return for the weights of an open_clip model."""
     config = open_clip.get_model_config(name)
     vision = config["vision_cfg"]
     keys = ["image_size", "layers", "width"]
@@ -199,7 +210,8 @@ def _configured(name: str) -> dict[str, Any]:
     }
 
 
-def _clip_in_words(sizes: Mapping[str, Any]) -> str:
+def _describe_clip(sizes: Mapping[str, Any]) -> str:
+    """Return a CLIP's sizes in words, after the names of open_clip's models that have them."""
     vision = sizes["vision_cfg"]
     tower = (
         f"a ViT of width {vision['width']}, {vision['layers']} layers, patch "
@@ -207,6 +219,6 @@ def _clip_in_words(sizes: Mapping[str, Any]) -> str:
         if "patch_size" in vision
         else f"a ResNet of width {vision['width']}, stages {vision['layers']}"
     )
-    known = " or ".join(open_clip_names(sizes))
-    told = f"open_clip's {known}: " if known else ""
-    return f"{told}CLIP with {tower}, for {vision['image_size']} pixels"
+    names = " or ".join(open_clip_names(sizes))
+    introduction = f"open_clip's {names}: " if names else ""
+    return f"{introduction}CLIP with {tower}, for {vision['image_size']} pixels"

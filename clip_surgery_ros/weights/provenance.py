@@ -1,7 +1,8 @@
-"""How a CLIP checkpoint was trained, where something beside its weights tells.
+"""How a CLIP checkpoint was trained: its activation and the normalisation of its images.
 
-Weights of a network with QuickGELU and of one with the exact GELU have the same names and sizes,
-and the wrong activation gives wrong maps without any error; so does the wrong normalisation.
+The weights do not tell: networks with QuickGELU and with the exact GELU have the same tensors. The
+wrong activation or normalisation gives wrong maps without any error. So the folder and the name of
+the file are compared with what is known.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED
 from clip_surgery_ros.weights.layouts import OPENAI_EXTRAS
 
 CONFIG_FILE = "open_clip_config.json"
-"""What open_clip and Hugging Face put beside a checkpoint."""
+"""The description that open_clip and Hugging Face store beside a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Provenance:
     """What is known of a checkpoint's training.
 
-    :param source: what tells; empty when nothing does.
-    :param quick_gelu: whether its activation is QuickGELU; None when nothing tells.
-    :param mean: of RGB in [0, 1], subtracted.
-    :param std: of RGB in [0, 1], divided by.
+    :param source: where this is known from; empty when nothing is known.
+    :param quick_gelu: whether its activation is QuickGELU; None when unknown.
+    :param mean: mean of RGB in [0, 1], which preprocessing subtracts.
+    :param std: standard deviation of RGB in [0, 1], by which preprocessing divides.
     """
 
     source: str = ""
@@ -39,18 +40,18 @@ class Provenance:
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
 
 
-def provenance(path: Path, tensors: Mapping[str, Tensor]) -> Provenance:
-    """What the tensors, the folder or the name of a checkpoint tell, in this order.
+def find_provenance(path: Path, tensors: Mapping[str, Tensor]) -> Provenance:
+    """Return what is known of a checkpoint from its tensors, folder or name, in this order.
 
     :raises WeightsError: when the description beside the checkpoint cannot be read.
     """
     if any(name in tensors for name in OPENAI_EXTRAS):
         return Provenance("it is an archive of OpenAI's", quick_gelu=True)
-    return _described(path) or _listed(path) or Provenance()
+    return _from_config(path) or _from_name(path) or Provenance()
 
 
-def _described(path: Path) -> Provenance | None:
-    """By open_clip's description in the same folder."""
+def _from_config(path: Path) -> Provenance | None:
+    """Return what open_clip's description in the same folder says; None without one."""
     file = path.with_name(CONFIG_FILE)
     if not file.is_file():
         return None
@@ -68,38 +69,42 @@ def _described(path: Path) -> Provenance | None:
         ) from error
 
 
-def _listed(path: Path) -> Provenance | None:
-    """By the name of a published file, or of a Hugging Face repository that it is in."""
-    for one in PRETRAINED:
-        if one.kind == CLIP and path.name == one.file_name:
+def _from_name(path: Path) -> Provenance | None:
+    """Return what is known of a pretrained network whose file or repository has this name."""
+    for network in PRETRAINED:
+        if network.kind == CLIP and path.name == network.file_name:
             return Provenance(
-                f"it is called as {one.name} is", one.architecture.endswith("-quickgelu")
+                f"it has the file name of {network.name}",
+                network.architecture.endswith("-quickgelu"),
             )
-    for config in _open_clip_s():
-        if _is_called_as(path, config):
+    for config in _open_clip_checkpoints():
+        if _has_name_of(path, config):
             return Provenance(
-                "open_clip's list of published weights has its name",
+                "open_clip's list of pretrained weights has its name",
                 bool(config.get("quick_gelu", False)),
                 **_normalisation(config),
             )
     return None
 
 
-def _is_called_as(path: Path, config: Mapping[str, Any]) -> bool:
+def _has_name_of(path: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a path names a checkpoint of open_clip's list, by repository or file."""
     if config["hf_hub"]:
-        organisation, name = config["hf_hub"].split("/")[:2]  # a file in it may follow
+        organisation, name = config["hf_hub"].split("/")[:2]  # a file name may follow
         if f"models--{organisation}--{name}" in path.parts or path.parent.name == name:
             return True
-    # OpenAI names its files as anybody names a ViT-B-16, and its archives tell themselves.
+    # OpenAI's file names are too common, such as ViT-B-16.pt; its archives are recognised by their
+    # tensors.
     address = config["url"]
     return "openaipublic" not in address and path.name == address.rsplit("/", 1)[-1]
 
 
-def _open_clip_s() -> Iterator[dict[str, Any]]:
-    """Every published checkpoint that open_clip lists."""
+def _open_clip_checkpoints() -> Iterator[dict[str, Any]]:
+    """Yield open_clip's description of every checkpoint that it lists."""
     for name, tag in open_clip.list_pretrained():
         yield open_clip.get_pretrained_cfg(name, tag)
 
 
 def _normalisation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``mean`` and ``std`` where the description has them."""
     return {key: tuple(map(float, config[key])) for key in ("mean", "std") if key in config}

@@ -1,4 +1,4 @@
-"""Files of text features, so that a text need not be encoded anew by every process."""
+"""Files of text features, so that each process need not encode the same texts again."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ from clip_surgery_ros.core.text import CAPACITY
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 DELAY_S = 10.0
-"""Seconds from the first new text to the disk: a thousand labels, which take minutes to encode,
-are written a few times instead of a thousand, and a kill loses little."""
+"""Seconds from the first new text until it is written. A thousand labels take minutes to encode;
+they are written a few times instead of a thousand times, and a killed process loses little."""
 LOCK_S = 10.0
-"""Seconds to wait for another process, which holds the folder for milliseconds."""
-FILES = 16
-"""One per network and templates, of at most ``CAPACITY`` texts: 130 MB at a width of 512."""
+"""Longest wait in seconds for another process, which locks the folder for milliseconds."""
+MAX_FILES = 16
+"""Most files in a folder. There is one per network and templates, with at most ``CAPACITY`` texts:
+130 MB altogether at a width of 512."""
 _PROBE = "A photo of Zoë's 3 red MUGS (on the left-hand side), кружка, 杯子, كوب!"
-"""Tokenizers of another vocabulary, length, or way with case and marks split it otherwise."""
+"""A text that tokenizers with another vocabulary, context length or treatment of case and
+punctuation encode differently."""
 _LOG = logging.getLogger(__name__)
 
 
 def save_text_features(path: Path, features: Mapping[str, Tensor], network: str = "") -> None:
-    """Write unit (C,) features by their texts: one float32 table, the texts as metadata.
+    """Write a file with one float32 table of features and the texts as metadata.
 
-    :param network: what the features depend on, see :func:`text_tower_digest`.
+    :param features: unit (C,) features by their texts.
+    :param network: identifies the network, see :func:`text_tower_digest`.
     """
     table = torch.stack(list(features.values())).float().cpu().contiguous()
     save_file({"features": table}, path, {"texts": json.dumps(list(features)), "network": network})
-    path.chmod(0o644)  # safetensors writes for its owner only
+    path.chmod(0o644)  # safetensors lets only the owner read its files
 
 
 def load_text_features(path: Path, network: str = "") -> dict[str, Tensor]:
-    """Read what :func:`save_text_features` wrote.
+    """Read a file of :func:`save_text_features`: unit (C,) features by their texts.
 
-    :raises WeightsError: naming the file, when it is damaged, something else, or of another
-        network.
+    :raises WeightsError: naming the file, when it is damaged, holds something else, or belongs
+        to another network.
     """
     tensors, metadata = load_state_dict(path)
     try:
@@ -57,7 +60,7 @@ def load_text_features(path: Path, network: str = "") -> dict[str, Tensor]:
         lengths = torch.linalg.vector_norm(table, dim=1)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise WeightsError(f"{path} holds no text features; delete it") from error
-    if not torch.allclose(lengths, torch.ones(()), atol=1e-3):  # nor NaN
+    if not torch.allclose(lengths, torch.ones(()), atol=1e-3):  # false for NaN too
         raise WeightsError(f"{path} is damaged: its features are no unit vectors; delete it")
     if metadata.get("network", "") != network:
         raise WeightsError(f"{path} is of another network; delete it")
@@ -67,19 +70,19 @@ def load_text_features(path: Path, network: str = "") -> dict[str, Tensor]:
 def text_tower_digest(
     model: nn.Module, tokenize: Callable[[list[str]], Tensor], templates: Sequence[str]
 ) -> str:
-    """SHA-256 of all that text features depend on, beside the text.
+    """Return the SHA-256 of everything that text features depend on, except the text.
 
-    That is every weight of the text tower as it is in memory, hence the precision too, but not
-    the name or date of any file; what its modules are set to, such as activations and heads; how
-    the tokenizer splits; and the templates. It takes a fraction of what loading takes.
+    These are the text tower's weights as they are in memory (and so the precision), the options
+    of its modules such as activations and heads, the tokenizer's output, and the templates. Names
+    and dates of files do not count. Computing it takes a fraction of the time of loading.
 
-    :param model: with its image tower in ``visual``.
-    :param tokenize: prompts to token ids.
+    :param model: an open_clip model; its image tower, ``visual``, does not count.
+    :param tokenize: prompts to (P, L) token ids.
     """
     digest = hashlib.sha256()
     for name, module in model.named_modules():
         if not _is_visual(name):
-            digest.update(f"{name} {type(module).__name__} {_settings(module)}\n".encode())
+            digest.update(f"{name} {type(module).__name__} {_options(module)}\n".encode())
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if not _is_visual(name):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -93,36 +96,47 @@ def _is_visual(name: str) -> bool:
     return name.split(".")[0] == "visual"
 
 
-def _settings(module: nn.Module) -> list[tuple[str, Any]]:
-    """Plain values among a module's own attributes, but its mode and where it was read from."""
+def _options(module: nn.Module) -> list[tuple[str, Any]]:
+    """Return a module's attributes of plain types, except its mode and the path of its files."""
     plain = (bool, int, float, str, type(None))
     values = [item for item in vars(module).items() if type(item[1]) in plain]
     return sorted(item for item in values if item[0] not in ("training", "name_or_path"))
 
 
 class TextStore:
-    """The text features of one network in a file, for processes to come.
+    """A file with the text features of one network, which later processes read.
 
-    New ones are written together, soon and on a thread of their own, so that no frame waits for
-    the disk. Whatever is wrong with the file or the disk is logged once, and texts are encoded as
-    if there were none. The file holds the last ``CAPACITY`` texts that were encoded.
+    A background thread writes new features together after a short delay, so that no frame waits
+    for the disk. A problem with the file or the disk is logged once; texts are then encoded as if
+    there were no file. The file holds the last ``CAPACITY`` texts that were encoded.
 
-    :param folder: of such files, made when first written to; several processes may use it.
-    :param network: see :func:`text_tower_digest`.
+    Several processes may use a folder at once: writers lock it and replace whole files, so a
+    reader sees the old file or the new one.
+
+    :param folder: of such files; created when a file is first written.
+    :param network: identifies the network, see :func:`text_tower_digest`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     store = TextStore(Path(folder), network="0" * 64)
+    ...     store.add({"red mug": torch.tensor([0.6, 0.8])})
+    ...     store.flush()
+    ...     TextStore(Path(folder), network="0" * 64).load()
+    {'red mug': tensor([0.6000, 0.8000])}
     """
 
     def __init__(self, folder: Path, network: str) -> None:
         self._folder, self._network = folder, network
         self._path = folder / f"{network[:32]}.safetensors"
         self._new: dict[str, Tensor] = {}
-        # Reentrant: flush may be called by the garbage collector, hence in the midst of itself.
-        self._guard, self._writing = threading.RLock(), threading.RLock()
-        self._others = FileLock(folder / ".lock", timeout=LOCK_S)
+        # Reentrant, because the garbage collector may call flush while flush runs.
+        self._new_lock, self._write_lock = threading.RLock(), threading.RLock()
+        self._folder_lock = FileLock(folder / ".lock", timeout=LOCK_S)  # between processes
         self._timer: threading.Timer | None = None
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def load(self) -> dict[str, Tensor]:
-        """(C,) features by their texts, the oldest first; empty when there is no sound file."""
+        """Return (C,) features by their texts, the oldest first; empty without a usable file."""
         try:
             if not self._path.exists():
                 return {}
@@ -130,23 +144,23 @@ class TextStore:
         except (OSError, WeightsError) as error:
             self._warn(f"{error}. Its texts are encoded anew, and a new file is written")
             return {}
-        with contextlib.suppress(OSError):  # it may be another user's
-            os.utime(self._path)  # in use, so not the next to go
+        with contextlib.suppress(OSError):  # the file may belong to another user
+            os.utime(self._path)  # the files longest unused are deleted first
         return features
 
     def add(self, features: Mapping[str, Tensor]) -> None:
-        """Have (C,) features written before long."""
-        with self._guard:
+        """Schedule (C,) features, by their texts, to be written."""
+        with self._new_lock:
             self._new.update(features)
             if self._timer is None:
                 self._timer = threading.Timer(DELAY_S, self.flush)
-                self._timer.daemon = True  # a process that ends calls flush, and does not wait
+                self._timer.daemon = True  # a process that ends calls flush instead of waiting
                 self._timer.start()
 
     def flush(self) -> None:
-        """Write what is new at once."""
-        with self._writing:
-            with self._guard:
+        """Write new features now."""
+        with self._write_lock:
+            with self._new_lock:
                 new, self._new = self._new, {}
                 if self._timer is not None:
                     self._timer.cancel()
@@ -159,10 +173,10 @@ class TextStore:
                 self._warn(f"text features are not kept in {self._folder}: {error}")
 
     def _write(self, new: Mapping[str, Tensor]) -> None:
-        """Add to what is in the file by now; readers see the old file or the new one."""
+        """Replace the file by one that also has the new features."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        with self._others:
+        with self._folder_lock:
             features = {text: row for text, row in self.load().items() if text not in new}
             features.update(new)
             try:
@@ -170,15 +184,19 @@ class TextStore:
                 part.replace(self._path)
             finally:
                 part.unlink(missing_ok=True)
-            self._make_room()
+            self._delete_old_files()
 
-    def _make_room(self) -> None:
-        """Remove what was longest not in use, and what a killed process left half-written."""
+    def _delete_old_files(self) -> None:
+        """Delete files that were not used for longest, and partial files of killed processes.
+
+        The folder's lock must be held: then no other process has a partial file.
+        """
         files = sorted(self._folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        for path in (*files[:-FILES], *self._folder.glob("*.part")):
+        for path in (*files[:-MAX_FILES], *self._folder.glob("*.part")):
             path.unlink(missing_ok=True)
 
     def _warn(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+        """Log a warning, each once."""
+        if sentence not in self._logged:
+            self._logged.add(sentence)
             _LOG.warning(sentence)

@@ -12,8 +12,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from clip_surgery_ros.networks.optional import optional
-from clip_surgery_ros.networks.sam.backend import SamSpec, with_decoder
+from clip_surgery_ros.networks.sam.build import SamSpec, build_with_encoder
+from clip_surgery_ros.networks.sam.packages import import_package
 from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
 
 DISTRIBUTION = "mobilesam-mirror"
@@ -34,8 +34,8 @@ def build_mobile_sam() -> Sam:
 
     :raises ConfigError: where its package is not installed.
     """
-    tiny_vit = optional("mobile_sam.modeling.tiny_vit_sam", DISTRIBUTION).TinyViT
-    return with_decoder(tiny_vit(**TINY_VIT), SamSpec())
+    tiny_vit = import_package("mobile_sam.modeling.tiny_vit_sam", DISTRIBUTION).TinyViT
+    return build_with_encoder(tiny_vit(**TINY_VIT), SamSpec())
 
 
 class TinyEncoder:

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
-from clip_surgery_ros.networks.optional import optional, quietly
 from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
+from clip_surgery_ros.networks.sam.packages import import_package
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
 from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
 from clip_surgery_ros.networks.transfer import upload
+from clip_surgery_ros.weights.state_dicts import ignore_warnings
 
 CONFIGS: Mapping[str, str] = {
     "sam2.1_hiera_tiny": "t",
@@ -65,8 +66,8 @@ def build_sam2(name: str) -> Sam2Image:
     :raises ConfigError: where its package is not installed.
     """
     config = f"configs/sam2.1/sam2.1_hiera_{CONFIGS[name]}.yaml"
-    package = optional("sam2.build_sam", DISTRIBUTION)
-    with quietly():
+    package = import_package("sam2.build_sam", DISTRIBUTION)
+    with ignore_warnings():
         return Sam2Image(package.build_sam2(config, device="cpu"))
 
 

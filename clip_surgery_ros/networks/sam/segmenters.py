@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
-from clip_surgery_ros.networks.sam.backend import SPECS, SamBackend, build_sam
-from clip_surgery_ros.networks.sam.checkpoints import load_weights
+from clip_surgery_ros.networks.sam.backend import SamBackend
+from clip_surgery_ros.networks.sam.build import SPECS, build_sam, load_weights
 from clip_surgery_ros.networks.sam.mobile_sam import TinyEncoder, build_mobile_sam
 from clip_surgery_ros.networks.sam.sam2 import CONFIGS, Sam2Backend, build_sam2
 from clip_surgery_ros.weights.files import checkpoint_file

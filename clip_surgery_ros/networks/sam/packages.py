@@ -1,4 +1,4 @@
-"""Packages that only some networks need."""
+"""Python packages that only some segmenters need."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import importlib
 from types import ModuleType
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.weights.quietly import quietly
+from clip_surgery_ros.weights.state_dicts import ignore_warnings
 
 
-def optional(module: str, distribution: str) -> ModuleType:
-    """Import a module.
+def import_package(module: str, distribution: str) -> ModuleType:
+    """Import a module of a package that may not be installed.
 
-    :param distribution: what to install for it.
-    :raises ConfigError: when it is not there or does not work here.
+    :param distribution: what pip calls the package.
+    :raises ConfigError: when the module cannot be imported, with how to install it.
     """
     try:
-        with quietly():
+        with ignore_warnings():
             return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]

@@ -1,0 +1,91 @@
+"""Which device and which precision the networks compute on."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from collections.abc import Mapping
+
+import torch
+
+from clip_surgery_ros.arithmetic.layers import bfloat16_speedup
+from clip_surgery_ros.core.errors import DeviceError
+
+PRECISIONS: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""The torch dtype of each value of the parameter ``precision`` but ``auto``."""
+
+
+def resolve_device(name: str, allow_cpu_fallback: bool = False) -> str:
+    """Return the torch device that a value of the parameter ``device`` stands for.
+
+    ``auto`` is the first CUDA device, or the CPU where there is none.
+
+    :param name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    :param allow_cpu_fallback: return the CPU where the CUDA device does not exist.
+    :raises DeviceError: when the CUDA device does not exist.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = name.partition(":")[2] or "0"
+    if not index.isdigit() or int(index) >= count:
+        if allow_cpu_fallback:
+            return "cpu"
+        raise DeviceError(
+            f"device '{name}' was asked for, but torch sees {count} CUDA devices; set device to "
+            "cpu or auto, set allow_cpu_fallback, or check the driver with nvidia-smi"
+        )
+    return f"cuda:{index}"
+
+
+def resolve_precision(name: str, device: str) -> str:
+    """Return the precision that a value of the parameter ``precision`` stands for.
+
+    ``auto`` is the precision that the device computes fastest in hardware.
+
+    :param device: from :func:`resolve_device`.
+    """
+    if name != "auto":
+        return name
+    if device != "cpu":
+        return gpu_precision(torch.cuda.get_device_capability(device))
+    return cpu_precision(bfloat16_speedup())
+
+
+def cpu_precision(speedup: float) -> str:
+    """Return bfloat16 where its speed is worth its coarser numbers, else float32.
+
+    AMX and AVX-512's bfloat16 instructions at least double the speed. Without them bfloat16 is
+    slower than float32.
+
+    :param speedup: speed of a layer in bfloat16 over its speed in float32.
+    """
+    return "bfloat16" if speedup >= 1.5 else "float32"
+
+
+def gpu_precision(capability: tuple[int, int]) -> str:
+    """Return the half precision for a GPU: from Ampere on bfloat16, with the range of float32.
+
+    :param capability: CUDA compute capability, major and minor.
+    """
+    return "bfloat16" if capability >= (8, 0) else "float16"
+
+
+def release_memory() -> None:
+    """Return free memory of Python, CUDA and the C library to the system.
+
+    Allocators keep freed tensors otherwise, and a node after cleanup would use as much memory as
+    an active one.
+    """
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has malloc_trim
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

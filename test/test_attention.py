@@ -8,7 +8,7 @@ from onednn import needs_onednn
 from torch import Tensor
 
 from clip_surgery_ros.arithmetic.attention import (
-    Attend,
+    AttentionFunction,
     fastest_attention,
     fused_attention,
     headwise_attention,
@@ -50,7 +50,7 @@ def test_products_of_one_head_after_the_other_are_too(asked: int) -> None:
         pytest.param(headwise_attention, marks=needs_onednn(torch.bfloat16)),
     ],
 )
-def test_bfloat16_is_as_near_to_float32_either_way(attend: Attend) -> None:
+def test_bfloat16_is_as_near_to_float32_either_way(attend: AttentionFunction) -> None:
     query, key, value = heads(1, 65), 2 * heads(1, 65), heads(1, 65)
     exact = fused_attention(query, key, value)
     low = [x.bfloat16() for x in (query, key, value)]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clip_surgery_ros.arithmetic.attention import Attend, attend_heads, split_heads
+from clip_surgery_ros.arithmetic.attention import AttentionFunction, attend_heads, split_heads
 from clip_surgery_ros.arithmetic.layers import ComputeTarget, Layer, Mlp, Norm, fast_linear
 
 QUICK_GELU = 1.702
@@ -43,7 +43,7 @@ class TransformerBlock:
             mlp=_mlp(block, target),
         )
 
-    def __call__(self, attend: Attend, x: Tensor) -> Tensor:
+    def __call__(self, attend: AttentionFunction, x: Tensor) -> Tensor:
         """(B, N, C) to (B, N, C), as the network was trained."""
         return self.after(x, attend_heads(attend, *self.project(self.norm(x))))
 

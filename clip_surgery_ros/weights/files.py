@@ -52,7 +52,10 @@ def _join_names(files: list[Path]) -> str:
 
 
 def demo_weights(name: str) -> Path:
-    """Return the path of a file that comes with the package: ``clip_demo``, ``clip_demo_texts``, ``sam_demo``."""
+    """Return the path of a file of the package.
+
+    :param name: ``clip_demo``, ``clip_demo_texts`` or ``sam_demo``.
+    """
     return Path(str(resources.files(__package__) / "demo" / f"{name}.safetensors"))
 
 
@@ -73,8 +76,8 @@ def check_sha256(path: str | Path, expected: str) -> None:
     digest = sha256(path)
     if not digest.startswith(expected.lower()):
         raise WeightsError(
-            f"weight file {path} has the SHA-256 {digest[: max(8, len(expected))]}, but {expected} was "
-            "expected; copy it again, or correct the checksum"
+            f"weight file {path} has the SHA-256 {digest[: max(8, len(expected))]}, but {expected} "
+            "was expected; copy it again, or correct the checksum"
         )
 
 

@@ -259,17 +259,17 @@ def surgery_encoder_type(visual: Any) -> type[SurgeryVit] | type[SurgeryResNet]:
 
 
 def _value_value(attend: AttentionFunction, layer: LayerInput) -> Tensor:
-    """AttentionFunction from values to values, as in CLIP Surgery."""
+    """Attention from values to values, as in CLIP Surgery."""
     return attend_heads(attend, layer.value, layer.value, layer.value)
 
 
 def _key_key(attend: AttentionFunction, layer: LayerInput) -> Tensor:
-    """AttentionFunction from keys to keys, as in GenSAM (Hu et al., arXiv 2312.07374)."""
+    """Attention from keys to keys, as in GenSAM (Hu et al., arXiv 2312.07374)."""
     return attend_heads(attend, layer.key, layer.key, layer.value)
 
 
 def _gem(attend: AttentionFunction, layer: LayerInput) -> Tensor:
-    """AttentionFunction as in GEM (Bousselham et al., arXiv 2312.00878).
+    """Attention as in GEM (Bousselham et al., arXiv 2312.00878).
 
     The result is the mean over queries, keys and values. Each attends to itself with unit rows:
     first to average its own rows, then to average the values. The mean norm of the layer's input
@@ -287,7 +287,7 @@ def _gem(attend: AttentionFunction, layer: LayerInput) -> Tensor:
 
 
 def _naclip(attend: AttentionFunction, layer: LayerInput) -> Tensor:
-    """AttentionFunction from keys to near keys, as in NACLIP (Hajimiri et al., arXiv 2404.08181).
+    """Attention from keys to near keys, as in NACLIP (Hajimiri et al., arXiv 2404.08181).
 
     ``exp(-|p_i - p_j|^2 / 2 sigma^2)`` of the grid positions of two patches is added to their
     attention logit.

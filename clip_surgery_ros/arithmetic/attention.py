@@ -23,7 +23,8 @@ BUFFER = 2**22
 were not faster."""
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Computes ``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values (B, heads, N, d)."""
+"""Computes ``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values
+(B, heads, N, d)."""
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -76,8 +76,8 @@ def check_sha256(path: str | Path, expected: str) -> None:
     digest = sha256(path)
     if not digest.startswith(expected.lower()):
         raise WeightsError(
-            f"weight file {path} has the SHA-256 {digest[: max(8, len(expected))]}, but {expected} "
-            "was expected; copy it again, or correct the checksum"
+            f"weight file {path} has the SHA-256 {digest[: max(8, len(expected))]}, but "
+            f"{expected} was expected; copy it again, or correct the checksum"
         )
 
 

@@ -139,8 +139,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     other_entries = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if other_entries:
         raise WeightsError(
-            f"weight file {path} has entries that are no tensors, such as {other_entries[0]}; save "
-            "the network's state dict alone"
+            f"weight file {path} has entries that are no tensors, such as {other_entries[0]}; "
+            "save the network's state dict alone"
         )
     return {str(name): tensor for name, tensor in weights.items()}
 

@@ -17,18 +17,16 @@ from torch import Tensor
 
 from clip_surgery_ros.arithmetic.layers import NARROW, ComputeTarget
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
-from clip_surgery_ros.networks.sam.encoder import (
+from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, encoder_dtype, faster_dtype
+from clip_surgery_ros.networks.sam.encoder_attention import (
     AttentionForm,
     ChunkedAttention,
     ExplicitAttention,
-    FastImageEncoder,
     FoldedAttention,
     HeadwiseAttention,
     ProductAttention,
     ScoreBuffer,
     candidate_forms,
-    encoder_dtype,
-    faster_dtype,
 )
 
 CPU = torch.device("cpu")

@@ -220,7 +220,7 @@ class ScoreBuffer:
 
 
 def candidate_forms(target: ComputeTarget) -> tuple[AttentionForm, ...]:
-    """Return the forms worth timing: chunks that fit the CPU's L2 and L3 caches, larger for GPUs."""
+    """Return the forms worth timing: chunks for the CPU's L2 and L3 caches, larger for GPUs."""
     if target.device.type != "cpu":
         return ChunkedAttention(2**24), ChunkedAttention(2**27), FoldedAttention()
     return (

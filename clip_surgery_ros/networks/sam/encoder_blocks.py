@@ -164,7 +164,7 @@ def fast_blocks(
     target: ComputeTarget,
     forms: Sequence[AttentionForm],
 ) -> list[tuple[BlockAttention, Mlp]]:
-    """Convert blocks of segment-anything; all windowed blocks share one form, and all global ones."""
+    """Convert blocks of segment-anything; windowed blocks share one form, global ones another."""
     chosen: dict[int, AttentionForm] = {}
     for block in blocks:
         if block.window_size not in chosen:

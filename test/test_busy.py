@@ -16,7 +16,7 @@ def test_a_fair_share_is_what_equal_turns_give(threads, competitors, cores, slow
 
 
 def test_rows_compare_with_the_fair_share_and_with_spinning(monkeypatch):
-    monkeypatch.setattr(busy, "cores", lambda: 2)
+    monkeypatch.setattr(busy, "usable_cores", lambda: 2)
     spent = Spent()
     for load, wall_s, cpu_s in ((0, 0.1, 0.2), (2, 0.3, 0.21), (4, 0.3, 0.2), (8, 0.5, 0.24)):
         spent.add(THIS, load, wall_s, cpu_s)

@@ -62,7 +62,7 @@ def test_only_what_is_read_is_computed(seeing, output):
 
 
 def test_a_frame_that_was_answered_before_costs_nothing(seeing):
-    inbox = seeing.inbox(OUTPUTS[0].kind, OUTPUTS[0].name)
+    inbox = seeing.inbox(OUTPUTS[0].message_type, OUTPUTS[0].name)
     wait_readers(seeing, OUTPUTS[0].name)
     stages_of_a_frame(seeing, "first")
     last = seeing.node.cameras[0].newest_image
@@ -75,7 +75,7 @@ def test_a_frame_that_was_answered_before_costs_nothing(seeing):
 def test_what_is_read_may_change_from_frame_to_frame(seeing):
     by_name = {output.name: output for output in OUTPUTS}
     heatmap, overlay = by_name["heatmap"], by_name["overlay"]
-    seeing.inbox(heatmap.kind, "heatmap")
+    seeing.inbox(heatmap.message_type, "heatmap")
     wait_readers(seeing, "heatmap")
     assert "sam encoder" not in stages_of_a_frame(seeing, "heatmap only")
     viewer = seeing.outside.create_subscription(
@@ -95,6 +95,6 @@ def test_without_a_label_in_the_picture_the_segmenter_rests(rigs):
     rig.activate()
     rig.look = lambda frame_id: rig.show(frame_id, flickering(known_scene().image))
     rig.ask("fire engine")
-    rig.inbox(OUTPUTS[0].kind, OUTPUTS[0].name)
+    rig.inbox(OUTPUTS[0].message_type, OUTPUTS[0].name)
     wait_readers(rig, OUTPUTS[0].name)
     assert "sam encoder" not in stages_of_a_frame(rig, "nothing there")

@@ -47,7 +47,7 @@ class Operators:
         self.visitor = None
         self.calls = self.answers = 0
         node.create_subscription(
-            OUTPUTS[0].kind, f"/clip_surgery/{OUTPUTS[0].name}", self._answer, 10, raw=True
+            OUTPUTS[0].message_type, f"/clip_surgery/{OUTPUTS[0].name}", self._answer, 10, raw=True
         )
         wait_for_reader(self.queries)
 

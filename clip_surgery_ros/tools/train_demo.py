@@ -14,47 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="network", required=True)
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
-        step.add_argument("checkpoint", type=nonempty_path, help="checkpoint to write")
-        step.add_argument("--resume", type=nonempty_path, help="checkpoint from which to resume")
-        step.add_argument(
-            "--steps", type=whole_number(1), default=3000, help="last step (default: 3000)"
-        )
-        step.add_argument(
-            "--decay",
-            type=whole_number(0),
-            default=700,
-            help="steps of rate decay at the end (default: 700)",
-        )
-        step.add_argument(
-            "--batch",
-            type=whole_number(1),
-            default=batch,
-            help=f"scenes per step (default: {batch})",
-        )
-        step.add_argument(
-            "--rate", type=positive_number, default=1.5e-3, help="peak learning rate"
-        )
-        step.add_argument("--seed", type=whole_number(0), default=20261123)
-        step.add_argument("--threads", type=whole_number(1), default=2)
-        step.add_argument(
-            "--validate-every",
-            type=whole_number(1),
-            default=250,
-            help="steps between validations (default: 250)",
-        )
-        if name == "clip":
-            step.add_argument(
-                "--small-steps",
-                type=whole_number(0),
-                default=1000,
-                help="first steps, which use small scenes",
-            )
-        else:
-            step.add_argument(
-                "--bfloat16",
-                action="store_true",
-                help="matrix products in bfloat16, for processors with instructions for it",
-            )
+        _add_training_options(step, name, batch)
     ranking = steps.add_parser("ranking", help="fit the weights of the ranking of masks")
     ranking.add_argument(
         "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
@@ -67,6 +27,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("clip", type=nonempty_path, help="CLIP's checkpoint")
     export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint")
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
+
+
+def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) -> None:
+    """Add the options of ``clip`` or ``sam``."""
+    step.add_argument("checkpoint", type=nonempty_path, help="checkpoint to write")
+    step.add_argument("--resume", type=nonempty_path, help="checkpoint from which to resume")
+    step.add_argument(
+        "--steps", type=whole_number(1), default=3000, help="last step (default: 3000)"
+    )
+    step.add_argument(
+        "--decay",
+        type=whole_number(0),
+        default=700,
+        help="steps of rate decay at the end (default: 700)",
+    )
+    step.add_argument(
+        "--batch",
+        type=whole_number(1),
+        default=batch,
+        help=f"scenes per step (default: {batch})",
+    )
+    step.add_argument("--rate", type=positive_number, default=1.5e-3, help="peak learning rate")
+    step.add_argument("--seed", type=whole_number(0), default=20261123)
+    step.add_argument("--threads", type=whole_number(1), default=2)
+    step.add_argument(
+        "--validate-every",
+        type=whole_number(1),
+        default=250,
+        help="steps between validations (default: 250)",
+    )
+    if name == "clip":
+        step.add_argument(
+            "--small-steps",
+            type=whole_number(0),
+            default=1000,
+            help="first steps, which use small scenes",
+        )
+    else:
+        step.add_argument(
+            "--bfloat16",
+            action="store_true",
+            help="matrix products in bfloat16, for processors with instructions for it",
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
         print(f"correlation with IoU: {correlation:.3f}")
         print(
-            "chance of being right, with the weights in use: a label's best mask, and its others"
+            "probability that a mask is right, with the current weights: best mask, further masks"
         )
         for offset, scale in fit_probabilities(networks, arguments.scenes):
             print(f"({offset:.2f}, {scale:.2f})")

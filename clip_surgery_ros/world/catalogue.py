@@ -29,7 +29,7 @@ WELD = 7
 """Decimals of a metre to which vertices of a part are equal: a tenth of a micrometre."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A closed surface of one material, in the object's frame (metres, z up).
 

@@ -53,7 +53,7 @@ def candle(g: Rng) -> Parts:
     ]
 
 
-@kind("light bulb", colours=("white",), lies=True)
+@kind("light bulb", colours=("white",), natural=True, lies=True)
 def light_bulb(g: Rng) -> Parts:
     r = g.uniform(0.028, 0.033)
     glass = lathe(

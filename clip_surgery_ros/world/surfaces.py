@@ -51,7 +51,9 @@ def _planks(m: Material, colour: Floats, x: Floats, y: Floats) -> NDArray[np.flo
     grain = _noise(m, x + row * 0.67, y + row * 0.14, 0.55, 4.5)
     tone = 0.8 + 0.24 * ((row * 12.9898 + m.phase[2] * 7) % 1)
     seam = np.where(np.abs((y / 0.11) % 1 - 0.5) > 0.487, 0.5, 1)
-    return colour * ((0.68 + 0.46 * grain[:, 0] + 0.1 * (grain[:, 1] - 0.5)) * tone * seam)[:, None]
+    return (
+        colour * ((0.68 + 0.46 * grain[:, 0] + 0.1 * (grain[:, 1] - 0.5)) * tone * seam)[:, None]
+    )
 
 
 @_pattern("plain")

@@ -148,10 +148,8 @@ def _label(m: Material, colour: Floats, p: Floats, n: Floats) -> NDArray[np.floa
     """Paper round a bottle: a picture between two bars of the object's colour."""
     turn = np.arctan2(p[:, 1], p[:, 0]) / (2 * np.pi) + m.phase[0]
     radius = float(np.hypot(p[:, 0], p[:, 1]).max())
-    # All labels reach from about a quarter to about half of the height.
-    low, high = 0.27, 0.5
-    up = (_height(m, p) - low) / (high - low)
-    side = (high - low) * float(m.high[2] - m.low[2])
+    up = _height(m, p)
+    side = float(m.high[2] - m.low[2])
     x = ((turn * 2) % 1 - 0.5) * np.pi * radius / side + 0.5
     bars = (up < 0.08) | (up > 0.85)
     return _graphic(np.where(bars[:, None], m.second, colour), x, 1 - up, m.phase)

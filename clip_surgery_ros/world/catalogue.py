@@ -57,6 +57,7 @@ class Kind:
     :param lies: it may also rest on another side than the one it is built on.
     :param leans: it may lean on another object.
     :param holds: others may be put in it.
+    :param carries: others may be stacked on it.
     :param symmetric: it looks the same from all sides (about z), so that its yaw means nothing.
     """
 
@@ -67,6 +68,7 @@ class Kind:
     lies: bool = False
     leans: bool = False
     holds: bool = False
+    carries: bool = False
     symmetric: bool = False
 
 
@@ -82,12 +84,13 @@ def kind(
     lies: bool = False,
     leans: bool = False,
     holds: bool = False,
+    carries: bool = False,
     symmetric: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that enters a builder into the table; see :class:`Kind`."""
 
     def enter(build: Builder) -> Builder:
-        KINDS[name] = Kind(name, build, colours, natural, lies, leans, holds, symmetric)
+        KINDS[name] = Kind(name, build, colours, natural, lies, leans, holds, carries, symmetric)
         return build
 
     return enter

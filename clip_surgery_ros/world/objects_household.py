@@ -103,7 +103,7 @@ def hat(g: Rng) -> Parts:
     return [(crown, "main"), (brim, "main"), (band, "contrast")]
 
 
-@kind("stool")
+@kind("stool", carries=True)
 def stool(g: Rng) -> Parts:
     r, h = g.uniform(0.07, 0.09), g.uniform(0.13, 0.18)
     directions = arc(1.0, 45, 315, 4)
@@ -147,13 +147,13 @@ def dumbbell(g: Rng) -> Parts:
     return [(lying(solid.rotate((0, 0, 30)), r), material) for solid, material in parts]
 
 
-@kind("soap", lies=False)
+@kind("soap", lies=False, carries=True)
 def soap(g: Rng) -> Parts:
     x, y, z = g.uniform(0.07, 0.09), g.uniform(0.045, 0.055), g.uniform(0.022, 0.03)
     return [(rounded_box(x, y, z, 0.012, 20), "main")]
 
 
-@kind("sponge", leans=True)
+@kind("sponge", leans=True, carries=True)
 def sponge(g: Rng) -> Parts:
     x, y, z = g.uniform(0.085, 0.11), g.uniform(0.055, 0.07), g.uniform(0.024, 0.032)
     return [(rounded_box(x, y, z, 0.004), "pores")]

@@ -113,7 +113,7 @@ def bottle(g: Rng) -> Parts:
     return [(lathe(profile, 5), "main"), (cap, "cap"), (label, "label")]
 
 
-@kind("can", lies=True, symmetric=True)
+@kind("can", lies=True, symmetric=True, carries=True)
 def can(g: Rng) -> Parts:
     r, h = g.uniform(0.03, 0.036), g.uniform(0.1, 0.125)
     body = lathe([(r * 0.8, 0), (r, 0.008), (r, h - 0.01), (r * 0.86, h)])
@@ -140,7 +140,7 @@ def can(g: Rng) -> Parts:
     ]
 
 
-@kind("jar", lies=True, symmetric=True)
+@kind("jar", lies=True, symmetric=True, carries=True)
 def jar(g: Rng) -> Parts:
     r, h = g.uniform(0.036, 0.046), g.uniform(0.09, 0.12)
     body = lathe(
@@ -278,7 +278,7 @@ def tray(g: Rng) -> Parts:
     return [(body, "main")]
 
 
-@kind("cutting board", colours=(), leans=True)
+@kind("cutting board", colours=(), leans=True, carries=True)
 def cutting_board(g: Rng) -> Parts:
     x, y, z = g.uniform(0.24, 0.3), g.uniform(0.16, 0.2), g.uniform(0.014, 0.02)
     hole = circle(0.009, 24).translate((x / 2 - 0.022, 0))

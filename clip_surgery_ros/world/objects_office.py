@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Parts = list[tuple[Manifold, str]]
 
 
-@kind("book", leans=True)
+@kind("book", leans=True, carries=True)
 def book(g: Rng) -> Parts:
     x, y, z = g.uniform(0.13, 0.16), g.uniform(0.19, 0.23), g.uniform(0.018, 0.035)
     t = 0.0025

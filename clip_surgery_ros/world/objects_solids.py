@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     Parts = list[tuple[Manifold, str]]
 
 
-@kind("box", lies=True)
+@kind("box", lies=True, carries=True)
 def carton(g: Rng) -> Parts:
     x, y, z = g.uniform(0.07, 0.13), g.uniform(0.06, 0.1), g.uniform(0.05, 0.12)
     tape = box(x * 1.001, 0.016, z * 1.002).translate((0, 0, z / 2))
     return [(box(x, y, z).translate((0, 0, z / 2)), "main"), (tape, "tape")]
 
 
-@kind("cereal box", lies=True, leans=True)
+@kind("cereal box", lies=True, leans=True, carries=True)
 def cereal_box(g: Rng) -> Parts:
     x, y, z = g.uniform(0.14, 0.18), g.uniform(0.045, 0.06), g.uniform(0.2, 0.26)
     return [(box(x, y, z).translate((0, 0, z / 2)), "print")]
 
 
-@kind("block", lies=True)
+@kind("block", lies=True, carries=True)
 def block(g: Rng) -> Parts:
     a = g.uniform(0.035, 0.055)
     return [(rounded_box(a, a, a, a * 0.06), "main")]
 
 
-@kind("brick", lies=True)
+@kind("brick", lies=True, carries=True)
 def brick(g: Rng) -> Parts:
     a, columns = g.uniform(0.016, 0.02), int(g.integers(2, 5))
     studs = several(
@@ -65,7 +65,7 @@ def ball(g: Rng) -> Parts:
     return [(sphere(r, 48), "main")]
 
 
-@kind("cylinder", lies=True, symmetric=True)
+@kind("cylinder", lies=True, symmetric=True, carries=True)
 def solid_cylinder(g: Rng) -> Parts:
     r, h = g.uniform(0.018, 0.032), g.uniform(0.05, 0.1)
     return [(lathe([(r - 0.001, 0), (r, 0.001), (r, h - 0.001), (r - 0.001, h)]), "main")]
@@ -137,7 +137,7 @@ def dice(g: Rng) -> Parts:
     return [(body, "main"), (several(sides), "contrast")]
 
 
-@kind("tape roll", lies=True, symmetric=True)
+@kind("tape roll", lies=True, symmetric=True, carries=True)
 def tape_roll(g: Rng) -> Parts:
     r, h = g.uniform(0.04, 0.052), g.uniform(0.02, 0.045)
     roll = (circle(r, 48) - circle(r * 0.62, 48)).extrude(h)

@@ -176,7 +176,7 @@ def scissors(g: Rng) -> Parts:
     return [*half(1, 0.004), *half(-1, 0.0064), (screw, "steel")]
 
 
-@kind("nut", lies=True)
+@kind("nut", lies=True, carries=True)
 def nut(g: Rng) -> Parts:
     r = g.uniform(0.016, 0.024)
     h = r * 0.8
@@ -196,7 +196,7 @@ def bolt(g: Rng) -> Parts:
     return [(solid.rotate((180, 0, 0)), "main")]
 
 
-@kind("gear", symmetric=True)
+@kind("gear", symmetric=True, carries=True)
 def gear(g: Rng) -> Parts:
     r, teeth = g.uniform(0.026, 0.036), int(g.integers(10, 16))
     angle = np.linspace(0, 2 * np.pi, teeth * 8, endpoint=False)
@@ -244,7 +244,7 @@ def battery(g: Rng) -> Parts:
     ]
 
 
-@kind("magnet")
+@kind("magnet", carries=True)
 def magnet(g: Rng) -> Parts:
     r, w, t = g.uniform(0.024, 0.03), g.uniform(0.011, 0.014), g.uniform(0.012, 0.016)
     upper = rectangle(1, 1).translate((0, 0.5))

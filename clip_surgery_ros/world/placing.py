@@ -5,7 +5,6 @@ All are steady by their centre of mass; friction is taken for granted where some
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,12 +34,17 @@ LEAST_SUPPORT = 0.05
 
 
 def apart(a: NDArray[np.float32], b: NDArray[np.float32], gap: float) -> bool:
-    """Return whether two convex outlines, (K, 2), are at least a gap apart along x or y, or do
-    not overlap.
-    """
-    if (a.min(0) > b.max(0) + gap).any() or (b.min(0) > a.max(0) + gap).any():
-        return True
-    return bool(cv2.intersectConvexConvex(a, b)[0] <= 0)
+    """Return whether two convex outlines, (K, 2), are at least a gap apart across some edge."""
+    for outline in (a, b):
+        edges = np.roll(outline, -1, 0) - outline
+        normals = np.stack([edges[:, 1], -edges[:, 0]], 1)
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = np.where(length > 1e-9, normals / np.maximum(length, 1e-9), [[1.0, 0.0]])
+        at_a, at_b = a @ normals.T, b @ normals.T
+        between = np.maximum(at_b.min(0) - at_a.max(0), at_a.min(0) - at_b.max(0))
+        if between.max() >= gap:
+            return True
+    return False
 
 
 class Placer:
@@ -91,7 +95,7 @@ class Placer:
         return rotation("z", self._rng.uniform(0, 2 * np.pi)) @ turn
 
     def _centred(self, item: WorldObject, turn: Floats, at: Floats, bottom: float) -> WorldObject:
-        """Return an object turned, the middle of its footprint at (x, y), its lowest point at z."""
+        """Return an object turned, its footprint centred at (x, y), its lowest point at z."""
         corner = item.local_vertices() @ turn.T
         low, high = corner.min(0), corner.max(0)
         middle = (low + high) / 2

@@ -76,11 +76,24 @@ class Room:
     grounds: tuple[Ground, ...]
     slabs: tuple[Slab, ...]
 
+    def sees(self, start: ArrayLike, end: ArrayLike) -> bool:
+        """Return whether no box of the room is between two points, (3,) each."""
+        a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+        step = np.where(np.abs(b - a) < 1e-9, 1e-9, b - a)
+        for piece in self.slabs:
+            near, far = (piece.low - a) / step, (piece.high - a) / step
+            enter, leave = np.minimum(near, far).max(), np.maximum(near, far).min()
+            if enter < leave and leave > 0 and enter < 1:
+                return False
+        return True
 
-def _walls(rng: np.random.Generator, half: tuple[float, float], floor: float) -> list[Slab]:
+
+def _walls(
+    rng: np.random.Generator, half: tuple[float, float], floor: float, clear: float
+) -> list[Slab]:
     """Return the floor and four walls round a table, each at a random distance."""
     x, y = half
-    gap = rng.uniform(0.2, 2.2, 4)
+    gap = clear + rng.uniform(0.2, 2.2, 4)
     srgb = np.clip(rng.uniform(120, 228) + rng.normal(0, 9, 3), 40, 240)
     paint = flat_material(rng, WALLS, srgb)
     plain = flat_material(rng, ("plain",), srgb)
@@ -107,11 +120,13 @@ def _pictures(rng: np.random.Generator, wall: float) -> list[Slab]:
     return frames
 
 
-def _furniture(rng: np.random.Generator, half: tuple[float, float], floor: float) -> list[Slab]:
+def _furniture(
+    rng: np.random.Generator, half: tuple[float, float], floor: float, clear: float
+) -> list[Slab]:
     """Return up to four boxes like furniture beyond the table."""
     boxes = []
     for _ in range(int(rng.integers(0, 5))):
-        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.9)
+        angle, distance = rng.uniform(0, 2 * np.pi), clear + rng.uniform(0.9, 1.9)
         size = rng.uniform(0.12, 0.5, 3)
         x, y = np.cos(angle) * distance * 1.2, np.sin(angle) * distance
         if abs(x) < half[0] + size[0] and abs(y) < half[1] + size[1]:
@@ -124,8 +139,11 @@ def _furniture(rng: np.random.Generator, half: tuple[float, float], floor: float
     return boxes
 
 
-def table_room(rng: np.random.Generator) -> Room:
-    """Return a room with a table whose top is at z = 0, centred at the origin."""
+def table_room(rng: np.random.Generator, clear: float = 0.0) -> Room:
+    """Return a room with a table whose top is at z = 0, centred at the origin.
+
+    :param clear: metres added between the table and what is round it.
+    """
     x, y = rng.uniform(0.45, 0.8), rng.uniform(0.38, 0.6)
     thick, floor = rng.uniform(0.02, 0.045), -rng.uniform(0.6, 0.78)
     top = slab((-x, -y, -thick), (x, y, 0), flat_material(rng))
@@ -135,9 +153,9 @@ def table_room(rng: np.random.Generator) -> Room:
         for a in (0.06 - x, x - 0.06)
         for b in (0.06 - y, y - 0.06)
     ]
-    walls = _walls(rng, (x, y), floor)
+    walls = _walls(rng, (x, y), floor, clear)
     ground = Ground(np.zeros(3), (x, y))
-    return Room((ground,), (top, *legs, *walls, *_furniture(rng, (x, y), floor)))
+    return Room((ground,), (top, *legs, *walls, *_furniture(rng, (x, y), floor, clear)))
 
 
 def shelf_room(rng: np.random.Generator) -> Room:

@@ -79,6 +79,8 @@ class StereoErrors:
         return cls(**{name: name in names for name in switches})  # type: ignore[arg-type]
 
 
+REALISTIC = StereoErrors()
+"""All errors."""
 NO_ERRORS = StereoErrors.none()
 """Depth as it is."""
 

@@ -129,7 +129,7 @@ def object_material(
 
     :param material: the part's, key of ``OWN`` or ``PAINTED``.
     :param colour: the object's, or empty.
-    :param finish: the object's.
+    :param finish: the object's; empty where none is named.
     :param natural: its colours are those of food.
     :param bounds: least and greatest corner of the object, metres.
     :param seed: of its small differences to others alike.
@@ -144,6 +144,7 @@ def object_material(
     named = (NATURAL if natural else COLOURS).get(colour, COLOURS["gray"])
     rgb = _jittered(rng, named, colour in NEUTRAL)
     second = rgb
+    finish = finish or "glossy"
     if material == "contrast":
         rgb = linear((30, 30, 32) if np.mean(named) > 110 else (230, 230, 226))
     elif material == "label":

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+_BRIGHT = 0.8
+"""What the brightest twentieth of a picture's light is brought to at most."""
 _MIDDLE = (0.26, 0.42)
 """What the median of a picture's light is brought to, about a third of full."""
 
@@ -34,9 +36,13 @@ class Exposure:
     read: float = 0.0
 
     def fixed(self, light: Floats) -> Exposure:
-        """Return the same exposure with the gain measured on a picture, (H, W, 3)."""
-        median = max(float(np.median(light.mean(2))), 0.02)
-        gain = self.gain if self.gain is not None else self.middle / median
+        """Return the same exposure with the gain measured on a picture, (H, W, 3).
+
+        The median becomes ``middle``, unless this would burn the brightest twentieth.
+        """
+        mean = light.mean(2)
+        median, bright = (max(float(value), 0.02) for value in np.percentile(mean, (50, 95)))
+        gain = self.gain if self.gain is not None else min(self.middle / median, _BRIGHT / bright)
         return Exposure(gain, self.middle, self.vignette, self.blur, self.shot, self.read)
 
 

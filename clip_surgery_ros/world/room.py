@@ -160,7 +160,7 @@ def table_room(rng: np.random.Generator, clear: float = 0.0) -> Room:
 
 def shelf_room(rng: np.random.Generator) -> Room:
     """Return a room with shelves along y = 0.2 at several heights; z = 0 is the floor."""
-    length, depth, boards = rng.uniform(0.9, 1.3), rng.uniform(0.17, 0.2), 3
+    length, depth, boards = rng.uniform(0.6, 0.85), rng.uniform(0.17, 0.2), 3
     pitch = rng.uniform(0.34, 0.4)
     wood = flat_material(rng, ("planks",), WOODS[int(rng.integers(len(WOODS)))])
     lowest = rng.uniform(0.3, 0.5)

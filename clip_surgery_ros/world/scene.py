@@ -39,7 +39,7 @@ class SceneStyle:
 
     count: tuple[int, int] = (4, 9)
     names: tuple[str, ...] = ()
-    reach: float = 0.26
+    reach: float = 0.22
     gap: float = 0.006
     lying: float = 0.25
     on_others: float = 0.3
@@ -53,7 +53,7 @@ class SceneStyle:
 TABLE = SceneStyle()
 CLUTTER = SceneStyle(count=(12, 18), reach=0.22, gap=0.0, on_others=0.45)
 ALIKE = SceneStyle(count=(5, 9), alike=1.0)
-SHELVES = SceneStyle(count=(14, 20), shelves=True, on_others=0.25)
+SHELVES = SceneStyle(count=(18, 26), shelves=True, on_others=0.25)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ MARGIN = 0.06
 """Share of the picture's width and height that chosen cameras leave free round the objects."""
 NEAREST = 0.4
 """Metres from the objects' middle at least, as wrist cameras stay."""
+BESIDE = 0.35
+"""Metres to the left and right of the objects' middle that furniture may not hide."""
 BEYOND = 1.0
 """Pictures beyond the border within which an object's pixels count for its visible share."""
 
@@ -65,9 +67,16 @@ def choose_camera(
         ):
             distance *= 1.08
         placed = camera.at(on_sphere(target, distance * spare, *angles, roll))
-        if scene.room.sees(placed.pose[:3, 3], target + np.array([0, 0, 0.03])):
+        if _is_clear(scene, placed, target):
             break
     return placed
+
+
+def _is_clear(scene: Scene, camera: Camera, target: NDArray[np.float64]) -> bool:
+    """Return whether no furniture is between a camera and the middle of the view, or beside it."""
+    right, up = camera.pose[:3, 0] * BESIDE, np.array([0, 0, 0.03])
+    eye = camera.pose[:3, 3]
+    return all(scene.room.sees(eye, target + up + right * k) for k in (-1, 0, 1))
 
 
 def _frames(camera: Camera, points: NDArray[np.float64]) -> bool:

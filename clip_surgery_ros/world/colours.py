@@ -34,6 +34,8 @@ NATURAL: dict[str, tuple[int, int, int]] = {
 
 FINISHES = ("matte", "glossy", "metallic")
 """How a surface reflects; a label may name it ("shiny", "metal")."""
+NEVER_METALLIC = ("white",)
+"""White metal looks gray, so it is painted instead (glossy)."""
 FINISH_SHARES = (0.45, 0.35, 0.2)
 """How often each finish is drawn: metal is rare, as its colour is hard to see."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.world.catalogue import Kind
-from clip_surgery_ros.world.colours import FINISH_SHARES, FINISHES
+from clip_surgery_ros.world.colours import FINISH_SHARES, FINISHES, NEVER_METALLIC
 from clip_surgery_ros.world.light import Light, random_light
 from clip_surgery_ros.world.objects import KINDS, NAMES, build_object
 from clip_surgery_ros.world.placing import Placer
@@ -104,18 +104,14 @@ def random_object(
         raise WorldError(f"{name!r} is not offered in {colour!r}; it comes in {offered}")
     variant = int(rng.choice(VARIANTS[split]))
     drawn_colour, drawn = _colour(rng, kind), str(rng.choice(FINISHES, p=FINISH_SHARES))
+    colour = drawn_colour if colour is None else colour
+    finish = drawn if finish is None else finish
     if kind.natural or not kind.colours:
         finish = ""
-    parts = build_object(name, variant)
-    return WorldObject(
-        name,
-        drawn_colour if colour is None else colour,
-        drawn if finish is None else finish,
-        parts,
-        np.eye(4),
-        kind.natural,
-        int(rng.integers(1 << 30)),
-    )
+    elif finish == "metallic" and colour in NEVER_METALLIC:
+        finish = "glossy"
+    parts, look = build_object(name, variant), int(rng.integers(1 << 30))
+    return WorldObject(name, colour, finish, parts, np.eye(4), kind.natural, look)
 
 
 def _choose(rng: Rng, split: str, style: SceneStyle) -> list[WorldObject]:

@@ -95,7 +95,7 @@ def look_at(eye: ArrayLike, target: ArrayLike, roll: float = 0.0) -> Pose:
     forward = np.asarray(target, np.float64) - position
     right = np.cross(forward, [0, 0, 1])
     if np.linalg.norm(right) < 1e-9:
-        raise WorldError(f"a camera at {eye} that looks at {target} has no upright pose")
+        raise WorldError(f"a camera at {position} that looks along {forward} has no upright pose")
     forward = forward / np.linalg.norm(forward)
     right /= np.linalg.norm(right)
     turned = np.stack([right, np.cross(forward, right), forward], 1) @ rotation("z", roll)

@@ -86,6 +86,6 @@ def expose(light: Floats, exposure: Exposure, rng: np.random.Generator) -> NDArr
         deviation = np.sqrt(
             np.float32(exposure.shot) * np.maximum(x, 0) + np.float32(exposure.read)
         )
-        x = x + deviation * rng.standard_normal(x.shape, dtype=np.float32)
+        x += deviation * rng.standard_normal(x.shape, dtype=np.float32)
     developed = tone_curve(np.maximum(x, 0)) ** np.float32(1 / 2.2)
     return np.asarray(developed * 255 + 0.5).astype(np.uint8)

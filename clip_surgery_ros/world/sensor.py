@@ -76,7 +76,7 @@ class StereoErrors:
     def only(cls, *names: str) -> StereoErrors:
         """Return a camera with the named errors alone."""
         switches = [f.name for f in fields(cls) if isinstance(f.default, bool)]
-        return cls(**{name: name in names for name in switches})  # type: ignore[arg-type]
+        return cls(**{name: name in names for name in switches})
 
 
 REALISTIC = StereoErrors()

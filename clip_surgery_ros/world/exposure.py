@@ -79,7 +79,7 @@ def expose(light: Floats, exposure: Exposure, rng: np.random.Generator) -> NDArr
     if exposure.vignette:
         row = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         column = np.linspace(-1, 1, width, dtype=np.float32)[None]
-        x = x * (1 - np.float32(exposure.vignette) * (row**2 + column**2) / 2)[..., None]
+        x *= (1 - np.float32(exposure.vignette) * (row**2 + column**2) / 2)[..., None]
     if exposure.blur:
         x = cv2.GaussianBlur(x, (0, 0), exposure.blur * max(1, width / 480))
     if exposure.shot or exposure.read:

@@ -10,7 +10,7 @@ from world_physics import solids
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.world import wheels
 from clip_surgery_ros.world.camera import Camera, focal_length, on_sphere
-from clip_surgery_ros.world.colours import COLOURS, FINISHES, NATURAL
+from clip_surgery_ros.world.colours import COLOURS, FINISHES, NATURAL, NEVER_METALLIC
 from clip_surgery_ros.world.exposure import NEUTRAL, expose
 from clip_surgery_ros.world.geometry import build_geometry
 from clip_surgery_ros.world.light import neutral_light

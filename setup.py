@@ -128,7 +128,12 @@ setup(
     install_requires=requirements(),
     # The code of MobileSAM's and SAM 2's authors: theirs is in no index, or a source archive that
     # pip builds against another torch.
-    extras_require={"mobile_sam": ["mobilesam-mirror>=1,<2"], "sam2": ["rf-sam-2>=1.0.3,<2"]},
+    # The rendered world: embreex has no wheels for ARM.
+    extras_require={
+        "mobile_sam": ["mobilesam-mirror>=1,<2"],
+        "sam2": ["rf-sam-2>=1.0.3,<2"],
+        "world": ['embreex>=4.4,<5; platform_machine == "x86_64"', "manifold3d>=3.5,<4"],
+    },
     cmdclass={"build_py": BuildWithCMake},
     distclass=BinaryDistribution,
     data_files=[],

@@ -23,3 +23,7 @@ class ConfigError(ClipSurgeryError):
 
 class DeviceError(ClipSurgeryError):
     """The requested device is not available, or ran out of memory."""
+
+
+class WorldError(ClipSurgeryError):
+    """The rendered world cannot be made (a wheel is missing, an impossible request)."""

@@ -1,0 +1,106 @@
+"""All triangles of a scene in one set, with what shading needs to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.world.materials import Material, object_material
+from clip_surgery_ros.world.rigid import transform
+from clip_surgery_ros.world.room import Slab
+from clip_surgery_ros.world.visibility import EmbreeVisibility, Visibility
+from clip_surgery_ros.world.world_object import WorldObject
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """V vertices and F triangles of a scene.
+
+    :param vertices: (V, 3) float64 in the world, metres.
+    :param local: (V, 3) float32 in the frame of the vertex's object.
+    :param faces: (F, 3) int32.
+    :param normals: (F, 3, 3) float32 in the world, one for each corner.
+    :param instance: (F,) uint16, 0 for the room.
+    :param material: (F,) int32 index into ``materials``.
+    :param visibility: answers ray queries; its triangles are those of ``faces``.
+    """
+
+    vertices: Floats
+    local: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    normals: NDArray[np.float32]
+    instance: NDArray[np.uint16]
+    material: NDArray[np.int32]
+    materials: tuple[Material, ...]
+    visibility: Visibility
+
+    def depth(self, triangle: NDArray[np.int32], origins: Floats, rays: Floats) -> Floats:
+        """Return how far along rays their triangles' planes are, (P,), in double precision.
+
+        Embree finds which triangle is met, in single precision; this is the exact distance.
+        """
+        a, b, c = (self.vertices[self.faces[triangle, k]] for k in range(3))
+        normal = np.cross(b - a, c - a)
+        along = (normal * rays).sum(1)
+        safe = np.where(np.abs(along) < 1e-300, 1.0, along)
+        return np.asarray((normal * (a - origins)).sum(1) / safe)
+
+    def face_normals(self, triangle: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return unit normals of triangles in their object's frame, (P, 3)."""
+        a, b, c = (self.local[self.faces[triangle, k]] for k in range(3))
+        normal = np.cross(b - a, c - a)
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+        return (normal / np.maximum(length, 1e-12)).astype(np.float32)
+
+
+def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) -> Geometry:
+    """Return the triangles of objects, by instance from 1 on, and of a room.
+
+    :raises WorldError: ``embreex`` is not installed.
+    """
+    vertices, local, faces, normals = [], [], [], []
+    instances, materials = [], []
+    for instance, item in objects.items():
+        whole = item.bounds()
+        for part in item.parts:
+            label = part.material == "label"
+            bounds = (part.vertices.min(0), part.vertices.max(0)) if label else whole
+            vertices.append(transform(item.pose, part.vertices))
+            local.append(part.vertices)
+            faces.append(part.faces)
+            normals.append(part.normals @ item.pose[:3, :3].T.astype(np.float32))
+            instances.append(instance)
+            materials.append(
+                object_material(
+                    part.material, item.colour, item.finish, item.natural, bounds, item.look
+                )
+            )
+    for piece in slabs:
+        v, f, n = piece.triangles()
+        vertices.append(v)
+        local.append(v)
+        faces.append(f)
+        normals.append(n)
+        instances.append(0)
+        materials.append(piece.material)
+    counts = [len(f) for f in faces]
+    offsets = np.cumsum([0, *(len(v) for v in vertices)])
+    all_vertices = np.concatenate(vertices)
+    all_faces = np.concatenate(
+        [f + offset for f, offset in zip(faces, offsets, strict=False)]
+    ).astype(np.int32)
+    return Geometry(
+        all_vertices,
+        np.concatenate(local).astype(np.float32),
+        all_faces,
+        np.concatenate(normals).astype(np.float32),
+        np.repeat(np.array(instances, np.uint16), counts),
+        np.repeat(np.arange(len(materials), dtype=np.int32), counts),
+        tuple(materials),
+        EmbreeVisibility(all_vertices, all_faces),
+    )

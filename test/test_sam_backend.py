@@ -150,7 +150,7 @@ def test_a_checkpoint_of_other_or_unknown_sizes_is_refused(tmp_path: Path) -> No
     torch.save(small_sam().state_dict(), path)
     with pytest.raises(WeightsError, match="does not fit SAM vit_b; it looks like a Segment"):
         load_segmenter("vit_b", path)
-    with pytest.raises(WeightsError, match="does not tell its sizes"):
+    with pytest.raises(WeightsError, match="does not contain its sizes"):
         SamBackend.from_file(path)
 
 

@@ -233,7 +233,7 @@ def test_building_them_warns_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"adapter.weight": torch.zeros(3)}, r"is of SAM vit_t but .* unknown adapter\.weight;"),
+        ({"adapter.weight": torch.zeros(3)}, r"is of SAM vit_t, but .* unknown adapter\.weight;"),
         (
             {"mask_decoder.iou_token.weight": None},
             r"but .* lacks mask_decoder\.iou_token\.weight;",

@@ -147,6 +147,28 @@ def test_a_frame_in_work_while_the_threshold_changes_is_answered_again_by_it(hel
     assert len(held.reader.all_of(Image)) == 1
 
 
+class RestlessEngine(MugEngine):
+    """Changes the presence threshold before each result is there."""
+
+    def run(self, image_rgb, query, wanted):
+        result = super().run(image_rgb, query, wanted)
+        assert self.rig.set("presence_threshold", 0.3 + 0.01 * len(self.asked)).successful
+        return result
+
+
+def test_a_threshold_that_changes_faster_than_frames_does_not_stop_them(rigs):
+    rig = rigs(engine=RestlessEngine())
+    rig.engine.rig = rig
+    rig.activate()
+    rig.reader = Reader(rig)
+    wait_readers(rig, "mask", "segments")
+    rig.ask("mug; saw")
+    rig.show("restless")
+    rig.reader.wait_for_a_frame()
+    assert rig.reader.read() == [{"mug"}]
+    assert len(rig.engine.asked) == 2
+
+
 def test_a_frame_in_work_while_the_query_is_cleared_is_not_published(held, gate):
     held.ask("")
     gate.open()

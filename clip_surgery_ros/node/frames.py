@@ -97,7 +97,8 @@ class FrameHandler:
             camera.tally.count(reason)
             return
         image_rgb = self._inference.to_rgb(message)
-        while not self._publish_results(camera, message.header, image_rgb):
+        any_threshold = False
+        while not self._publish_results(camera, message.header, image_rgb, any_threshold):
             # The mask's key has changed meanwhile. To process the frame again is cheap, as the
             # networks keep what they computed of the last image.
             is_stopped = not self._worker.is_running
@@ -105,6 +106,9 @@ class FrameHandler:
             if reason:
                 camera.tally.count(reason)
                 return
+            # Once is enough: a threshold that changes faster than frames are processed must not
+            # stop all results.
+            any_threshold = True
         camera.last_error = ""
         camera.tally.record("answered", time.perf_counter() - start_s)
         camera.record_age("age", self._age_s(message.header))
@@ -118,7 +122,11 @@ class FrameHandler:
         )
 
     def _publish_results(
-        self, camera: Camera, header: Header, image_rgb: NDArray[np.uint8]
+        self,
+        camera: Camera,
+        header: Header,
+        image_rgb: NDArray[np.uint8],
+        any_threshold: bool,
     ) -> bool:
         """Process an image and publish the results that have subscribers.
 
@@ -128,6 +136,7 @@ class FrameHandler:
         this frame's mask. Then nothing is published, and the caller processes the frame again
         with the new query.
 
+        :param any_threshold: publish also when only the presence threshold changed.
         :return: whether the results were published.
         """
         query, config, outputs = (
@@ -141,7 +150,9 @@ class FrameHandler:
         frame = self._inference.run(image_rgb, header, query, wanted, config)
         query_of_frame = replace(query, threshold=config.presence_threshold)
         seconds = camera.publish(
-            outputs, frame, partial(self._queries.publish_if_current, query_of_frame)
+            outputs,
+            frame,
+            partial(self._queries.publish_if_current, query_of_frame, any_threshold=any_threshold),
         )
         for output, duration_s in seconds.items():
             self._inference.tally.record(f"publish {output}", duration_s)

@@ -42,7 +42,11 @@ class ActiveQuery:
 
     def has_same_key(self, other: ActiveQuery) -> bool:
         """Whether a mask of both has the same key: the same labels and threshold."""
-        return (self.query.names, self.threshold) == (other.query.names, other.threshold)
+        return self.has_same_labels(other) and self.threshold == other.threshold
+
+    def has_same_labels(self, other: ActiveQuery) -> bool:
+        """Whether the indices of both masks mean the same labels."""
+        return self.query.names == other.query.names
 
 
 class Queries:
@@ -95,18 +99,22 @@ class Queries:
         """Put a changed presence threshold in force, and publish it in the key."""
         self._put_in_force(replace(self.active, threshold=self._key_threshold()))
 
-    def publish_if_current(self, query: ActiveQuery, publish: Callable[[], None]) -> bool:
+    def publish_if_current(
+        self, query: ActiveQuery, publish: Callable[[], None], any_threshold: bool = False
+    ) -> bool:
         """Publish the results of a query, unless the mask's key has changed since.
 
         The key does not change while ``publish`` runs, nor :data:`SETTLE_S` before and after: a
         subscriber that handles messages as they arrive has the right key for every mask.
 
         :param query: the query of the results.
+        :param any_threshold: publish also when only the presence threshold has changed.
         :return: False when a different key is in force and nothing was published.
         """
         self._settle(self._key_changed_s)
         with self._key_lock:
-            if not self.active.has_same_key(query):
+            is_current = query.has_same_labels if any_threshold else query.has_same_key
+            if not is_current(self.active):
                 return False
             self._settle(self._key_changed_s)  # the key may have changed twice meanwhile
             publish()

@@ -225,9 +225,9 @@ def test_a_damaged_picture_in_a_bag_is_an_error_in_a_sentence(tmp_path):
 
 def test_one_picture_is_too_little(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "one.png"), PICTURES[0])
-    arguments = ["--folder", str(tmp_path), "--query", "mug", "--output", str(tmp_path / "out")]
+    arguments = ["--folder", str(tmp_path), "--query", "hammer", "--output", str(tmp_path / "out")]
     assert main(["calibrate", *arguments]) == 2
-    assert "too little" in capsys.readouterr().err
+    assert "too few pictures" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -187,9 +187,9 @@ CASES: list[tuple[tuple[str, ...], str]] = [
         "junk.pt is damaged, or not a checkpoint of `train-demo`",
     ),
     ((*TRAIN, "out.pt", "--resume", "clip.pt"), "clip.pt is not of this network: it lacks step"),
-    (("train-demo", "sam", "out.pt", "--resume", "trained.pt"), "trained.pt is none of this"),
+    (("train-demo", "sam", "out.pt", "--resume", "trained.pt"), "trained.pt is not of this"),
     (("train-demo", "export", "none.pt", "none.pt", "out"), "none.pt does not exist"),
-    (("train-demo", "export", "trained.pt", "trained.pt", "out"), "trained.pt is none of this"),
+    (("train-demo", "export", "trained.pt", "trained.pt", "out"), "trained.pt is not of this"),
     (("train-demo", "ranking", "--scenes", "0"), "--scenes is 0"),
     (("train-demo", "card", "--scenes", "x"), "--scenes is x"),
 ]

@@ -15,13 +15,12 @@ def test_a_fair_share_is_what_equal_turns_give(threads, competitors, cores, slow
     assert fair_slowdown(threads, competitors, cores) == slowdown
 
 
-def test_rows_compare_with_the_fair_share_and_with_spinning(monkeypatch):
-    monkeypatch.setattr(busy, "usable_cores", lambda: 2)
+def test_rows_compare_with_the_fair_share_and_with_spinning():
     spent = Spent()
     for load, wall_s, cpu_s in ((0, 0.1, 0.2), (2, 0.3, 0.21), (4, 0.3, 0.2), (8, 0.5, 0.24)):
         spent.add(THIS, load, wall_s, cpu_s)
     spent.add(SPINNING, 0, 0.125, 0.25)
-    by_name = {row.what: row.value for row in rows("small", spent, threads=2)}
+    by_name = {row.what: row.value for row in rows("small", spent, threads=2, cores=2)}
     assert list(by_name.values()) == pytest.approx([1.5, 1.0, 1.0, 0.8, 1.2])
 
 

@@ -238,6 +238,19 @@ def test_a_node_leaves_nothing_in_shared_memory(ros_context, number):
         assert not set(filter(os.path.exists, files))
 
 
+def test_an_error_that_nobody_handles_ends_the_process_at_once_with_its_traceback():
+    code = (
+        "import atexit, clip_surgery_ros.node.ending as ending\n"
+        "atexit.register(print, 'left in order')\n"
+        "ending.end_quickly_on_error()\n"
+        "raise ValueError('nobody handles this')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: nobody handles this\n")
+    assert done.stdout == "left in order\n"
+
+
 def test_a_node_that_cannot_start_says_so_and_keeps_its_status():
     with Process(*NODE, "-p", "threshold:=7.0") as node:
         assert node.wait(START_S) == 2

@@ -10,7 +10,7 @@ import pytest
 from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import sam_data
 from clip_surgery_ros.training.options import SamOptions
-from clip_surgery_ros.training.sam_data import PromptDataset, collate
+from clip_surgery_ros.training.sam_data import PromptedScenes, collate
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
 from clip_surgery_ros.training.sam_prompts import click_excluding_others
 from clip_surgery_ros.world.scene_sets import SceneSet
@@ -49,7 +49,7 @@ def _at(mask: np.ndarray, xy: np.ndarray) -> bool:
 
 def test_every_batch_has_prompts_of_one_size_and_targets_that_hold_the_click() -> None:
     options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
-    stream = PromptDataset(options, 0)
+    stream = PromptedScenes(options, 0)
     seen = []
     for step in range(8):
         batch = collate([stream[2 * step], stream[2 * step + 1]])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import open_clip
@@ -308,3 +311,29 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"weights")
     assert sha256(tmp_path / "w") == hashlib.sha256(b"weights").hexdigest()
+
+
+REPLACE = """
+import itertools, os, shutil, sys
+folder = sys.argv[1]
+for name in itertools.cycle(("small", "large")):
+    shutil.copy(f"{folder}/{name}", f"{folder}/part")
+    os.replace(f"{folder}/part", f"{folder}/features.safetensors")
+"""
+
+
+def test_a_safetensors_file_that_is_replaced_all_the_time_is_read_whole(tmp_path: Path) -> None:
+    """The library opens a path twice, and one read in forty mixed two files."""
+    sizes = {"small": 10, "large": 30_000}
+    for name, size in sizes.items():
+        save_file({"features": torch.full((size,), float(size))}, tmp_path / name)
+    path = tmp_path / "features.safetensors"
+    shutil.copy(tmp_path / "small", path)
+    with subprocess.Popen([sys.executable, "-S", "-c", REPLACE, str(tmp_path)]) as writer:
+        try:
+            for _ in range(500):
+                (tensor,) = load_state_dict(path)[0].values()
+                assert len(tensor) in sizes.values()
+                assert (tensor == len(tensor)).all()
+        finally:
+            writer.kill()

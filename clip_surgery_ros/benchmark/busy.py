@@ -73,21 +73,25 @@ def busy_machine(setting: Setting) -> Iterator[Row]:
     Rows of the demo's networks come first: the others take minutes.
     """
     demo = _measure(DEMO, setting.precision, _DEMO_FRAMES, 2 * setting.rounds, _SPINNING_BESIDE)
-    yield from rows("demo networks", *demo)
+    yield from rows("demo networks", *demo, usable_cores())
     true_size = _measure(setting.sam_model, setting.precision, 1, setting.rounds // 3 + 1, (0,))
-    yield from rows(f"SAM {setting.sam_model}", *true_size)
+    yield from rows(f"SAM {setting.sam_model}", *true_size, usable_cores())
 
 
-def rows(networks: str, spent: Spent, threads: int) -> list[Row]:
+def rows(networks: str, spent: Spent, threads: int, cores: int) -> list[Row]:
     """Return the rows of one pair of networks.
 
     :param networks: their name, for the rows.
     :param threads: how many threads compute a frame.
+    :param cores: how many cores the process may use.
     """
     most_cpu_s = max(spent.cpu(THIS, load) for load in COMPETITORS)
     pairs = zip(spent.wall_s[THIS, 0], spent.wall_s[SPINNING, 0], strict=True)
     return [
-        *(_beside(networks, spent, threads, load) for load in COMPETITORS[1:]),
+        *(
+            _beside(networks, spent, fair_slowdown(threads, load, cores), load)
+            for load in COMPETITORS[1:]
+        ),
         Row(
             f"{networks}, no competitor: this / {SPINNING} waiting",
             statistics.median(this / spinning for this, spinning in pairs),
@@ -103,8 +107,8 @@ def rows(networks: str, spent: Spent, threads: int) -> list[Row]:
     ]
 
 
-def _beside(networks: str, spent: Spent, threads: int, load: int) -> Row:
-    fair_s = spent.wall(THIS, 0) * fair_slowdown(threads, load, usable_cores())
+def _beside(networks: str, spent: Spent, slowdown: float, load: int) -> Row:
+    fair_s = spent.wall(THIS, 0) * slowdown
     measured_s = {way: spent.wall(way, load) for way in WAYS if (way, load) in spent.wall_s}
     return Row(
         f"{networks} beside {load} competitors: frame / fair share",

@@ -14,24 +14,28 @@ from clip_surgery_ros.core.types import Label, Query
 MAX_LABELS = 254
 """Label indices must fit the class mask beside 255, "no label"."""
 MAX_CHARACTERS = 20_000
-"""More is a mistake (a file sent as a query), and would take minutes to encode."""
+"""A longer text is a mistake, such as a file sent as a query; it would take minutes to encode."""
 MAX_PARTS = 1000
-"""Names, where ``a+b`` and ``a|b`` are two: each is encoded by itself."""
+"""Most names of a query; ``a+b`` and ``a|b`` are two each, since every name is encoded."""
 SYNONYM = "|"
-"""Between names of one thing."""
+"""Separates the names of one thing."""
 _JOINED = re.compile(r"\s+(?:and|or|&)\s+", re.IGNORECASE)
 
 
 def parse_query(text: str, sequence: int = 0) -> Query:
-    """Labels separated by ``,`` ``;`` or newline; ``a+b`` is one label asked together, and ``a|b``
-    one thing by two names.
+    """Return the query that a text means.
 
-    Lists of other tools are read as they are meant, see ``core.query_text``. White space is
-    trimmed, empty labels are dropped, and of labels that differ only in case the first stays.
+    ``,``, ``;`` and newlines separate labels. ``a+b`` is one label with two parts; ``a|b`` is one
+    thing with two names. Lists as other tools write them are understood, see ``core.query_text``.
+    White space is trimmed and empty labels are dropped; of labels that differ only in case, the
+    first stays.
 
-    :returns: the query; without labels when the text has none, which clears.
-    :raises QueryError: when the text is too long, names too many labels, has control characters,
-        or could be meant in two ways.
+    :returns: the query; without labels for an empty text, which clears the query.
+    :raises QueryError: when the text is too long, has too many labels or control characters, or
+        has two possible meanings.
+
+    >>> parse_query("red mug; mug|cup, Red Mug").names
+    ('red mug', 'mug|cup')
     """
     _check_texts([text])
     return query_of_names(names_in(text), None, sequence)
@@ -40,13 +44,17 @@ def parse_query(text: str, sequence: int = 0) -> Query:
 def query_of(
     entries: Sequence[str], thresholds: Sequence[float] | None = None, sequence: int = 0
 ) -> Query:
-    """A query of a list of labels, as messages and calls have it.
+    """Return the query of a list of labels, as messages and service calls contain it.
 
-    Each entry is read as a text is: ``mug, saw`` in one entry are two labels of its threshold.
+    Each entry is read like a text: ``mug, saw`` in one entry are two labels with its threshold.
 
     :param thresholds: raw-similarity threshold of each entry in [-1, 1], NaN for the default;
         None or empty for the default everywhere.
     :raises QueryError: when thresholds do not fit the entries, or a label cannot be used.
+
+    >>> query = query_of(["mug, saw", "key"], [0.2, math.nan])
+    >>> [(label.name, label.threshold) for label in query.labels]
+    [('mug', 0.2), ('saw', 0.2), ('key', None)]
     """
     _check_texts(entries)
     values = _as_many(thresholds, entries)
@@ -61,7 +69,7 @@ def query_of(
 def query_of_names(
     names: Sequence[str], thresholds: Sequence[float] | None = None, sequence: int = 0
 ) -> Query:
-    """A query of exactly these names, as data sets have them, whatever signs are in them.
+    """Return the query of exactly these names, as data sets have them, with any characters.
 
     :param thresholds: as for :func:`query_of`.
     :raises QueryError: when thresholds do not fit the names, or a label cannot be used.
@@ -81,9 +89,9 @@ def query_of_names(
 
 
 def split_hint(name: str) -> str:
-    """How to ask for two things that a name seems to hold; empty when it does not.
+    """Return how to query two things that a name may contain; empty if it contains one.
 
-    It stays one label: there are nuts and bolts, and salt and pepper shakers.
+    The name stays one label, as in "nuts and bolts" or "salt and pepper shaker".
     """
     parts = _JOINED.split(name, 1)
     return f"'{name[:60]}' is one label; for two write '{'; '.join(parts)[:60]}'" * (
@@ -92,7 +100,7 @@ def split_hint(name: str) -> str:
 
 
 def _as_many(thresholds: Sequence[float] | None, names: Sequence[str]) -> Sequence[float]:
-    """The thresholds, or as many NaN."""
+    """Return one threshold per name: NaN for all when none are given."""
     if not thresholds:
         return [math.nan] * len(names)
     if len(thresholds) != len(names):
@@ -103,7 +111,7 @@ def _as_many(thresholds: Sequence[float] | None, names: Sequence[str]) -> Sequen
 
 
 def _check_texts(names: Sequence[str]) -> None:
-    """Refuse what is no text or would take minutes to encode, before it is looked at closely."""
+    """Refuse control characters, and queries that would take minutes to encode."""
     characters = sum(len(name) for name in names)
     if characters > MAX_CHARACTERS:
         raise QueryError(
@@ -121,7 +129,7 @@ def _check_texts(names: Sequence[str]) -> None:
 
 
 def _label(name: str, threshold: float) -> Label | None:
-    """One label, or None for nothing but white space, ``+`` and ``|``."""
+    """Return the label of a name; None if it has only white space, ``+`` and ``|``."""
     parts = tuple(dict.fromkeys(filter(None, map(_part, name.split("+")))))
     if not parts:
         return None
@@ -134,11 +142,11 @@ def _label(name: str, threshold: float) -> Label | None:
 
 
 def synonyms(part: str) -> list[str]:
-    """The names of one thing, of a label's part."""
+    """Return the names of one part of a label."""
     return part.split(SYNONYM)
 
 
 def _part(text: str) -> str:
-    """Synonyms without needless white space, each once; empty when there are none."""
+    """Return the synonyms of a part, trimmed, each once; empty when there are none."""
     names = (" ".join(name.split()) for name in text.split(SYNONYM))
     return SYNONYM.join(dict.fromkeys(filter(None, names)))

@@ -18,13 +18,15 @@ NO_LABEL = 255
 
 @dataclass(frozen=True)
 class Label:
-    """One thing asked for.
+    """One thing to find.
 
     :param name: what the user wrote, trimmed; the class id of detections.
-    :param parts: the texts to score; more than one for ``a+b`` asked together. A part such as
-        ``mug|cup`` names one thing by synonyms.
-    :param threshold: raw similarity below which a token counts as nothing; None takes the
-        pipeline's own.
+    :param parts: the texts to compare; ``a+b`` has two parts. A part such as ``mug|cup`` has
+        several names of one thing.
+    :param threshold: raw similarity below which tokens are ignored; None for the pipeline's own.
+
+    >>> Label("key+lock", ("key", "lock"), threshold=0.2).parts
+    ('key', 'lock')
     """
 
     name: str
@@ -34,7 +36,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Query:
-    """Labels asked for, with the sequence number that results carry."""
+    """Labels to find, with the sequence number that results carry.
+
+    >>> Query((Label("red mug", ("red mug",)), Label("saw", ("saw",))), sequence=3).names
+    ('red mug', 'saw')
+    """
 
     labels: tuple[Label, ...] = ()
     sequence: int = 0
@@ -51,6 +57,11 @@ class PointPrompts:
 
     :param xy: (P, 2) int32, pixels of the source image.
     :param positive: (P,) bool, True inside the object, False outside.
+    :raises ValueError: when the shapes do not fit.
+
+    >>> prompts = PointPrompts(np.array([[40, 30], [5, 5]], np.int32), np.array([True, False]))
+    >>> prompts.xy[prompts.positive].tolist()
+    [[40, 30]]
     """
 
     xy: NDArray[np.int32]
@@ -76,18 +87,25 @@ class Box:
 
 @dataclass(frozen=True)
 class Segment:
-    """One found object.
+    """One object that was found.
 
     :param id: from 1, unique in its frame.
     :param label: index into the query's labels.
     :param name: the label's name.
-    :param score: published confidence, 0 to 1: presence times how likely the mask is right.
-    :param presence: is the label in the picture at all, 0 to 1.
+    :param score: confidence, 0 to 1: presence times the probability that the mask is correct.
+    :param presence: whether the label is in the image at all, 0 to 1.
     :param similarity: mean raw similarity of the map inside the mask, a cosine, -1 to 1.
-    :param agreement: how well mask and map agree, 0 to 1 (share of the map's mass inside).
+    :param agreement: share of the map's mass inside the mask, 0 to 1.
     :param box: tight box of the mask.
     :param mask: (box.height, box.width) bool, cropped to the box.
-    :param points: the prompt points that made it.
+    :param points: the prompt points that it was decoded from.
+
+    >>> box = Box(x=10, y=20, width=3, height=2)
+    >>> points = PointPrompts(np.array([[11, 21]], np.int32), np.array([True]))
+    >>> mask = np.ones((2, 3), np.bool_)
+    >>> segment = Segment(1, 0, "mug", 0.9, 0.95, 0.4, 0.8, box, mask, points)
+    >>> segment.name, int(segment.mask.sum())
+    ('mug', 6)
     """
 
     id: int
@@ -104,7 +122,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class AbsentLabel:
-    """A label that was not found, and why, in a sentence for people."""
+    """A label that was not found, and why, in a sentence for people.
+
+    >>> AbsentLabel("saw", "its presence is 0.12, below the threshold of 0.50").name
+    'saw'
+    """
 
     name: str
     reason: str
@@ -112,7 +134,11 @@ class AbsentLabel:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which outputs somebody reads; the others are not computed."""
+    """Which outputs are needed; the others are not computed.
+
+    >>> Wanted(segments=False)  # maps alone need no segmenter
+    Wanted(segments=False, plain_similarity=False)
+    """
 
     segments: bool = True
     plain_similarity: bool = False
@@ -120,19 +146,25 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """Everything known of one frame.
+    """The result of one frame.
 
     :param size_hw: height and width of the source image.
     :param similarity: (T, h, w) float32 raw similarity on the token grid, one per label: cosines
-        after surgery (``heatmap.surgery_cosines``), -1 to 1; of ``a|b`` the higher, of ``a+b`` the
-        mean of those that are there.
-    :param presence: (T,) float32 in [0, 1], is the label in the picture.
+        after surgery (``heatmap.surgery_cosines``), -1 to 1; for ``a|b`` the maximum, for ``a+b``
+        the mean, of those that are in the image.
+    :param presence: (T,) float32 in [0, 1], whether the label is in the image.
     :param probabilities: (T,) float32 zero-shot probability over labels and distractors.
-    :param thresholds: (T,) float32 raw-similarity threshold in use per label.
-    :param segments: found objects; empty when none was found or ``Wanted.segments`` is False.
+    :param thresholds: (T,) float32 raw-similarity threshold of each label.
+    :param segments: objects; empty when none was found or ``Wanted.segments`` is False.
     :param absent: labels without a segment, with the reason.
     :param stage_seconds: time per stage, in the order they ran.
     :param plain_similarity: (T, h, w) float32 of the unmodified network, if wanted.
+
+    >>> none = np.zeros(0, np.float32)
+    >>> maps = np.zeros((0, 14, 14), np.float32)
+    >>> result = FrameResult(Query(), (480, 640), maps, none, none, none)
+    >>> result.segments, result.absent
+    ((), ())
     """
 
     query: Query

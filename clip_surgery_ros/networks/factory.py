@@ -91,7 +91,7 @@ class LoadedNetworks:
 
 
 def settings_of(config: Config, clip: ClipBackend) -> Settings:
-    """The live parameters, with what this CLIP knows of itself."""
+    """Return the live parameters of a configuration, with what is known of this CLIP."""
     names = clip.vocabulary.names or DISTRACTORS
     return Settings(
         presence_level=clip.presence_level(config.windows),

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from queue import SimpleQueue
+from types import TracebackType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,6 +27,18 @@ def queue_signals() -> SimpleQueue[None]:
     for number in SIGNALS:
         signal.signal(number, lambda *_: signals.put(None))
     return signals
+
+
+def end_quickly_on_error() -> None:
+    """Let an error that nobody handles end the process as :func:`end_process` does."""
+
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        sys.__excepthook__(kind, error, trace)
+        end_process(1)
+
+    sys.excepthook = report
 
 
 def end_process(status: int) -> NoReturn:

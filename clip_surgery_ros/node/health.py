@@ -121,7 +121,8 @@ class HealthReporter:
                 )
 
     def _camera_health(self, camera: Camera) -> CameraHealth:
-        tally, spreads = camera.tally, camera.tally.spreads()
+        tally = camera.tally
+        counts, spreads = tally.counts, tally.spreads()
         publishers = camera.publishers()
         warnings = self._camera_warnings(camera, publishers)
         silent_s = tally.seconds_since("in") or tally.seconds_since("listening") or 0.0
@@ -135,7 +136,7 @@ class HealthReporter:
             image=describe_image(camera.newest_image),
             silent_s=silent_s,
             rates_hz={name: tally.rate_hz(name) for name in ("in", "answered")},
-            counts={name: tally.counts[name] for name in FRAME_COUNTS},
+            counts={name: counts[name] for name in FRAME_COUNTS},
             recent={name: tally.recent_count(name) for name in ("in", "lost on the way")},
             spreads={name: spreads[name] for name in FRAME_SPREADS if name in spreads},
             last_error=camera.last_error,

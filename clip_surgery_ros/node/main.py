@@ -12,7 +12,12 @@ from typing import NoReturn
 
 from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 from clip_surgery_ros.node.allocator import tune_allocator
-from clip_surgery_ros.node.ending import end_on_signal, end_process, queue_signals
+from clip_surgery_ros.node.ending import (
+    end_on_signal,
+    end_process,
+    end_quickly_on_error,
+    queue_signals,
+)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -21,6 +26,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     :param args: command line with ROS arguments; by default the one of the process.
     """
     end_on_signal()
+    end_quickly_on_error()
     tune_allocator()
     limit_thread_spinning()
     from clip_surgery_ros.node.program import run

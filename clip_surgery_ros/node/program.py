@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
@@ -40,9 +39,6 @@ def run(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
     except ClipSurgeryError as error:
         print(f"clip_surgery: {error}", file=sys.stderr)
         return 2
-    except Exception:  # main ends the process quickly in this case too
-        traceback.print_exc()
-        return 1
     finally:
         rclpy.try_shutdown()
 

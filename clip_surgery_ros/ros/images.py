@@ -136,6 +136,10 @@ def compressed_to_rgb(message: CompressedImage) -> NDArray[np.uint8]:
     :return: (H, W, 3) uint8 RGB.
     :raises ImageError: when it is a depth image, no JPEG, PNG or TIFF, damaged, incomplete, or
         larger than ``MAX_PIXELS``; the size is checked before the file is decoded.
+
+    >>> png = cv2.imencode(".png", np.full((2, 3, 3), (0, 0, 255), np.uint8))[1]  # red, as BGR
+    >>> compressed_to_rgb(CompressedImage(format="png", data=png.tobytes()))[0, 0].tolist()
+    [255, 0, 0]
     """
     name = _describe_file(message)
     if "compressedDepth" in message.format:

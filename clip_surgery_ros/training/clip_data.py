@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import open_clip
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from clip_surgery_ros.training.clip_model import IMAGE_SIZE, PATCH
 from clip_surgery_ros.training.options import ClipOptions
+from clip_surgery_ros.training.scene_data import ASPECTS, TrainingScenes, load_batches
 from clip_surgery_ros.world.scenes import (
     SPLITS,
     Scene,
@@ -24,8 +24,6 @@ from clip_surgery_ros.world.scenes import (
 )
 from clip_surgery_ros.world.sprites import NAMES
 
-ASPECTS = (1.0, 4 / 3, 16 / 9)
-"""Width over height of the scenes, in turn."""
 MEAN = open_clip.OPENAI_DATASET_MEAN
 STD = open_clip.OPENAI_DATASET_STD
 IGNORED = -100
@@ -52,35 +50,18 @@ class Batch:
 
 
 def batches(options: ClipOptions, first_step: int) -> Iterator[Batch]:
-    """Return the batches from a step on, made in a process of their own."""
-    return iter(
-        torch.utils.data.DataLoader(
-            SceneDataset(options, first_step * options.batch),
-            batch_size=options.batch,
-            num_workers=1,
-            prefetch_factor=4,
-            collate_fn=collate,
-            drop_last=True,
-        )
-    )
+    """Return the batches from a step on."""
+    return load_batches(ClipScenes(options, first_step), collate)
 
 
-class SceneDataset(torch.utils.data.Dataset[Sample]):
-    """Training scenes by index.
+class ClipScenes(TrainingScenes[Sample]):
+    """Scenes with the targets of their tokens."""
 
-    :param first: scene that index 0 means; a resumed training begins later.
-    """
+    options: ClipOptions
 
-    def __init__(self, options: ClipOptions, first: int) -> None:
-        self._options, self._first = options, first
-
-    def __len__(self) -> int:
-        return self._options.steps * self._options.batch - self._first
-
-    def __getitem__(self, index: int) -> Sample:
-        cv2.setNumThreads(1)
-        number = self._first + index
-        style = style_at(number // self._options.batch, self._options, number)
+    def sample(self, number: int) -> Sample:
+        """Return a scene's image, the targets of its tokens, and its objects."""
+        style = style_at(number // self.options.batch, self.options, number)
         scene = SceneGenerator(style).scene(SPLITS["train"].start + number)
         return scene.image, token_targets(scene, PATCH), scene.objects
 

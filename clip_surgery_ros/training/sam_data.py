@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,7 @@ from torch import Tensor
 from clip_surgery_ros.training.options import SamOptions
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC
 from clip_surgery_ros.training.sam_prompts import click_excluding_others, random_points
+from clip_surgery_ros.training.scene_data import ASPECTS, TrainingScenes, load_batches
 from clip_surgery_ros.world.scene_sets import SceneSet
 from clip_surgery_ros.world.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
 
@@ -25,8 +26,6 @@ padding."""
 EXCLUDING_SIZES = (2, 3)
 """Sizes of prompts with one click in the object and negative ones on its copies. They teach SAM to
 separate neighbours that look alike."""
-ASPECTS = (1.0, 4 / 3, 16 / 9)
-"""Width over height of the scenes, in turn."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -49,36 +48,22 @@ class Batch:
     targets: Tensor
 
 
-def batches(options: SamOptions, first_step: int) -> Iterable[Batch]:
-    """Return the batches from a step on, made in a process of their own."""
-    return torch.utils.data.DataLoader(
-        PromptDataset(options, first_step * options.batch),
-        batch_size=options.batch,
-        num_workers=1,
-        prefetch_factor=4,
-        collate_fn=collate,
-        drop_last=True,
-    )
+def batches(options: SamOptions, first_step: int) -> Iterator[Batch]:
+    """Return the batches from a step on."""
+    return load_batches(PromptedScenes(options, first_step), collate)
 
 
-class PromptDataset(torch.utils.data.Dataset[Sample]):
-    """Training scenes with random prompts, by index.
+class PromptedScenes(TrainingScenes[Sample]):
+    """Scenes with random prompts."""
 
-    :param first: scene that index 0 means; a resumed training begins later.
-    """
+    options: SamOptions
 
-    def __init__(self, options: SamOptions, first: int) -> None:
-        self._options, self._first = options, first
-
-    def __len__(self) -> int:
-        return self._options.steps * self._options.batch - self._first
-
-    def __getitem__(self, index: int) -> Sample:
-        cv2.setNumThreads(1)
+    def sample(self, number: int) -> Sample:
+        """Return a scene's image with points, their labels and the masks they mean."""
         # CLIP's training begins at seed 0; from half of the split on, the two share no scene.
-        seed = SPLITS["train"].start + 2**39 + self._first + index
+        seed = SPLITS["train"].start + 2**39 + number
         rng = np.random.default_rng(seed)
-        step = (self._first + index) // self._options.batch
+        step = number // self.options.batch
         size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
         scene = training_scene(seed)
         chosen = rng.integers(len(scene.masks), size=PROMPTS)

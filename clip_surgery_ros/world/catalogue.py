@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from manifold3d import Manifold
 
 Rng = np.random.Generator
-Builder = Callable[[Rng], "list[tuple[Manifold, str]]"]
+Solid: TypeAlias = "Manifold"
+Parts: TypeAlias = "list[tuple[Manifold, str]]"
+"""Solids of an object, each with the name of its material."""
+Builder = Callable[[Rng], Parts]
 
 ANY = tuple(COLOURS)
 """An object that comes in each of the named colours."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, kind
 from clip_surgery_ros.world.shapes import (
     arc,
     half_space_above,
@@ -20,11 +18,6 @@ from clip_surgery_ros.world.shapes import (
     sweep,
     torus,
 )
-
-if TYPE_CHECKING:
-    from manifold3d import Manifold
-
-    Parts = list[tuple[Manifold, str]]
 
 
 @kind("apple", colours=("red", "green", "yellow"), natural=True)

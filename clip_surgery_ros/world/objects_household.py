@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, kind
 from clip_surgery_ros.world.shapes import (
     arc,
     circle,
@@ -26,11 +24,6 @@ from clip_surgery_ros.world.shapes import (
     torus,
     vessel,
 )
-
-if TYPE_CHECKING:
-    from manifold3d import Manifold
-
-    Parts = list[tuple[Manifold, str]]
 
 
 @kind("candle", lies=False, symmetric=True)

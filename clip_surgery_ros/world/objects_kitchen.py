@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, Solid, kind
 from clip_surgery_ros.world.shapes import (
     box,
     circle,
@@ -25,11 +23,6 @@ from clip_surgery_ros.world.shapes import (
     sweep,
     vessel,
 )
-
-if TYPE_CHECKING:
-    from manifold3d import Manifold
-
-    Parts = list[tuple[Manifold, str]]
 
 
 @kind("mug", lies=True, holds=True)
@@ -296,7 +289,7 @@ def rolling_pin(g: Rng) -> Parts:
     return [(lying(solid, r), "wood") for solid in (body, *ends)]
 
 
-def _handle(length: float) -> Manifold:
+def _handle(length: float) -> Solid:
     """Return the handle that spoon and fork share, along x."""
     curve = smooth_curve(
         [

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, kind
 from clip_surgery_ros.world.shapes import (
     bend,
     box,
@@ -22,11 +20,6 @@ from clip_surgery_ros.world.shapes import (
     sweep,
     vessel,
 )
-
-if TYPE_CHECKING:
-    from manifold3d import Manifold
-
-    Parts = list[tuple[Manifold, str]]
 
 
 @kind("book", leans=True, carries=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, Solid, kind
 from clip_surgery_ros.world.shapes import (
     box,
     circle,
@@ -20,11 +18,6 @@ from clip_surgery_ros.world.shapes import (
     sphere,
     torus,
 )
-
-if TYPE_CHECKING:
-    from manifold3d import Manifold
-
-    Parts = list[tuple[Manifold, str]]
 
 
 @kind("box", lies=True, carries=True)
@@ -93,7 +86,7 @@ def traffic_cone(g: Rng) -> Parts:
     h = g.uniform(0.14, 0.2)
     r = h * 0.22
 
-    def band(low: float, high: float) -> Manifold:
+    def band(low: float, high: float) -> Solid:
         a, b = (r * (1 - 0.78 * at) * 1.02 + 0.0005 for at in (low, high))
         return lathe([(a, h * low), (b, h * high)]).translate((0, 0, 0.008))
 
@@ -169,7 +162,7 @@ def toy_car(g: Rng) -> Parts:
         np.array([(-0.15, 0.39), (-0.06, 0.52), (0.18, 0.52), (0.28, 0.39)]) * length
     ).extrude(w * 1.01)
 
-    def wheels(width: float, radius: float, out: float) -> Manifold:
+    def wheels(width: float, radius: float, out: float) -> Solid:
         wheel = cylinder(length * width, length * radius, 28).rotate((90, 0, 0))
         return several(
             wheel.translate((x * length, y * w + length * out, length * 0.115))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clip_surgery_ros.world.catalogue import Rng, kind
+from clip_surgery_ros.world.catalogue import Parts, Rng, Solid, kind
 from clip_surgery_ros.world.shapes import (
     arc,
     box,
@@ -24,9 +24,7 @@ from clip_surgery_ros.world.shapes import (
 )
 
 if TYPE_CHECKING:
-    from manifold3d import CrossSection, Manifold
-
-    Parts = list[tuple[Manifold, str]]
+    from manifold3d import CrossSection
 
 
 @kind("screwdriver")
@@ -294,7 +292,7 @@ def paintbrush(g: Rng) -> Parts:
         np.linspace(0, 1, len(curve)), [0, 0.15, 0.6, 1], [0.005, 0.008, 0.006, 0.011]
     )
 
-    def section(x: float, thick: float, width: float, corner: float) -> Manifold:
+    def section(x: float, thick: float, width: float, corner: float) -> Solid:
         area = rounded_rectangle(thick, width, corner).extrude(0.001)
         return area.rotate((0, 90, 0)).translate((length * x, 0, 0))
 

@@ -46,13 +46,17 @@ def load_segmenter(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> PromptableSegmenter:
-    """Load the checkpoint of a published network.
+    """Load the checkpoint of a pretrained network.
 
     :param name: one of :data:`SEGMENTERS`.
     :param path: of the file, or of a folder with one.
     :param dtype: of the image encoder.
     :raises ConfigError: where the package that the network needs is not installed.
     :raises WeightsError: when the file is damaged or of another network.
+
+    >>> load_segmenter("vit_b", "/opt/weights/sam_vit_b_01ec64.pth")
+    Traceback (most recent call last):
+    clip_surgery_ros.core.errors.WeightsError: weight file ... does not exist; ...
     """
     path = checkpoint_file(path)
     tensors, _ = load_state_dict(path)

@@ -16,5 +16,8 @@ PYTHONPATH=$ROOT lint-imports --no-logo --no-cache
 echo "tests"
 # A sourced ROS brings plugins that are written for another pytest; the tests need none.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+# Two processes: tests over ROS wait for each other's answers most of their time. One file stays in
+# one process, which shares fixtures, and the longest files come first (test/conftest.py).
 # Away from the source tree's own package: what is tested is what was installed.
-exec pytest "$@"
+exec pytest -p xdist.plugin --numprocesses "${TEST_PROCESSES:-2}" --dist loadfile \
+  --no-loadscope-reorder "$@"

@@ -29,7 +29,6 @@ from clip_surgery_ros.benchmark.setting import (
 )
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.points import MAX_PEAKS
 from clip_surgery_ros.core.query import query_of
@@ -104,15 +103,10 @@ def least_overlap(result: FrameResult, masks: Sequence[NDArray[np.bool_]]) -> fl
 
     :param masks: (H, W), one per label. A label without a segment has an IoU of 0.
     """
-    overlaps = []
-    for label, mask in enumerate(masks):
-        found = np.zeros(result.size_hw, np.bool_)
-        for segment in result.segments:
-            if segment.label == label:
-                paste(found, segment.mask, segment.box, True)
-        union = int((found | mask).sum())
-        overlaps.append(int((found & mask).sum()) / union if union else 1.0)
-    return min(overlaps)
+    names = result.query.names
+    return min(
+        iou(found_mask(result, name), mask) for name, mask in zip(names, masks, strict=True)
+    )
 
 
 def clip_forward(setting: Setting) -> list[Row]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from ros.harness import ROOT, START_S
+from ros.harness import MIDDLEWARE_LOG, ROOT, START_S
 
 from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, enter
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
@@ -131,7 +131,7 @@ def test_in_the_checkout_the_module_that_is_run_is_the_installed_one(terminal: T
     )
     output, _ = node.communicate(timeout=START_S)
     # Fast DDS may log that another process holds a port; it says so in colours.
-    lines = [line for line in output.splitlines() if "RTPS_TRANSPORT_SHM" not in line]
+    lines = [line for line in output.splitlines() if not MIDDLEWARE_LOG.search(line)]
     assert lines == ["clip_surgery: device is 'gpu', but must be auto, cpu or cuda:N"]
     assert node.returncode == 2
 

@@ -32,6 +32,8 @@ from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 NODE = ("-m", "clip_surgery_ros.node.main", "--ros-args")
 """The node's program; what follows are ROS arguments."""
 CAMERA = ("-m", "clip_surgery_ros.demo.camera")
+MIDDLEWARE_LOG = re.compile(r"(?<![A-Z])RTPS_")
+"""A log category of Fast DDS, whose lines name one; not a variable such as FASTRTPS_..."""
 START_S = 120.0
 """Until a node is up: importing torch and loading networks on a busy machine."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,6 +257,9 @@ class Inbox:
 class Process:
     """A Python program of this project in its own process, with its output kept line by line.
 
+    Fast DDS logs to the same output, for example when two processes that start at the same time
+    race for a port in shared memory. These lines are kept apart.
+
     :param environment: added to the test's own; None takes a variable away.
     """
 
@@ -262,6 +267,7 @@ class Process:
         changed = {PROFILES: str(PROFILE), **(environment or {})}
         whole = {**os.environ, **changed}
         self.lines: list[str] = []
+        self.middleware_lines: list[str] = []
         self._printed = threading.Condition()
         self._closed = False
         self._process = subprocess.Popen(
@@ -280,7 +286,8 @@ class Process:
     def _read(self) -> None:
         for line in self._process.stdout:
             with self._printed:
-                self.lines.append(line.rstrip("\n"))
+                kept = self.middleware_lines if MIDDLEWARE_LOG.search(line) else self.lines
+                kept.append(line.rstrip("\n"))
                 self._printed.notify_all()
         with self._printed:
             self._closed = True
@@ -329,7 +336,7 @@ class Process:
         self._process.stdin.flush()
 
     def text(self) -> str:
-        """All output so far."""
+        """What the program printed so far, without the lines of the middleware."""
         return "\n".join(self.lines)
 
     def signal(self, number: int) -> None:
@@ -370,4 +377,5 @@ class Process:
         self._process.stdin.close()
         self._reader.join()
         self._process.stdout.close()
-        print(self.text())  # pytest shows it where the test fails
+        # pytest shows it where the test fails
+        print("\n".join([*self.middleware_lines, self.text()]))

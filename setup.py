@@ -2,7 +2,7 @@
 
 CMake installs into a staging prefix; its site-packages become the wheel's, and the rest (share/,
 lib/, include/, the ament index) its data, which pip lays into the environment's prefix as the
-ROS wheels' is. Where no vision_msgs is found, the underlay is built along.
+ROS wheels' is. Packages of the underlay that are not found are built along.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
 AT_START = "import clip_surgery_ros.ros.wheels; clip_surgery_ros.ros.wheels.enter()\n"
 """Run at the start of every Python of an environment with ROS from wheels."""
+UNDERLAY = ("vision_msgs", "tf2_msgs")
+"""Packages below ``underlay/``: messages in use that ROS from wheels lacks."""
 BUILT_HERE = "built_by_clip_surgery_ros"
 """Marks an underlay that this file built, which is no reason not to build it again."""
 
@@ -73,9 +75,10 @@ class BuildWithCMake(build_py):
         """Build into staging, then hand its parts to the wheel."""
         for stale in (STAGING, Path(self.build_lib)):  # a module that is gone must not linger
             shutil.rmtree(stale, ignore_errors=True)
-        if not has_package("vision_msgs"):
-            cmake(ROOT / "underlay" / "vision_msgs", "vision_msgs")
-            (STAGING / "share" / "vision_msgs" / BUILT_HERE).touch()
+        for name in UNDERLAY:
+            if not has_package(name):
+                cmake(ROOT / "underlay" / name, name)
+                (STAGING / "share" / name / BUILT_HERE).touch()
         cmake(ROOT, "clip_surgery_ros")
         (site_packages,) = STAGING.glob("lib/python3*/*-packages")
         for part in site_packages.iterdir():

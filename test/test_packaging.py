@@ -59,6 +59,7 @@ LOOK = """
 import clip_surgery_ros.core.pipeline, clip_surgery_ros.node.node
 from clip_surgery_ros.msg import SegmentArray
 from clip_surgery_ros.srv import SetQuery
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray
 from ament_index_python.packages import get_package_prefix
 print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.node.__file__)
@@ -92,7 +93,7 @@ def test_colcon_build_and_sourcing_give_a_ros_package(tmp_path: Path) -> None:
 
 
 def _bare_prefix(folder: Path) -> Path:
-    """This environment's ROS as links, without clip_surgery_ros and vision_msgs."""
+    """This environment's ROS as links, without clip_surgery_ros and the underlay."""
     if not from_wheels():
         return Path(os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)[-1])
     prefix = Path(sys.prefix)
@@ -100,7 +101,7 @@ def _bare_prefix(folder: Path) -> Path:
     for name in ("bin", "include", "lib"):
         (folder / name).symlink_to(prefix / name)
     (folder / "share").mkdir()
-    ours = ("clip_surgery_ros", "vision_msgs", "ament_index")
+    ours = ("clip_surgery_ros", "vision_msgs", "tf2_msgs", "ament_index")
     for entry in (prefix / "share").iterdir():
         if entry.name not in ours:
             (folder / "share" / entry.name).symlink_to(entry)
@@ -154,10 +155,13 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> 
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
-def test_the_underlay_is_not_built_where_vision_msgs_is_found(tmp_path: Path) -> None:
+def test_no_package_of_the_underlay_is_built_where_it_is_found(tmp_path: Path) -> None:
+    underlay = [path.name for path in (ROOT / "underlay").iterdir()]
     index = tmp_path / "other" / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
-    (index / "vision_msgs").touch()
+    for package in underlay:
+        (index / package).touch()
     prefixes = os.pathsep.join([str(tmp_path / "other"), os.environ.get("AMENT_PREFIX_PATH", "")])
     with build_wheel(tmp_path, AMENT_PREFIX_PATH=prefixes) as wheel:
-        assert not [name for name in wheel.namelist() if "vision_msgs" in name]
+        files = [name.split("/") for name in wheel.namelist()]
+    assert not [path for path in files if set(underlay) & set(path)]

@@ -1,4 +1,4 @@
-"""The underlay's vision_msgs are, on the wire, the real ones."""
+"""The underlay's messages are, on the wire, the real ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REAL = {
+VISION_MSGS = {
     "BoundingBox2D": "008eacbb0cf8f26e83795547bed013eec3675485ef386ec056d80eaaf1c1ce2f",
     "Classification": "f74db28d0eaef3afb78f48bf2161cd709a1383a0309d3454383b25be11345143",
     "Detection2D": "0d12b69df5c593b3455b7346fac8205437a7d4bcb09b9e0e0b2dde787ded38ea",
@@ -21,26 +21,36 @@ REAL = {
     "Pose2D": "b0b5d1d7b4c20dd4fcde3ed1d4b289a919290572007d67a97043814db25d3648",
     "VisionClass": "1e4a11f0fed50b5623cb8ff26ca0e37952a48a9c074d16f804b44e9164c2037a",
 }
-"""RIHS01 hashes of vision_msgs 4, from a public build of the package itself. DDS tells types apart
-by them: they cover a type's name and its fields' names, types and order, nested ones included."""
+TF2_MSGS = {
+    "TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
+}
+REAL = {
+    **{f"vision_msgs/msg/{name}": text for name, text in VISION_MSGS.items()},
+    **{f"tf2_msgs/msg/{name}": text for name, text in TF2_MSGS.items()},
+}
+"""RIHS01 hashes of vision_msgs 4 and of Jazzy's tf2_msgs, from public builds of the packages.
+DDS tells types apart by them: they cover a type's name and its fields' names, types and order,
+nested ones included."""
+UNDERLAY = Path(__file__).resolve().parent.parent / "underlay"
 
 
-def share() -> Path:
-    """Where the vision_msgs in use, real or the underlay's, describes its messages."""
+def described(name: str) -> Path:
+    """What the package in use, real or the underlay's, says of a message."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     for prefix in filter(None, prefixes):
-        if (Path(prefix) / "share" / "vision_msgs" / "msg").is_dir():
-            return Path(prefix) / "share" / "vision_msgs" / "msg"
-    raise AssertionError(f"vision_msgs is in none of {prefixes}")
+        path = Path(prefix) / "share" / f"{name}.json"
+        if path.is_file():
+            return path
+    raise AssertionError(f"{name} is in none of {prefixes}")
 
 
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_a_type_hashes_as_the_real_one_does(name: str) -> None:
-    described = json.loads((share() / f"{name}.json").read_text())
-    hashes = {entry["type_name"]: entry["hash_string"] for entry in described["type_hashes"]}
-    assert hashes[f"vision_msgs/msg/{name}"] == f"RIHS01_{REAL[name]}"
+    types = json.loads(described(name).read_text())["type_hashes"]
+    hashes = {entry["type_name"]: entry["hash_string"] for entry in types}
+    assert hashes[name] == f"RIHS01_{REAL[name]}"
 
 
 def test_the_underlay_defines_no_more_than_these() -> None:
-    folder = Path(__file__).resolve().parent.parent / "underlay" / "vision_msgs" / "msg"
-    assert {path.stem for path in folder.glob("*.msg")} == set(REAL)
+    files = {path.relative_to(UNDERLAY).with_suffix("") for path in UNDERLAY.glob("*/msg/*.msg")}
+    assert {path.as_posix() for path in files} == set(REAL)

@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts that publishers use, small on the disk."""
+"""Writes checkpoints in the layouts that publishers use; they are small on disk."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def shapes_of(name: str) -> dict[str, Tensor]:
-    """State dict of an open_clip model without memory for its weights."""
+    """Return the state dict of an open_clip model without memory for its weights."""
     with torch.device("meta"):
         return open_clip.CLIP(**open_clip.get_model_config(name)).state_dict()
 
 
 def hollow(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Zeros of the same sizes, which take no room in a file of torch's."""
+    """Return zeros of the same shapes, which take no space in a torch file."""
     return {k: torch.zeros((), dtype=v.dtype).expand(v.shape) for k, v in tensors.items()}
 
 
 class Branch(nn.Module):
-    """A module that holds tensors by dotted names, as archives of TorchScript do."""
+    """A module that holds tensors by dotted names, as TorchScript archives do."""
 
     def forward(self) -> int:
         return 0
@@ -42,7 +42,7 @@ class Branch(nn.Module):
 
 
 def save_as_openai(tensors: Mapping[str, Tensor], path: Path, size: int) -> None:
-    """A TorchScript archive such as OpenAI's: half precision, and three numbers beside."""
+    """Write a TorchScript archive as OpenAI does: float16 weights and three numbers."""
     root = Branch()
     for name, tensor in tensors.items():
         root.put(name, tensor.half() if tensor.is_floating_point() else tensor)
@@ -53,7 +53,7 @@ def save_as_openai(tensors: Mapping[str, Tensor], path: Path, size: int) -> None
 
 
 def describe(folder: Path, quick_gelu: bool | None, **preprocess: object) -> None:
-    """open_clip's description of a model beside its weights, as Hugging Face has it."""
+    """Write open_clip's description of a model beside its weights, as on Hugging Face."""
     model = {"embed_dim": 32, "vision_cfg": {}, "text_cfg": {}}
     if quick_gelu is not None:
         model["quick_gelu"] = quick_gelu
@@ -62,9 +62,9 @@ def describe(folder: Path, quick_gelu: bool | None, **preprocess: object) -> Non
 
 
 def cache(hub: Path, repository: str, name: str, content: bytes) -> Path:
-    """A file in Hugging Face's cache, as downloading it leaves it there.
+    """Write a file to a Hugging Face cache, as a download does.
 
-    :returns: its path in the snapshot, a link to where its bytes are.
+    :returns: its path in the snapshot, a link to the file's content.
     """
     folder = hub / f"models--{repository.replace('/', '--')}"
     blob = folder / "blobs" / hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Shared by all tests: few threads, a ROS of their own, and the fixtures over ROS."""
+"""Shared by all tests: few threads, a ROS domain of their own, and the ROS fixtures."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ from ros.rig import active, rig, rigs  # noqa: F401
 
 # Two threads in all, however many processes run the tests.
 torch.set_num_threads(max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
-# In the background of a shell Ctrl-C is ignored, and would be by every process started here.
+# A shell's background jobs ignore Ctrl-C, and the processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Tests without a context of their own start processes in this domain.
+# Processes of tests without a ROS context use this domain.
 _domain, _lock = claim_domain()
 os.environ["ROS_DOMAIN_ID"] = str(_domain)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -25,7 +25,7 @@ LONGEST_FILES = (
     *("test_soak", "test_packaging", "test_calibration", "test_demo_networks", "test_fuzz"),
     *("test_process", "test_faults", "test_newest_frame", "test_first_steps"),
 )
-"""They start first, so that no process is left alone with one of them at the end."""
+"""They start first, so that both processes finish at about the same time."""
 
 
 def pytest_collection_modifyitems(items):
@@ -35,6 +35,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _home(tmp_path_factory):
-    """Nothing is kept in the user's own folder, nor by a process that a test starts."""
+def _use_temporary_home(tmp_path_factory):
+    """Keep the caches of tests, and of processes they start, out of the user's home."""
     os.environ["CLIP_SURGERY_ROS_HOME"] = str(tmp_path_factory.mktemp("home"))

@@ -1,4 +1,4 @@
-"""Whether anything was connected to."""
+"""Records attempts to connect to the network."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_open: list[list[str]] = []
+_recordings: list[list[str]] = []
 
 
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
+def _record_connection(event: str, arguments: tuple[object, ...]) -> None:
     if event in ("socket.connect", "socket.getaddrinfo"):
-        for seen in _open:
-            seen.append(f"{event} {arguments[1:]}")
+        for attempts in _recordings:
+            attempts.append(f"{event} {arguments[1:]}")
 
 
-sys.addaudithook(_watch)  # which nothing can take away again
+sys.addaudithook(_record_connection)  # an audit hook cannot be removed
 
 
 @contextmanager
 def connections() -> Iterator[list[str]]:
-    """Every connection that Python tries meanwhile, in this process."""
-    seen: list[str] = []
-    _open.append(seen)
+    """Record every connection that Python tries in this process inside the ``with`` block."""
+    attempts: list[str] = []
+    _recordings.append(attempts)
     try:
-        yield seen
+        yield attempts
     finally:
-        _open.remove(seen)
+        _recordings.remove(attempts)

@@ -1,4 +1,4 @@
-"""For tests that need oneDNN's own products."""
+"""Skips tests where oneDNN's matrix products are not available."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_availabl
 
 
 def needs_onednn(dtype: torch.dtype) -> pytest.MarkDecorator:
-    """Skips where torch or the processor lacks them for the type, so that nothing would run."""
-    served = is_onednn_available(ComputeTarget(torch.device("cpu"), dtype))
-    return pytest.mark.skipif(not served, reason=f"no oneDNN for {dtype} here")
+    """Skip a test where torch or the processor has no oneDNN products for a type."""
+    is_available = is_onednn_available(ComputeTarget(torch.device("cpu"), dtype))
+    return pytest.mark.skipif(not is_available, reason=f"no oneDNN for {dtype} here")

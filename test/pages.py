@@ -1,4 +1,4 @@
-"""Reads the project's Markdown pages, for the tests of what they say."""
+"""Reads the project's Markdown pages for tests of their content."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def between(page: Path, name: str) -> str:
-    """The text between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page."""
+    """Return the text between ``<!-- name -->`` and ``<!-- /name -->`` of a page."""
     return page.read_text().split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0].strip()
 
 
 def rows(page: Path, name: str) -> list[list[str]]:
-    """The cells of each row of the table between two markers, without its heading."""
+    """Return the cells of each row of the table between two markers, without its heading."""
     lines = between(page, name).splitlines()
     return [cells(line) for line in lines if line.startswith("|")][2:]
 
 
 def cells(row: str) -> list[str]:
-    """The cells of a row; ``\\|`` is not a border."""
+    """Return the cells of a row; ``\\|`` is not a border."""
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip()[1:-1])]
 
 
 def prose(page: Path) -> str:
-    """A page without blocks of code."""
+    """Return a page without code blocks."""
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def headings(page: Path) -> list[str]:
-    """The headings of a page, without ``#``."""
+    """Return the headings of a page, without ``#``."""
     return re.findall(r"^#+ +(.+?) *$", prose(page), re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading of the page is called, by GitHub's rule."""
+    """Return the anchors of the page's headings, by GitHub's rule."""
     found: set[str] = set()
     for heading in headings(page):
         text = re.sub(r"!?\[(.*?)\]\(.*?\)", r"\1", heading)
@@ -48,7 +48,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """The targets of the links and pictures of a page, but for other sites."""
+    """Yield the targets of a page's links and pictures, except those on other sites."""
     text = re.sub(r"`[^`\n]*`", "", prose(page))
     for target in re.findall(r"\]\(\s*(\S+?)\s*\)", text):
         if not re.match("[a-z]+:", target):
@@ -56,11 +56,11 @@ def links(page: Path) -> Iterator[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The links of a page that lead to no file, or to no heading of it."""
-    return [target for target in links(page) if not _leads_somewhere(page, target)]
+    """Return the links of a page whose file or heading does not exist."""
+    return [target for target in links(page) if not _target_exists(page, target)]
 
 
-def _leads_somewhere(page: Path, target: str) -> bool:
+def _target_exists(page: Path, target: str) -> bool:
     path, _, anchor = target.partition("#")
     file = (page.parent / path).resolve() if path else page
     if not file.is_file() or not file.is_relative_to(ROOT):

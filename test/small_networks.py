@@ -39,6 +39,6 @@ SMALL = SamSpec(
 def small_sam() -> Sam:
     torch.manual_seed(0)
     sam = build_sam(SMALL)
-    for parameter in sam.parameters():  # as a trained one: nothing is exactly zero
+    for parameter in sam.parameters():  # like trained weights: none is exactly zero
         parameter.data += 0.1 * torch.randn_like(parameter)
     return sam.eval()

@@ -1,4 +1,4 @@
-"""COCO and VOC folders: pictures as they were annotated, and one sentence of what is wrong."""
+"""COCO and VOC folders: orientation of photographs, and one error message for bad files."""
 
 from __future__ import annotations
 
@@ -20,37 +20,39 @@ from clip_surgery_ros.pictures.files import read_image
 from clip_surgery_ros.tools.cli import main
 
 STORED_HW = (40, 100)
-TURNS = range(1, 9)
-"""Exif's orientations; from 5 on, sides are exchanged."""
-ANNOTATED = [(turn, False) for turn in TURNS] + [(turn, True) for turn in (1, 5, 6, 7, 8)]
-"""Orientation, and whether it was annotated turned, where a size can tell."""
+ORIENTATIONS = range(1, 9)
+"""Exif orientations; from 5 on, width and height are exchanged."""
+ANNOTATED = [(orientation, False) for orientation in ORIENTATIONS] + [
+    (orientation, True) for orientation in (1, 5, 6, 7, 8)
+]
+"""Orientation, and whether the annotation is of the rotated picture, where sizes show which."""
 
 
-def photograph(path: Path, turn: int) -> None:
-    """Black, and white in the first 10 rows and 20 columns that are stored."""
+def photograph(path: Path, orientation: int) -> None:
+    """Write a black picture whose first 10 stored rows and 20 columns are white."""
     pixels = np.zeros((*STORED_HW, 3), np.uint8)
     pixels[:10, :20] = 255
     exif = Image.Exif()
-    exif[0x0112] = turn
+    exif[0x0112] = orientation
     Image.fromarray(pixels).save(path, exif=exif, quality=95)
 
 
-def white(path: Path, turned: bool) -> NDArray[np.bool_]:
-    """Where the photograph is white as stored, or as it is to be shown (by Pillow)."""
+def white(path: Path, rotated: bool) -> NDArray[np.bool_]:
+    """Return where the photograph is white, as stored or rotated for display (by Pillow)."""
     with Image.open(path) as opened:
-        shown = ImageOps.exif_transpose(opened) if turned else opened
+        shown = ImageOps.exif_transpose(opened) if rotated else opened
         return np.asarray(shown.convert("L")) > 128
 
 
 def outline(mask: NDArray[np.bool_]) -> list[float]:
-    """The rectangle that a mask fills, as COCO's polygon."""
+    """Return the rectangle that a mask fills as a COCO polygon."""
     ys, xs = np.nonzero(mask)
     x0, y0, x1, y1 = (float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
     return [x0, y0, x1, y0, x1, y1, x0, y1]
 
 
-def coco_of(folder: Path, segmentation: Any, **image: Any) -> Path:
-    """A COCO file of one picture, ``a.jpg``, with one mug."""
+def write_coco(folder: Path, segmentation: Any, **image: Any) -> Path:
+    """Write a COCO file of one picture, ``a.jpg``, with one mug."""
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", **image}],
         "annotations": [
@@ -63,86 +65,86 @@ def coco_of(folder: Path, segmentation: Any, **image: Any) -> Path:
     return path
 
 
-def inside(folder: Path, file: Path) -> float:
-    """Mean brightness inside the mug's outline."""
+def brightness_inside(folder: Path, file: Path) -> float:
+    """Return the mean brightness inside the mug's outline."""
     (truth,) = coco_examples(file, folder, 1)
     return float(truth.image[truth.masks[0]].mean())
 
 
-@pytest.mark.parametrize(("turn", "annotated_turned"), ANNOTATED)
-def test_a_turned_photograph_is_taken_as_it_was_annotated(
-    tmp_path: Path, turn: int, annotated_turned: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("orientation", "annotated_rotated"), ANNOTATED)
+def test_coco_photograph_has_the_orientation_of_its_annotation(
+    tmp_path: Path, orientation: int, annotated_rotated: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photograph(tmp_path / "a.jpg", turn)
-    mask = white(tmp_path / "a.jpg", annotated_turned)
+    photograph(tmp_path / "a.jpg", orientation)
+    mask = white(tmp_path / "a.jpg", annotated_rotated)
     height, width = mask.shape
-    file = coco_of(tmp_path, [outline(mask)], height=height, width=width)
-    assert inside(tmp_path, file) > 250
-    # A turn by half, or a mirror, keeps the size: that is said.
-    assert ("asks to be turned" in capsys.readouterr().err) == (1 < turn < 5)
+    file = write_coco(tmp_path, [outline(mask)], height=height, width=width)
+    assert brightness_inside(tmp_path, file) > 250
+    # A half turn or a mirror keeps the size, so the program warns.
+    assert ("asks to be turned" in capsys.readouterr().err) == (1 < orientation < 5)
 
 
-@pytest.mark.parametrize("turn", [5, 6, 7, 8])
-def test_the_size_of_run_lengths_tells_as_well(tmp_path: Path, turn: int) -> None:
-    photograph(tmp_path / "a.jpg", turn)
-    mask = white(tmp_path / "a.jpg", turned=True)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_coco_run_length_size_decides_orientation(tmp_path: Path, orientation: int) -> None:
+    photograph(tmp_path / "a.jpg", orientation)
+    mask = white(tmp_path / "a.jpg", rotated=True)
     changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0)).tolist()
     runs = np.diff([0, *changes, mask.size]).tolist()
-    file = coco_of(tmp_path, {"size": list(mask.shape), "counts": runs})
-    assert inside(tmp_path, file) > 250
+    file = write_coco(tmp_path, {"size": list(mask.shape), "counts": runs})
+    assert brightness_inside(tmp_path, file) > 250
 
 
-def test_without_a_size_a_turned_photograph_is_taken_as_stored_and_that_is_said(
+def test_coco_photograph_without_size_is_read_as_stored_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photograph(tmp_path / "a.jpg", 6)
-    file = coco_of(tmp_path, [outline(white(tmp_path / "a.jpg", turned=False))])
-    assert inside(tmp_path, file) > 250
-    said = capsys.readouterr().err
-    assert "a.jpg asks to be turned" in said and "as stored" in said
+    file = write_coco(tmp_path, [outline(white(tmp_path / "a.jpg", rotated=False))])
+    assert brightness_inside(tmp_path, file) > 250
+    message = capsys.readouterr().err
+    assert "a.jpg asks to be turned" in message and "as stored" in message
 
 
-@pytest.mark.parametrize("turn", [1, 3, 6])
-def test_a_size_that_does_not_fit_is_one_error(tmp_path: Path, turn: int) -> None:
-    photograph(tmp_path / "a.jpg", turn)
-    file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]], height=20, width=50)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_coco_size_unlike_photograph_is_an_error(tmp_path: Path, orientation: int) -> None:
+    photograph(tmp_path / "a.jpg", orientation)
+    file = write_coco(tmp_path, [[0, 0, 9, 0, 9, 9]], height=20, width=50)
     with pytest.raises(
         DatasetError, match=r"a\.jpg has 100 x 40 .*instances\.json is for 50 x 20"
     ):
         list(coco_examples(file, tmp_path, 1))
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_tools_take_a_photograph_as_stored_and_say_so(
-    tmp_path: Path, turn: int, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_tools_read_photograph_as_stored_with_a_warning(
+    tmp_path: Path, orientation: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photograph(tmp_path / "a.jpg", turn)
+    photograph(tmp_path / "a.jpg", orientation)
     seen = read_image(tmp_path / "a.jpg").mean(axis=2) > 128
-    np.testing.assert_array_equal(seen, white(tmp_path / "a.jpg", turned=False))
-    assert ("as the node takes it" in capsys.readouterr().err) == (turn > 1)
+    np.testing.assert_array_equal(seen, white(tmp_path / "a.jpg", rotated=False))
+    assert ("as the node takes it" in capsys.readouterr().err) == (orientation > 1)
 
 
-def voc_folder(root: Path, mask: NDArray[np.uint8], turn: int = 1, name: str = "a") -> Path:
+def voc_folder(root: Path, mask: NDArray[np.uint8], orientation: int = 1, name: str = "a") -> Path:
     for folder in ("JPEGImages", "SegmentationClass", "Annotations", "SegmentationObject"):
         (root / folder).mkdir(exist_ok=True)
-    photograph(root / "JPEGImages" / f"{name}.jpg", turn)
+    photograph(root / "JPEGImages" / f"{name}.jpg", orientation)
     Image.fromarray(mask).save(root / "SegmentationClass" / f"{name}.png")
     return root
 
 
-@pytest.mark.parametrize(("turn", "annotated_turned"), ANNOTATED)
-def test_voc_s_masks_tell_how_a_photograph_was_annotated(
-    tmp_path: Path, turn: int, annotated_turned: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("orientation", "annotated_rotated"), ANNOTATED)
+def test_voc_photograph_has_the_orientation_of_its_mask(
+    tmp_path: Path, orientation: int, annotated_rotated: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photograph(tmp_path / "x.jpg", turn)
-    mask = white(tmp_path / "x.jpg", annotated_turned).astype(np.uint8) * 12
-    voc_folder(tmp_path, mask, turn)
+    photograph(tmp_path / "x.jpg", orientation)
+    mask = white(tmp_path / "x.jpg", annotated_rotated).astype(np.uint8) * 12
+    voc_folder(tmp_path, mask, orientation)
     (truth,) = voc_examples(tmp_path, 1)
     assert truth.image[truth.masks[0]].mean() > 250
-    assert ("asks to be turned" in capsys.readouterr().err) == (1 < turn < 5)
+    assert ("asks to be turned" in capsys.readouterr().err) == (1 < orientation < 5)
 
 
-# What is wrong with a segmentation, and what is said of it.
+# An invalid segmentation, and the error message.
 NAN, FAR = float("nan"), float("inf")
 SEGMENTATIONS: list[tuple[Any, str]] = [
     (None, "no segmentation; masks are compared here"),
@@ -188,21 +190,21 @@ SEGMENTATIONS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("segmentation", "said"), SEGMENTATIONS)
-def test_a_segmentation_that_is_none_is_named(
-    tmp_path: Path, segmentation: Any, said: str
+@pytest.mark.parametrize(("segmentation", "message"), SEGMENTATIONS)
+def test_invalid_coco_segmentation_is_an_error_with_file_names(
+    tmp_path: Path, segmentation: Any, message: str
 ) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    file = coco_of(tmp_path, segmentation)
-    with pytest.raises(DatasetError, match=said) as refusal:
+    file = write_coco(tmp_path, segmentation)
+    with pytest.raises(DatasetError, match=message) as refusal:
         list(coco_examples(file, tmp_path, 1))
     for name in ("a.jpg", "instances.json"):
         assert name in str(refusal.value)
 
 
-def test_a_box_without_a_segmentation_is_named(tmp_path: Path) -> None:
+def test_coco_box_without_segmentation_is_an_error(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    file = coco_of(tmp_path, [])
+    file = write_coco(tmp_path, [])
     content = json.loads(file.read_text())
     del content["annotations"][0]["segmentation"]
     content["annotations"][0]["bbox"] = [0, 0, 20, 10]
@@ -214,9 +216,11 @@ def test_a_box_without_a_segmentation_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "polygon", [[-3, -3, 30, -3, 30, 10, -3, 10], [90, 30, 105, 30, 105, 44, 90, 44]]
 )
-def test_a_polygon_may_leave_the_picture_a_little(tmp_path: Path, polygon: list[float]) -> None:
+def test_polygon_slightly_outside_the_picture_is_cropped(
+    tmp_path: Path, polygon: list[float]
+) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    (truth,) = coco_examples(coco_of(tmp_path, [polygon]), tmp_path, 1)
+    (truth,) = coco_examples(write_coco(tmp_path, [polygon]), tmp_path, 1)
     xs = np.clip(polygon[::2], 0, 100)
     ys = np.clip(polygon[1::2], 0, 40)
     assert truth.masks[0].sum() == np.ptp(xs) * np.ptp(ys)
@@ -279,20 +283,20 @@ FILES: list[tuple[bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), FILES)
-def test_a_coco_file_that_is_none_is_named_with_what_is_wrong(
-    tmp_path: Path, content: bytes, said: str
+@pytest.mark.parametrize(("content", "message"), FILES)
+def test_invalid_coco_file_is_an_error_with_its_cause(
+    tmp_path: Path, content: bytes, message: str
 ) -> None:
     photograph(tmp_path / "a.jpg", 1)
     file = tmp_path / "instances.json"
     file.write_bytes(content)
-    with pytest.raises(DatasetError, match=said) as refusal:
+    with pytest.raises(DatasetError, match=message) as refusal:
         list(coco_examples(file, tmp_path, 1))
     assert "instances.json" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-def test_numbers_as_other_programs_write_them_are_read(tmp_path: Path) -> None:
+def test_coco_file_with_float_ids_and_byte_order_mark_is_read(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 1)
     image = {"id": 1.0, "file_name": "a.jpg", "width": 100.0, "height": 40.0}
     file = tmp_path / "instances.json"
@@ -301,7 +305,7 @@ def test_numbers_as_other_programs_write_them_are_read(tmp_path: Path) -> None:
 
 
 def damage(path: Path, how: str) -> None:
-    """Makes something else of a picture file."""
+    """Damage a picture file, or replace it."""
     data = path.read_bytes()
     path.unlink()
     if how == "loop":
@@ -318,18 +322,16 @@ DAMAGES = ["missing", "empty", "text", "half", "loop", "folder"]
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_picture_of_a_coco_folder_that_cannot_be_read_is_named(tmp_path: Path, how: str) -> None:
+def test_unreadable_picture_of_coco_folder_is_named(tmp_path: Path, how: str) -> None:
     photograph(tmp_path / "a.jpg", 1)
     damage(tmp_path / "a.jpg", how)
     with pytest.raises(ClipSurgeryError, match=r"a\.jpg"):
-        list(coco_examples(coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]]), tmp_path, 1))
+        list(coco_examples(write_coco(tmp_path, [[0, 0, 9, 0, 9, 9]]), tmp_path, 1))
 
 
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("part", ["JPEGImages/a.jpg", "SegmentationClass/a.png"])
-def test_a_file_of_a_voc_folder_that_cannot_be_read_is_named(
-    tmp_path: Path, part: str, how: str
-) -> None:
+def test_unreadable_file_of_voc_folder_is_named(tmp_path: Path, part: str, how: str) -> None:
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     damage(tmp_path / part, how)
     with pytest.raises(ClipSurgeryError, match=r"a\.jpg|a\.png|no SegmentationClass"):
@@ -340,7 +342,7 @@ XML = "<annotation><size><width>{}</width><height>{}</height></size></annotation
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (XML.format(50, 20), r"a\.xml is for 50 x 20"),
         (XML.format(0, 0), r"a\.xml is for 0 x 0"),
@@ -354,21 +356,19 @@ XML = "<annotation><size><width>{}</width><height>{}</height></size></annotation
         ('<?xml version="1.0" encoding="nonsense"?><a/>', "size of width and height"),
     ],
 )
-def test_a_description_of_voc_s_that_does_not_fit_is_named(
-    tmp_path: Path, content: str, said: str
-) -> None:
+def test_invalid_voc_annotation_file_is_named(tmp_path: Path, content: str, message: str) -> None:
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     path = tmp_path / "Annotations" / "a.xml"
     path.write_text(XML.format(100, 40))
     assert len(list(voc_examples(tmp_path, 1))) == 1
     path.write_text(content)
-    with pytest.raises(DatasetError, match=said) as refusal:
+    with pytest.raises(DatasetError, match=message) as refusal:
         list(voc_examples(tmp_path, 1))
     assert "a.xml" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    ("mask", "said"),
+    ("mask", "message"),
     [
         (np.full((20, 50), 3, np.uint8), r"SegmentationClass/a\.png is for 50 x 20"),
         (np.zeros((*STORED_HW, 3), np.uint8), "one index of 8 bits"),
@@ -377,15 +377,15 @@ def test_a_description_of_voc_s_that_does_not_fit_is_named(
         (np.full(STORED_HW, 21, np.uint8), "class 21, but only 20 are named"),
     ],
 )
-def test_a_mask_of_voc_s_that_does_not_fit_is_named(
-    tmp_path: Path, mask: NDArray[Any], said: str
+def test_invalid_voc_class_mask_is_an_error(
+    tmp_path: Path, mask: NDArray[Any], message: str
 ) -> None:
     voc_folder(tmp_path, mask)
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         list(voc_examples(tmp_path, 1))
 
 
-def test_object_masks_and_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_invalid_voc_object_mask_and_label_file_are_named(tmp_path: Path) -> None:
     voc_folder(tmp_path, np.full(STORED_HW, 3, np.uint8))
     cv2.imwrite(str(tmp_path / "SegmentationObject" / "a.png"), np.ones((9, 9), np.uint8))
     with pytest.raises(DatasetError, match=r"SegmentationObject/a\.png is for 9 x 9"):
@@ -395,9 +395,9 @@ def test_object_masks_and_names_that_do_not_fit_are_named(tmp_path: Path) -> Non
         list(voc_examples(tmp_path, 1))
 
 
-def test_a_folder_of_pictures_that_is_none_is_named(tmp_path: Path) -> None:
+def test_wrong_path_of_images_or_coco_file_is_an_error(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    file = coco_of(tmp_path, [[0, 0, 9, 0, 9, 9]])
+    file = write_coco(tmp_path, [[0, 0, 9, 0, 9, 9]])
     for folder in (tmp_path / "nowhere", tmp_path / "a.jpg"):
         with pytest.raises(DatasetError, match="is not a folder"):
             list(coco_examples(file, folder, 1))
@@ -408,11 +408,11 @@ def test_a_folder_of_pictures_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])
-def test_the_command_line_ends_with_the_sentence_and_writes_nothing(
+def test_command_with_invalid_coco_file_prints_the_error_and_writes_nothing(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photograph(tmp_path / "a.jpg", 1)
-    file = coco_of(tmp_path, [[0, 0, NAN, 0, 9, 9]])
+    file = write_coco(tmp_path, [[0, 0, NAN, 0, 9, 9]])
     output = tmp_path / "out"
     arguments = ["--coco", str(file), "--images", str(tmp_path), "--output", str(output)]
     assert main([command, *arguments]) == 2
@@ -424,7 +424,7 @@ def test_the_command_line_ends_with_the_sentence_and_writes_nothing(
 
 
 @pytest.mark.parametrize("how", [*DAMAGES[1:], "bomb"])
-def test_a_folder_without_truth_ends_with_the_sentence_and_writes_nothing(
+def test_calibrate_with_unreadable_picture_prints_the_error_and_writes_nothing(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photograph(tmp_path / "a.jpg", 1)
@@ -436,5 +436,5 @@ def test_a_folder_without_truth_ends_with_the_sentence_and_writes_nothing(
     output = tmp_path / "out"
     arguments = ["--folder", str(tmp_path), "--query", "mug", "--output", str(output)]
     assert main(["calibrate", *arguments]) == 2
-    assert "a.jpg" in (said := capsys.readouterr().err) or "a.png" in said
+    assert "a.jpg" in (message := capsys.readouterr().err) or "a.png" in message
     assert not output.exists()

@@ -1,4 +1,4 @@
-"""``docs/api.md`` is what the docstrings say, and the examples in them are true."""
+"""``docs/api.md`` has the text of the docstrings, and their examples run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ API = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_api.py")))
 PATHS = [path for paths in API.NAMES.values() for path in paths]
 
 
-def test_the_page_is_current() -> None:
+def test_api_page_is_up_to_date() -> None:
     assert API.PAGE.read_text() == API.page(), "run: python docs/make_api.py"
 
 
@@ -30,19 +30,19 @@ def run_examples(*tests: doctest.DocTest) -> int:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_examples_of_a_documented_name_are_true(path: str) -> None:
+def test_documented_name_has_an_example_that_runs(path: str) -> None:
     module_name, _, name = path.rpartition(".")
     module = import_module(f"clip_surgery_ros.{module_name}")
     tests = doctest.DocTestFinder().find(getattr(module, name), name, module)
     assert run_examples(*tests), "write an example of it"
 
 
-def test_the_example_of_the_introduction_is_true() -> None:
+def test_example_of_the_introduction_runs() -> None:
     text = re.sub("^```.*$", "", API.INTRODUCTION, flags=re.MULTILINE)
     assert run_examples(doctest.DocTestParser().get_doctest(text, {}, "introduction", None, 0))
 
 
-def test_a_name_that_is_gone_is_reported() -> None:
+def test_removed_name_is_reported() -> None:
     with pytest.raises(LookupError, match=r"core/query.py does not define pars_query"):
         API.definition("core.query.pars_query")
 

@@ -1,4 +1,4 @@
-"""``docs/architecture.md``: its table and picture are the code's, and the files it names exist."""
+"""``docs/architecture.md``: its table and picture agree with the code; its files exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 
 
 def allowed_imports() -> dict[str, set[str]]:
-    """What the import linter lets each room import."""
+    """Return the rooms that the import linter lets each room import."""
     layers = DRAWING.layers()
     allowed = {
         room: {lower for row in layers[index + 1 :] for lower in row}
@@ -35,7 +35,7 @@ def allowed_imports() -> dict[str, set[str]]:
     return allowed
 
 
-def test_the_table_of_rooms_is_the_import_linter_s() -> None:
+def test_table_of_rooms_agrees_with_the_import_linter() -> None:
     layers = DRAWING.layers()
     below = {
         room: {r for row in layers[i + 1 :] for r in row}
@@ -51,18 +51,18 @@ def test_the_table_of_rooms_is_the_import_linter_s() -> None:
     assert shown == allowed_imports()
 
 
-def test_every_room_is_in_the_linter_and_in_the_picture() -> None:
+def test_linter_and_picture_have_every_room() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders == set(allowed_imports()) == set(DRAWING.ROOMS)
 
 
-def test_the_picture_shows_the_imports_of_today() -> None:
+def test_picture_shows_the_current_imports() -> None:
     arrows = DRAWING.as_text(DRAWING.without_detours(DRAWING.imports()))
     with Image.open(DRAWING.PICTURE) as picture:
         assert picture.text[DRAWING.METADATA] == arrows, "run: python docs/draw_rooms.py"
 
 
-def test_no_arrow_of_the_picture_crosses_a_room() -> None:
+def test_picture_has_no_arrow_across_a_room() -> None:
     layers = DRAWING.layers()
     height = {room: -index for index, row in enumerate(layers) for room in row}
     for start, end in DRAWING.without_detours(DRAWING.imports()):
@@ -87,23 +87,23 @@ def test_no_arrow_of_the_picture_crosses_a_room() -> None:
         ([("a", "b"), ("a", "d"), ("b", "c"), ("c", "d")], [("a", "b"), ("b", "c"), ("c", "d")]),
     ],
 )
-def test_an_arrow_that_others_imply_is_left_out(arrows: list, kept: list) -> None:
+def test_picture_omits_implied_arrows(arrows: list, kept: list) -> None:
     assert DRAWING.without_detours(arrows) == kept
 
 
 def named_paths() -> list[str]:
-    """Everything in backticks on the page that looks like a file."""
+    """Return everything in backticks on the page that looks like a file."""
     return re.findall(r"`([\w/-]+(?:/[\w-]+)*\.(?:py|md|msg|srv|toml|txt))`", prose(PAGE))
 
 
-def test_every_file_that_the_page_names_exists() -> None:
+def test_files_named_on_the_page_exist() -> None:
     paths = named_paths()
     assert len(set(paths)) > 60
     missing = [p for p in paths if not (PACKAGE / p).is_file() and not (ROOT / p).is_file()]
     assert missing == []
 
 
-def test_every_name_beside_a_file_is_in_it() -> None:
+def test_files_contain_the_names_beside_them() -> None:
     beside = re.findall(r"`([\w/.]+\.py)` \(([^)]*`[^)]*)\)", PAGE.read_text())
     assert len(beside) > 15
     for path, names in beside:
@@ -112,5 +112,5 @@ def test_every_name_beside_a_file_is_in_it() -> None:
             assert name.split(".")[-1] in file.read_text(), f"{path}: {name}"
 
 
-def test_there_are_twenty_changes_and_more() -> None:
+def test_page_lists_at_least_twenty_changes() -> None:
     assert len(rows(PAGE, "changes")) >= 20

@@ -1,4 +1,4 @@
-"""Queries of other tools, and names that the networks do not know, over topics and services."""
+"""Queries in the list syntax of other tools, and unknown names, over topics and services."""
 
 import pytest
 from clip_surgery_ros.msg import TextQuery
@@ -16,7 +16,7 @@ LISTS = ('["mug", "saw"]', '"mug", "saw"', "mug . saw .", "mug，saw", "'mug', '
 
 
 @pytest.mark.parametrize("text", LISTS)
-def test_every_door_reads_a_list_of_another_tool(active, text):
+def test_every_topic_and_service_reads_lists_of_other_tools(active, text):
     assert list(active.ask(text).labels) == ["mug", "saw"]
     wait_for_reader(active.text_queries)
     before = len(active.echo.messages)
@@ -32,7 +32,7 @@ def test_every_door_reads_a_list_of_another_tool(active, text):
     assert list(active.echo.wait(after=before).labels) == ["mug", "saw"]
 
 
-def test_every_door_refuses_what_is_not_clear_with_what_to_write(active):
+def test_every_topic_and_service_rejects_ambiguous_queries_with_a_correction(active):
     sequence = active.ask("axe").sequence
     active.queries.publish(String(data="mug. saw"))
     status = active.health(lambda statuses: "full stop" in statuses[0].message)[0]
@@ -48,7 +48,7 @@ def test_every_door_refuses_what_is_not_clear_with_what_to_write(active):
     assert not result.successful and "'mug; saw'" in result.reason
 
 
-def test_names_that_are_not_known_are_told_when_they_are_asked_for(active, capfd):
+def test_unknown_names_of_a_query_are_reported(active, capfd):
     active.networks.vocabulary = KNOWN
     request = SetQuery.Request(labels=["giraffe", "the saws"])
     answer = active.call(SetQuery, "set_query", request)
@@ -62,7 +62,7 @@ def test_names_that_are_not_known_are_told_when_they_are_asked_for(active, capfd
     active.health(lambda statuses: statuses[0].message == "ready")
 
 
-def test_names_that_are_not_known_are_told_when_the_networks_come_later(rigs, capfd):
+def test_unknown_names_of_the_default_query_are_reported_when_networks_load(rigs, capfd):
     rig = rigs(default_query="red hammer")
     rig.networks.vocabulary = KNOWN
     assert "does not know" not in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Recorded bags as recorders, crashes and other tools leave them."""
+"""Reads recorded bags: all storage formats, and bags that are damaged or incomplete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNT = 6
 Cut = Callable[[int, bytes], bytes]
 
 
-def whole(_: int, data: bytes) -> bytes:
+def keep_whole(_: int, data: bytes) -> bytes:
     return data
 
 
@@ -32,17 +32,19 @@ def record(
     compression: CompressionMode | None = None,
     count: int = COUNT,
     topics: tuple[tuple[str, str], ...] = ((TOPIC, IMAGE),),
-    cut: Cut = whole,
+    cut: Cut = keep_whole,
 ) -> Path:
-    """A ROS 2 bag whose n-th picture has n everywhere; ``cut`` changes what is stored."""
+    """Record a ROS 2 bag whose n-th picture is filled with n; ``cut`` changes the stored bytes."""
     store = get_typestore(Stores.ROS2_JAZZY)
     writer = Writer(path, version=9, storage_plugin=plugin)
     if compression:
         writer.set_compression(compression, CompressionFormat.ZSTD)
     with writer:
-        ends = [(writer.add_connection(*one, typestore=store), one[1]) for one in topics]
+        connections = [
+            (writer.add_connection(topic, kind, typestore=store), kind) for topic, kind in topics
+        ]
         for index in range(count):
-            for connection, kind in ends:
+            for connection, kind in connections:
                 message = picture(store, index) if kind == IMAGE else store.types[TEXT]("x")
                 data = cut(index, bytes(store.serialize_cdr(message, kind)))
                 writer.write(connection, index * 10**9, data)
@@ -57,62 +59,62 @@ def picture(store, value: int, **header):
 
 
 def record_ros1(path: Path, publishers: int = 1) -> Path:
-    """A ROS 1 bag whose pictures come from several publishers in turn."""
+    """Record a ROS 1 bag with pictures of several publishers in turn."""
     store = get_typestore(Stores.ROS1_NOETIC)
     with Ros1Writer(path) as writer:
-        ends = [
+        connections = [
             writer.add_connection(TOPIC, IMAGE, typestore=store, callerid=f"/node_{number}")
             for number in range(publishers)
         ]
         for index in range(COUNT):
             data = store.serialize_ros1(picture(store, index, seq=index), IMAGE)
-            writer.write(ends[index % publishers], index * 10**9, data)
+            writer.write(connections[index % publishers], index * 10**9, data)
     return path
 
 
-def shown(path: Path, topic: str | None = None, count: int = 200) -> list[int]:
+def pixel_values(path: Path, topic: str | None = None, count: int = 200) -> list[int]:
     return [int(image[0, 0, 0]) for image in images_of_bag(path, topic, count)]
 
 
-def storage(bag: Path) -> Path:
-    return next(one for one in bag.iterdir() if one.suffix != ".yaml")
+def storage_file(bag: Path) -> Path:
+    return next(file for file in bag.iterdir() if file.suffix != ".yaml")
 
 
-def half(file: Path) -> None:
+def truncate(file: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
 
 @pytest.mark.parametrize("publishers", [1, 2, 3])
-def test_every_publisher_of_a_topic_is_read(tmp_path: Path, publishers: int) -> None:
+def test_ros1_bag_with_several_publishers_is_read(tmp_path: Path, publishers: int) -> None:
     bag = record_ros1(tmp_path / "old.bag", publishers)
-    assert shown(bag) == [0, 1, 2, 3, 4, 5]
-    assert shown(bag, TOPIC, 3) == [0, 2, 4]
+    assert pixel_values(bag) == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(bag, TOPIC, 3) == [0, 2, 4]
 
 
 @pytest.mark.parametrize("plugin", list(StoragePlugin))
 @pytest.mark.parametrize("compression", [None, CompressionMode.FILE, CompressionMode.MESSAGE])
 def test_compressed_bags_are_read(tmp_path: Path, plugin, compression) -> None:
-    assert shown(record(tmp_path / "bag", plugin, compression)) == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(record(tmp_path / "bag", plugin, compression)) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("plugin", list(StoragePlugin))
-def test_a_file_of_a_bag_is_read_as_the_bag(tmp_path: Path, plugin) -> None:
+def test_storage_file_of_a_bag_is_read_as_the_bag(tmp_path: Path, plugin) -> None:
     bag = record(tmp_path / "bag", plugin)
-    assert shown(storage(bag)) == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(storage_file(bag)) == [0, 1, 2, 3, 4, 5]
     (bag / "metadata.yaml").unlink()
-    assert shown(storage(bag)) == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(storage_file(bag)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_of_a_topic_with_two_types_the_pictures_are_read(tmp_path: Path) -> None:
+def test_images_are_read_from_a_topic_with_two_types(tmp_path: Path) -> None:
     bag = record(tmp_path / "bag", topics=((TOPIC, IMAGE), (TOPIC, TEXT)))
-    assert shown(bag) == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(bag) == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_topic_that_carries_nothing_leaves_no_choice_open(tmp_path: Path) -> None:
+def test_bag_without_messages_is_an_error(tmp_path: Path) -> None:
     bag = record(tmp_path / "bag", StoragePlugin.MCAP, count=0)
     with pytest.raises(ImageError, match=f"has no messages on {TOPIC}"):
-        shown(bag)
+        pixel_values(bag)
 
 
 def without_description(folder: Path) -> Path:
@@ -121,55 +123,55 @@ def without_description(folder: Path) -> Path:
     return bag
 
 
-def description_of_junk(folder: Path) -> Path:
+def invalid_description(folder: Path) -> Path:
     bag = record(folder / "bag")
     (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
     return bag
 
 
-def of_a_later_ros(folder: Path) -> Path:
+def recorded_by_later_ros(folder: Path) -> Path:
     bag = record(folder / "bag")
     description = bag / "metadata.yaml"
     description.write_text(description.read_text().replace("version: 9", "version: 12"))
     return bag
 
 
-def without_its_file(folder: Path) -> Path:
+def without_storage_file(folder: Path) -> Path:
     bag = record(folder / "bag")
-    storage(bag).unlink()
+    storage_file(bag).unlink()
     return bag
 
 
 def cut_mcap(folder: Path) -> Path:
     bag = record(folder / "bag", StoragePlugin.MCAP)
-    half(storage(bag))
+    truncate(storage_file(bag))
     return bag
 
 
 def cut_mcap_alone(folder: Path) -> Path:
-    return storage(cut_mcap(folder))
+    return storage_file(cut_mcap(folder))
 
 
 def cut_zstd(folder: Path) -> Path:
     bag = record(folder / "bag", compression=CompressionMode.FILE)
-    half(storage(bag))
+    truncate(storage_file(bag))
     return bag
 
 
 def compressed_file(folder: Path) -> Path:
-    return storage(record(folder / "bag", compression=CompressionMode.FILE))
+    return storage_file(record(folder / "bag", compression=CompressionMode.FILE))
 
 
 def file_of_compressed_messages(folder: Path) -> Path:
-    return storage(record(folder / "bag", compression=CompressionMode.MESSAGE))
+    return storage_file(record(folder / "bag", compression=CompressionMode.MESSAGE))
 
 
-def torn_page(folder: Path) -> Path:
+def overwritten_page(folder: Path) -> Path:
     bag = record(folder / "bag", count=100)
-    content = storage(bag).read_bytes()
+    content = storage_file(bag).read_bytes()
     start = len(content) // 2
     junk = np.random.default_rng(0).bytes(8192)
-    storage(bag).write_bytes(content[:start] + junk + content[start + len(junk) :])
+    storage_file(bag).write_bytes(content[:start] + junk + content[start + len(junk) :])
     return bag
 
 
@@ -181,13 +183,13 @@ def empty_message(folder: Path) -> Path:
     return record(folder / "bag", cut=lambda i, data: b"" if i == 2 else data)
 
 
-def of_texts(folder: Path) -> Path:
+def without_images(folder: Path) -> Path:
     return record(folder / "bag", topics=(("/chatter", TEXT),))
 
 
 def cut_ros1(folder: Path) -> Path:
     bag = record_ros1(folder / "old.bag")
-    half(bag)
+    truncate(bag)
     return bag
 
 
@@ -216,18 +218,18 @@ def description_alone(folder: Path) -> Path:
 
 DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no description": (without_description, r"`ros2 bag reindex .*bag` .*bag/bag\.db3"),
-    "description of junk": (description_of_junk, "`ros2 bag reindex .*` writes metadata.yaml"),
-    "a later ROS": (of_a_later_ros, "version 12 not supported; `ros2 bag convert`"),
-    "no file": (without_its_file, r"files are missing: .*bag\.db3"),
+    "invalid description": (invalid_description, "`ros2 bag reindex .*` writes metadata.yaml"),
+    "a later ROS": (recorded_by_later_ros, "version 12 not supported; `ros2 bag convert`"),
+    "no file": (without_storage_file, r"files are missing: .*bag\.db3"),
     "cut MCAP": (cut_mcap, r"`mcap recover .*bag\.mcap`"),
     "cut MCAP alone": (cut_mcap_alone, r"`mcap recover .*bag\.mcap`"),
     "cut zstd": (cut_zstd, "cannot be read: .*; copy it again"),
     "compressed file": (compressed_file, "name its folder, .*bag"),
     "compressed messages": (file_of_compressed_messages, "name the bag's folder"),
-    "torn page": (torn_page, r"`sqlite3 .*bag\.db3 \.recover`"),
+    "overwritten page": (overwritten_page, r"`sqlite3 .*bag\.db3 \.recover`"),
     "cut message": (cut_message, f"image 3 of {TOPIC} in the bag .* is damaged"),
     "empty message": (empty_message, f"image 3 of {TOPIC} in the bag .* is damaged"),
-    "texts": (of_texts, r"no images; topics with images: none, of /chatter \(std_msgs"),
+    "texts": (without_images, r"no images; topics with images: none, of /chatter \(std_msgs"),
     "cut ROS 1": (cut_ros1, r"`rosbag reindex .*old\.bag`"),
     "folder of ROS 1": (folder_of_ros1, r"no bag itself but holds some; name .*old\.bag"),
     "folder of bags": (folder_of_bags, "name .*monday or .*tuesday"),
@@ -243,17 +245,17 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_what_cannot_be_read_is_a_sentence_with_its_cure(case: str, tmp_path: Path) -> None:
-    make, told = DAMAGED[case]
+def test_unreadable_bag_is_an_error_with_its_remedy(case: str, tmp_path: Path) -> None:
+    make, message = DAMAGED[case]
     bag = make(tmp_path)
-    with pytest.raises(ImageError, match=told) as caught:
-        shown(bag)
+    with pytest.raises(ImageError, match=message) as caught:
+        pixel_values(bag)
     assert str(bag) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["torn page", "cut zstd", "cut message", "nothing"])
-def test_calibrating_on_a_damaged_bag_ends_with_that_sentence_and_writes_nothing(
+@pytest.mark.parametrize("case", ["overwritten page", "cut zstd", "cut message", "nothing"])
+def test_calibrate_with_damaged_bag_prints_the_error_and_writes_nothing(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     bag = DAMAGED[case][0](tmp_path)
@@ -264,19 +266,19 @@ def test_calibrating_on_a_damaged_bag_ends_with_that_sentence_and_writes_nothing
     assert not output.exists()
 
 
-def test_what_is_not_shown_is_not_looked_into(tmp_path: Path) -> None:
+def test_damaged_image_that_is_not_sampled_is_no_error(tmp_path: Path) -> None:
     bag = record(tmp_path / "bag", cut=lambda i, data: data[:50] if i == 1 else data)
-    assert shown(bag, count=3) == [0, 2, 4]
+    assert pixel_values(bag, count=3) == [0, 2, 4]
 
 
-def test_a_description_that_counts_too_few_does_not_show_more_than_asked(tmp_path: Path) -> None:
+def test_wrong_message_count_does_not_give_more_images_than_requested(tmp_path: Path) -> None:
     bag = record(tmp_path / "bag")
     description = bag / "metadata.yaml"
     text = description.read_text().replace(f"message_count: {COUNT}", "message_count: 1")
     description.write_text(text)
-    assert len(shown(bag, count=4)) == 4
+    assert len(pixel_values(bag, count=4)) == 4
 
 
-def test_a_copy_of_a_bag_under_another_name_is_read(tmp_path: Path) -> None:
+def test_copied_bag_with_another_name_is_read(tmp_path: Path) -> None:
     shutil.copytree(record(tmp_path / "bag"), tmp_path / "a copy")
-    assert shown(tmp_path / "a copy") == [0, 1, 2, 3, 4, 5]
+    assert pixel_values(tmp_path / "a copy") == [0, 1, 2, 3, 4, 5]

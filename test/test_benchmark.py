@@ -1,4 +1,4 @@
-"""The benchmark: the reference does the same work as this package and gives the same numbers."""
+"""The benchmark: the reference computes the same results as this package."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
 
 
-def test_the_reference_has_the_same_tokens(
+def test_reference_computes_the_same_tokens(
     clip: ClipBackend, reference: ReferenceFlow, image: np.ndarray
 ) -> None:
     with torch.inference_mode():
@@ -61,7 +61,7 @@ def test_the_reference_has_the_same_tokens(
     assert torch.allclose(clip.surgery_tokens(clip.preprocess(image)), tokens, atol=1e-5)
 
 
-def test_the_reference_has_the_same_masks_and_times_its_stages(
+def test_reference_computes_the_same_masks_and_times_its_stages(
     clip: ClipBackend, reference: ReferenceFlow, image: np.ndarray
 ) -> None:
     names, features = random_texts(clip, 3)
@@ -79,7 +79,7 @@ def unit(*shape: int) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
 
 
-def test_literal_feature_surgery_is_the_matrix_product() -> None:
+def test_literal_feature_surgery_equals_the_matrix_product() -> None:
     tokens, text = unit(2, 10, 16), unit(5, 16)
 
     literal = literal_feature_surgery(tokens, text)
@@ -93,7 +93,7 @@ def test_memory_of_feature_surgery_is_counted_in_bytes() -> None:
     assert 4 * 1000 * 50 <= output_bytes(tokens, text) < 3 * 4 * 1000 * 50
 
 
-def test_variants_run_in_turns_after_an_unmeasured_run() -> None:
+def test_variants_run_in_turns_after_a_warm_up() -> None:
     calls: list[str] = []
     variants = {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}
 
@@ -103,7 +103,7 @@ def test_variants_run_in_turns_after_an_unmeasured_run() -> None:
     assert len(timings.seconds["one"]) == 3
 
 
-def test_ratios_are_taken_round_by_round() -> None:
+def test_ratio_is_the_median_of_ratios_per_round() -> None:
     timings = Timings({"slow": [2.0, 40.0, 6.0], "fast": [1.0, 10.0, 2.0]})
 
     assert timings.ratio("slow", "fast") == 3.0
@@ -111,7 +111,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 @pytest.mark.parametrize("sharing", [1, 2, 5])
-def test_unseen_images_are_never_in_the_cache_of_a_pipeline(sharing: int) -> None:
+def test_unseen_images_are_never_in_the_pipeline_cache(sharing: int) -> None:
     next_image = unseen_images((20, 30))
     images = [next_image() for _ in range(sharing * 3 * CAPACITY)][::sharing]
 
@@ -127,14 +127,14 @@ def rows() -> Iterator[Row]:
         yield Row("labels", 0.1, seconds={"this": 0.1 * x, "literal": x}, series="labels", x=x)
 
 
-def test_pictures_are_drawn_for_the_series_that_were_measured(tmp_path: Path) -> None:
+def test_plots_are_drawn_for_measured_series_only(tmp_path: Path) -> None:
     assert [path.name for path in draw(list(rows()), tmp_path)] == ["stages.png", "curves.png"]
     for name in ("stages.png", "curves.png"):
         assert np.ptp(cv2.imread(str(tmp_path / name))) > 100
     assert draw([Row("a value", 1.0)], tmp_path / "none") == []
 
 
-def test_the_command_prints_a_table_and_writes_values_and_pictures(tmp_path: Path) -> None:
+def test_benchmark_command_prints_a_table_and_writes_values_and_plots(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", "benchmark", "--only", "labels"]
     command += ["--rounds", "1", "--output", str(tmp_path)]
 

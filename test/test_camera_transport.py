@@ -6,7 +6,7 @@ SENDER, RECEIVER = (str(ROOT / "test" / "ros" / f"{x}_images.py") for x in ("sen
 TOPIC, COUNT = "/transport_test/image_raw", "90"
 
 
-def test_three_seconds_of_720p_at_30_hz_lose_no_frame():
+def test_720p_at_30_hz_for_three_seconds_loses_no_frame():
     with Process(RECEIVER, TOPIC, COUNT) as receiver, Process(SENDER, TOPIC, COUNT) as sender:
         for process in (receiver, sender):
             process.wait_for_line("matched")

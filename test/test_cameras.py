@@ -30,16 +30,16 @@ TWO = ["/front/image_raw", "rear:=/back/color/image_raw"]
         (["~/left/image", "right/image"], ["left", "right"]),
     ],
 )
-def test_cameras_are_called_by_their_topics_unless_they_are_named(entries, names):
+def test_camera_name_is_its_topic_unless_given(entries, names):
     assert [camera.name for camera in parse_cameras(entries)] == names
 
 
-def test_a_name_is_no_part_of_the_topic():
+def test_camera_name_is_not_part_of_the_topic():
     assert parse_cameras(TWO)[1] == CameraTopic("rear", "/back/color/image_raw")
 
 
 @pytest.mark.parametrize(
-    ("entries", "complaint"),
+    ("entries", "error"),
     [
         ([], "at least one"),
         ([""], "'' is no topic"),
@@ -51,12 +51,12 @@ def test_a_name_is_no_part_of_the_topic():
         (["a:=/image_raw", "b:=/image_raw"], "two cameras of the topic"),
     ],
 )
-def test_entries_that_cannot_be_told_apart_or_are_no_topics_are_refused(entries, complaint):
-    with pytest.raises(ConfigError, match=complaint):
+def test_invalid_and_duplicate_camera_entries_are_rejected(entries, error):
+    with pytest.raises(ConfigError, match=error):
         parse_cameras(entries)
 
 
-def test_each_camera_has_results_below_its_own_name_from_one_copy_of_the_networks(rigs):
+def test_cameras_have_separate_results_and_share_the_networks(rigs):
     rig = rigs(image_topics=TWO)
     rig.activate()
     inboxes = [rig.inbox(SegmentArray, f"{name}/segments") for name in ("front", "rear")]
@@ -76,7 +76,7 @@ def test_each_camera_has_results_below_its_own_name_from_one_copy_of_the_network
     ]
 
 
-def test_a_fast_camera_does_not_starve_a_slow_one(rigs):
+def test_fast_camera_does_not_starve_a_slow_one(rigs):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)), image_topics=TWO)
     rig.activate()
@@ -97,13 +97,13 @@ def test_a_fast_camera_does_not_starve_a_slow_one(rigs):
     wait_frames(rig, "in", 10)
     gate.release(10)
     assert inboxes[1].wait().header.frame_id == "rear 1"
-    shown = [message.header.frame_id for message in inboxes[0].wait_count(2)]
-    assert shown == ["front 1", "front 10"]
+    frames = [message.header.frame_id for message in inboxes[0].wait_count(2)]
+    assert frames == ["front 1", "front 10"]
     assert rig.node.cameras[0].tally.counts["dropped"] == 8
     assert len(rig.engine.asked) == 3
 
 
-def test_a_camera_that_nobody_reads_costs_nothing(rigs):
+def test_camera_without_subscribers_is_not_processed(rigs):
     rig = rigs(image_topics=TWO)
     rig.activate()
     segments = rig.inbox(SegmentArray, "rear/segments")
@@ -116,7 +116,7 @@ def test_a_camera_that_nobody_reads_costs_nothing(rigs):
     assert len(rig.engine.asked) == 1
 
 
-def test_cameras_may_be_others_after_activating_again(rigs):
+def test_cameras_can_change_while_inactive(rigs):
     rig = rigs()
     rig.activate()
     assert not rig.set("image_topics", TWO).successful
@@ -128,19 +128,19 @@ def test_cameras_may_be_others_after_activating_again(rigs):
     assert segments.wait().header.frame_id == "front"
 
 
-def test_a_segment_call_names_its_camera(rigs):
+def test_segment_call_uses_the_named_camera(rigs):
     rig = rigs(image_topics=TWO)
     rig.activate()
     rig.show("front", publisher=rig.outside.create_publisher(Image, "/front/image_raw", 10))
     wait_frames(rig, "in", 1)
     answer = rig.ask_segment(camera="front", labels=["mug"])
     assert answer.success and answer.result.header.frame_id == "front"
-    for camera, said in (("rear", "no image has arrived on /back"), ("", "front, rear")):
+    for camera, error in (("rear", "no image has arrived on /back"), ("", "front, rear")):
         answer = rig.ask_segment(camera=camera, labels=["mug"])
-        assert not answer.success and said in answer.message
+        assert not answer.success and error in answer.message
 
 
-def test_nodes_in_two_namespaces_keep_to_themselves(ros_node):
+def test_nodes_in_two_namespaces_do_not_interfere(ros_node):
     queries = ("red apple", "hammer")
     names = ("left", "right")
     nodes = [

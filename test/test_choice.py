@@ -1,4 +1,4 @@
-"""Which candidates become segments: objects told apart, none twice."""
+"""Which mask candidates become segments: each object once."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ def blob(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return mask.astype(np.float32)
 
 
-def test_masks_of_one_object_are_one_and_masks_apart_are_two() -> None:
-    whole, most, part, other = box(0, 0, 8, 8), box(0, 0, 8, 7), box(0, 0, 3, 3), box(8, 8, 16, 16)
-    assert distinct([part, most, whole, other], [0.6, 0.7, 0.9, 0.8]) == [2, 3]
+def test_distinct_keeps_one_mask_per_object() -> None:
+    whole, most, part, second = (
+        box(0, 0, 8, 8),
+        box(0, 0, 8, 7),
+        box(0, 0, 3, 3),
+        box(8, 8, 16, 16),
+    )
+    assert distinct([part, most, whole, second], [0.6, 0.7, 0.9, 0.8]) == [2, 3]
 
 
-def test_the_best_is_kept_however_poor_and_no_other_poor_one() -> None:
+def test_distinct_keeps_the_best_of_poor_masks() -> None:
     masks = [box(0, 0, 4, 4), box(8, 8, 12, 12)]
     assert distinct(masks, [0.1, 0.2]) == [1]
     assert distinct([np.zeros((4, 4), np.bool_)], [0.9]) == []
@@ -44,46 +49,46 @@ def candidates(*masks: NDArray[np.bool_]) -> MaskCandidates:
     return MaskCandidates(np.full(len(masks), 0.8, np.float32), logits)
 
 
-def test_each_object_of_a_label_becomes_one_choice_and_padding_is_not_looked_at() -> None:
-    """Two objects of the first label, one of them clicked twice; rows from 12 on are padding."""
-    one, two, third = box(1, 1, 5, 5), box(1, 10, 5, 15), box(7, 1, 11, 5)
+def test_each_object_of_a_label_is_chosen_once_and_padding_is_ignored() -> None:
+    """The first label has two objects, a click on each and one more; rows from 12 are padding."""
+    first, second, third = box(1, 1, 5, 5), box(1, 10, 5, 15), box(7, 1, 11, 5)
     padding = box(12, 0, 16, 16)
-    maps = np.stack([blob(one | two), blob(third)])[:, :12]
+    maps = np.stack([blob(first | second), blob(third)])[:, :12]
     everything = np.ones((16, 16), np.bool_)
     offered = [
-        candidates(everything, one | padding, third),
-        candidates(third, everything, two),
-        candidates(one, third, everything),
-        candidates(third, one, everything),
+        candidates(everything, first | padding, third),
+        candidates(third, everything, second),
+        candidates(first, third, everything),
+        candidates(third, first, everything),
     ]
 
     chosen = choose_objects(rank_candidates(offered, [0, 0, 0, 1], maps, (12, 16)))
 
     assert sorted(choice.prompt for choice in chosen) in ([0, 1, 3], [1, 2, 3])
     found = {choice.prompt: (choice.logits > 0).numpy() for choice in chosen}
-    assert (found[1] == two).all() and (found[3] == third).all()
+    assert (found[1] == second).all() and (found[3] == third).all()
     assert all(0 <= choice.quality <= 1 for choice in chosen)
     assert [choice.is_further for choice in chosen] == [False, True, False]
 
 
-def test_a_mask_of_two_objects_gives_way_to_what_clicks_on_each_like_best() -> None:
-    one, two = box(2, 2, 8, 7), box(2, 7, 8, 12)
-    both, nothing = one | two, np.zeros((16, 16), np.bool_)
+def test_mask_of_two_objects_loses_to_the_best_masks_of_each() -> None:
+    first, second = box(2, 2, 8, 7), box(2, 7, 8, 12)
+    both, nothing = first | second, np.zeros((16, 16), np.bool_)
     maps = blob(both)[None]
 
     def found(*offered: MaskCandidates) -> list[NDArray[np.bool_]]:
         chosen = choose_objects(rank_candidates(offered, [0] * len(offered), maps, (16, 16)))
         return [(choice.logits > 0).numpy() for choice in chosen]
 
-    apart = found(candidates(both), candidates(one, nothing), candidates(two, nothing))
-    assert len(apart) == 2 and (np.any(apart, axis=0) == both).all()
-    # Where nothing shows the other half, the whole stays.
-    (whole,) = found(candidates(both), candidates(one, nothing), candidates(one, nothing))
+    separate = found(candidates(both), candidates(first, nothing), candidates(second, nothing))
+    assert len(separate) == 2 and (np.any(separate, axis=0) == both).all()
+    # Without a mask of the second half, the mask of both stays.
+    (whole,) = found(candidates(both), candidates(first, nothing), candidates(first, nothing))
     assert (whole == both).all()
 
 
-def test_parts_that_a_click_offers_beside_a_whole_that_it_likes_better_are_no_objects() -> None:
-    """SAM's three masks are nested as a rule: a part, more of it, the whole."""
+def test_parts_are_not_chosen_beside_a_better_whole_of_the_same_click() -> None:
+    """SAM's three masks are usually nested: a part, a larger part, the whole."""
     whole = box(2, 2, 14, 14)
     halves = box(2, 2, 14, 8), box(2, 8, 14, 14)
     quarters = box(2, 2, 8, 8), box(8, 8, 14, 14)
@@ -94,23 +99,23 @@ def test_parts_that_a_click_offers_beside_a_whole_that_it_likes_better_are_no_ob
     assert ((chosen.logits > 0).numpy() == whole).all()
 
 
-def one_of_a_pool(mask: NDArray[np.bool_], quality: float, prompt: int, best: bool) -> Candidate:
+def candidate(mask: NDArray[np.bool_], quality: float, prompt: int, best: bool) -> Candidate:
     features = np.zeros(len(FEATURES), np.float32)
     return Candidate(Choice(prompt, torch.zeros(1), quality), 0, mask, features, best)
 
 
 @pytest.mark.parametrize("half", [0.46, 0.55, 0.79])
-def test_a_part_is_an_object_only_as_the_best_answer_of_its_own_click(half: float) -> None:
+def test_part_is_chosen_only_as_the_best_mask_of_its_click(half: float) -> None:
     whole, left, right = box(4, 4, 12, 12), box(4, 4, 12, 8), box(4, 8, 12, 12)
     nested = [
-        one_of_a_pool(mask, quality, prompt, mask is whole)
+        candidate(mask, quality, prompt, mask is whole)
         for prompt, part in enumerate((left, right))
         for mask, quality in ((whole, 0.8), (part, half))
     ]
     assert [choice.quality for choice in choose_objects(nested)] == [0.8]
-    told_apart = [
-        one_of_a_pool(whole, 0.8, 0, True),
-        one_of_a_pool(left, half, 1, True),
-        one_of_a_pool(right, half, 2, True),
+    separate = [
+        candidate(whole, 0.8, 0, True),
+        candidate(left, half, 1, True),
+        candidate(right, half, 2, True),
     ]
-    assert [choice.quality for choice in choose_objects(told_apart)] == [half, half]
+    assert [choice.quality for choice in choose_objects(separate)] == [half, half]

@@ -1,4 +1,4 @@
-"""The command line as users run it: in a process of its own, without ROS."""
+"""The command line, run in a separate process without ROS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def found(line: str) -> bool:
     return line.startswith("  found ")
 
 
-def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: Path) -> None:
+def test_segment_prints_found_and_absent_labels_and_draws_masks(tmp_path: Path) -> None:
     scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     absent = "tractor" if "tractor" not in scene.names else "banana"
@@ -44,7 +44,7 @@ def test_segment_prints_what_was_found_and_what_was_not_and_draws_it(tmp_path: P
     assert cv2.imread(str(tmp_path / "sub" / "out.png")).shape[1] > scene.image.shape[1]
 
 
-def test_segment_takes_templates_one_by_one(tmp_path: Path) -> None:
+def test_segment_accepts_several_templates_options(tmp_path: Path) -> None:
     scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     options = ("--templates", "single", "--templates", "the {} in the picture")
@@ -54,7 +54,7 @@ def test_segment_takes_templates_one_by_one(tmp_path: Path) -> None:
     assert done.returncode != 0 and "'no place', but must have ensemble" in done.stderr
 
 
-def test_compare_draws_every_attention_beside_plain_clip(tmp_path: Path) -> None:
+def test_compare_draws_every_attention_and_plain_clip(tmp_path: Path) -> None:
     scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     done = clip_surgery("compare", "scene.png", f"{scene.names[-1]}; banana", cwd=tmp_path)
@@ -63,13 +63,13 @@ def test_compare_draws_every_attention_beside_plain_clip(tmp_path: Path) -> None
     assert [line.split()[0] for line in lines[:4]] == ["v-v", "k-k", "gem", "naclip"]
     assert scene.names[-1] in lines[0]
     picture = cv2.imread(str(tmp_path / "compare.png"))
-    # Two rows of maps per label, one of points and one of masks; six columns of 4:3 pictures.
+    # Per label two rows of maps; then a row of points and a row of masks. Six 4:3 pictures a row.
     rows, columns = 2 * 2 + 2, 6
     assert picture.shape[:2] == (rows * (180 + 34), columns * (240 + 12))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "error"),
     [
         (("nowhere.png", "mug"), "does not exist"),
         (("text.png", "mug"), "not a picture"),
@@ -80,14 +80,14 @@ def test_compare_draws_every_attention_beside_plain_clip(tmp_path: Path) -> None
         (("image.png", "mug", "--output", "text.png/out.png"), "text.png"),
     ],
 )
-def test_what_goes_wrong_is_one_sentence(
-    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+def test_segment_prints_an_error_without_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], error: str
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((32, 32, 3), np.uint8))
     done = clip_surgery("segment", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert complaint in done.stderr
+    assert error in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -99,7 +99,7 @@ def test_help_names_every_subcommand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("arguments", "expected"),
     [
         (["list"], ["list"]),
         (["list", "--ros-args", "-r", "__ns:=/robot"], ["list"]),
@@ -107,11 +107,11 @@ def test_help_names_every_subcommand(tmp_path: Path) -> None:
         (["--ros-args", "--", "list"], ["list"]),
     ],
 )
-def test_arguments_of_ros_are_left_out(given: list[str], kept: list[str]) -> None:
-    assert without_ros_arguments(given) == kept
+def test_ros_arguments_are_removed(arguments: list[str], expected: list[str]) -> None:
+    assert without_ros_arguments(arguments) == expected
 
 
 def test_every_subcommand_is_installed_for_ros2_run() -> None:
-    installed = (ROOT / "CMakeLists.txt").read_text()
-    line = next(row for row in installed.splitlines() if row.startswith("foreach(name "))
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    line = next(row for row in cmake.splitlines() if row.startswith("foreach(name "))
     assert line == f"foreach(name {' '.join(SUBCOMMANDS)})"

@@ -1,4 +1,4 @@
-"""Compressed images: JPEG, PNG and TIFF are read, all else is refused in a sentence."""
+"""Compressed images: JPEG, PNG and TIFF are read, other data raise an error."""
 
 import struct
 
@@ -30,16 +30,16 @@ def wide(pixels):
 
 
 def mosaic(pattern="rggb"):
-    """What a sensor behind these filters sees of the picture; written down by rows of a cell."""
-    seen = np.empty((24, 32), np.uint8)
-    for place, letter in enumerate(pattern):
-        row, column = divmod(place, 2)
-        seen[row::2, column::2] = RGB[row::2, column::2, "rgb".index(letter)]
-    return seen
+    """Return the picture behind a Bayer filter; the pattern is one cell, row by row."""
+    values = np.empty((24, 32), np.uint8)
+    for index, letter in enumerate(pattern):
+        row, column = divmod(index, 2)
+        values[row::2, column::2] = RGB[row::2, column::2, "rgb".index(letter)]
+    return values
 
 
 def file_of(suffix, pixels=BGR):
-    """A file of an array in OpenCV's order of channels, as image_transport makes it."""
+    """Return an encoded array in OpenCV's channel order, as image_transport encodes it."""
     return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
@@ -50,9 +50,9 @@ def read(format_name, suffix, pixels):
 INNER = np.s_[2:-2, [4, 8, 23, 28]]
 """Away from edges, which JPEG and demosaicing blur."""
 
-# By image_transport's publisher: what it was given is converted to the encoding that it names
-# last, or to none, and handed to OpenCV's encoder, which takes it for grey, BGR or BGRA.
-AS_PUBLISHED = [
+# From image_transport's publisher: it converts the image to the encoding that the format names
+# last, if any, and passes it to OpenCV's encoder, which assumes grey, BGR or BGRA.
+BY_IMAGE_TRANSPORT = [
     ("rgb8; jpeg compressed bgr8", ".jpg", BGR),
     ("bgr8; jpeg compressed bgr8", ".jpg", BGR),
     ("rgba8; jpeg compressed bgr8", ".jpg", BGR),
@@ -81,8 +81,8 @@ AS_PUBLISHED = [
     ("bayer_rggb8; jpeg compressed bayer_rggb8", ".jpg", mosaic()),  # jpeg_compress_bayer
     ("bayer_rggb8; jpeg compressed ", ".jpg", mosaic()),  # ROS 1
 ]
-# By others: old ones, drivers with a JPEG from the camera, and by hand.
-OF_OTHERS = [
+# From other publishers: old versions, drivers that forward the camera's JPEG, and users' code.
+BY_OTHER_PUBLISHERS = [
     *((name, ".jpg", BGR) for name in ("", "jpeg", "jpg", "JPEG", ".jpg", "image/jpeg", "mjpeg")),
     *((name, ".png", BGR) for name in ("", "png", "image/png", "bgr8; png compressed", "%n")),
     ("rgb8; jpeg", ".jpg", BGR),
@@ -91,18 +91,20 @@ OF_OTHERS = [
     ("BGR8; JPEG compressed BGR8", ".jpg", BGR),
     ("; jpeg compressed bgr8", ".jpg", BGR),
     ("rgba8; png compressed", ".png", BGRA),
-    ("rgb8; jpeg compressed rgb8", ".jpg", RGB),  # encoded as they lay, as the target says
+    ("rgb8; jpeg compressed rgb8", ".jpg", RGB),  # not reordered, as the target encoding says
     ("bgr8; jpeg compressed rgb8", ".jpg", RGB),
     ("rgb16; png compressed rgb16", ".png", wide(RGB)),
     ("rgba8; png compressed rgba8", ".png", RGBA),
-    ("bayer_rggb8; jpeg compressed bgr8", ".jpg", BGR),  # demosaiced before
+    ("bayer_rggb8; jpeg compressed bgr8", ".jpg", BGR),  # demosaiced by the publisher
     ("bayer_rggb8; png compressed rgb8", ".png", RGB),
     ("bayer_rggb8; jpeg compressed ", ".jpg", BGR),
 ]
 
 
-@pytest.mark.parametrize(("format_name", "suffix", "pixels"), [*AS_PUBLISHED, *OF_OTHERS])
-def test_colours_are_those_that_the_camera_saw(format_name, suffix, pixels):
+@pytest.mark.parametrize(
+    ("format_name", "suffix", "pixels"), [*BY_IMAGE_TRANSPORT, *BY_OTHER_PUBLISHERS]
+)
+def test_colours_are_decoded_in_the_order_of_the_format(format_name, suffix, pixels):
     tolerance = 6 if suffix == ".jpg" else 0
     seen = read(format_name, suffix, pixels)
     assert seen.shape == RGB.shape and seen.dtype == np.uint8
@@ -111,7 +113,7 @@ def test_colours_are_those_that_the_camera_saw(format_name, suffix, pixels):
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_every_mosaic_is_demosaiced(pattern, bits):
+def test_every_bayer_pattern_is_demosaiced(pattern, bits):
     pixels = mosaic(pattern) if bits == 8 else wide(mosaic(pattern))
     seen = read(f"bayer_{pattern}{bits}; png compressed ", ".png", pixels)
     np.testing.assert_array_equal(seen[INNER], RGB[INNER])
@@ -131,37 +133,37 @@ def test_every_mosaic_is_demosaiced(pattern, bits):
         ("8UC1; tiff compressed ", ".tiff", GREY),
         ("mono16; tiff compressed ", ".tiff", wide(GREY)),
         ("png", ".png", wide(GREY)),
-        # Its colours are gone: the publisher made it grey before it was compressed.
+        # The publisher converted it to grey before compression.
         ("bayer_rggb8; jpeg compressed mono8", ".jpg", GREY),
         ("rgb8; jpeg compressed bgr8", ".jpg", GREY),
     ],
 )
-def test_grey_stays_grey(format_name, suffix, pixels):
+def test_grey_images_decode_to_grey(format_name, suffix, pixels):
     assert np.abs(read(format_name, suffix, pixels).astype(int) - 90).max() <= 1
 
 
-def test_sixteen_bits_are_scaled_as_those_of_raw_images_are():
+def test_16_bit_values_are_scaled_as_in_raw_images():
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     raw = image_to_rgb(image_message(values, "mono16", Header()))
     np.testing.assert_array_equal(read("mono16; png compressed ", ".png", values), raw)
 
 
-def test_rows_stay_as_they_were_encoded_whatever_exif_says(tmp_path):
-    path = tmp_path / "turned.jpg"
+def test_exif_orientation_of_a_message_is_ignored(tmp_path):
+    path = tmp_path / "rotated.jpg"
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # orientation: turned by 90 degrees
+    exif[0x0112] = 6  # orientation: rotated by 90 degrees
     PIL.Image.fromarray(RGB).save(path, exif=exif, quality=95)
     decoded = compressed_to_rgb(CompressedImage(format="jpeg", data=path.read_bytes()))
     assert decoded.shape == RGB.shape
 
 
 def depth_payload():
-    """What compressed_depth_image_transport sends: three numbers, then a PNG."""
+    """Return the data of compressed_depth_image_transport: three numbers, then a PNG."""
     return struct.pack("<iff", 0, 100.0, 1.0) + file_of(".png")
 
 
 @pytest.mark.parametrize(
-    ("format_name", "data", "said"),
+    ("format_name", "data", "error"),
     [
         ("16UC1; compressedDepth png", depth_payload(), "depth image"),
         ("32FC1; compressedDepth", depth_payload(), "remap image_raw to the camera's colour"),
@@ -185,12 +187,12 @@ def depth_payload():
         ("bgr8; png compressed bayer_rggb8", file_of(".png"), "mosaic of one channel"),
     ],
 )
-def test_what_cannot_or_shall_not_be_decoded_is_refused_in_a_sentence(format_name, data, said):
-    with pytest.raises(ImageError, match=said):
+def test_invalid_or_unsupported_data_is_an_image_error(format_name, data, error):
+    with pytest.raises(ImageError, match=error):
         compressed_to_rgb(CompressedImage(format=format_name, data=data))
 
 
-def test_a_node_on_compressed_images_survives_broken_ones(rigs):
+def test_node_continues_after_broken_compressed_images(rigs):
     rig = rigs(image_transport="compressed")
     rig.activate()
     publisher = rig.outside.create_publisher(CompressedImage, "image_raw/compressed", 10)

@@ -1,4 +1,4 @@
-"""The table of parameters, and what is refused."""
+"""The table of parameters, and the validation of values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.parameters.config import PARAMETERS, Config, defaults
 
 
-def test_the_snapshot_has_exactly_the_parameters_of_the_table_in_order() -> None:
+def test_config_fields_are_the_parameters_in_order() -> None:
     assert [f.name for f in dataclasses.fields(Config)] == [entry.name for entry in PARAMETERS]
 
 
-def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
+def test_defaults_are_valid_and_every_parameter_has_help() -> None:
     config = Config.from_values()
     for name, value in defaults().items():
         kept = getattr(config, name)
@@ -25,7 +25,7 @@ def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("values", "error"),
     [
         ({"nonsense": 1}, "no parameter 'nonsense'"),
         ({"device": "gpu"}, "auto, cpu or cuda:N"),
@@ -50,12 +50,10 @@ def test_defaults_are_accepted_and_every_one_has_help_and_a_reason() -> None:
         ({"sam_checkpoint": "sam.pth"}, "whose weights come with the package"),
     ],
 )
-def test_values_that_cannot_work_are_refused_saying_why(
-    values: dict[str, Any], complaint: str
-) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_invalid_values_are_rejected_with_the_reason(values: dict[str, Any], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         Config.from_values(values)
 
 
-def test_whole_numbers_serve_where_fractions_are_wanted() -> None:
+def test_integers_are_accepted_for_float_parameters() -> None:
     assert Config.from_values({"max_rate_hz": 5}).max_rate_hz == 5.0

@@ -1,4 +1,4 @@
-"""The shipped demo networks are as good as their card says, on scenes that they never saw."""
+"""The shipped demo networks reach the metrics of their card on scenes not used in training."""
 
 from __future__ import annotations
 
@@ -40,40 +40,40 @@ def measurements(networks: LoadedNetworks) -> Measurements:
     return measure_networks(networks.clip, networks.sam, pipeline, SCENES)
 
 
-def test_the_surgery_map_points_into_the_object_and_plain_clip_s_does_not(
+def test_surgery_map_peaks_inside_the_object_unlike_plain_clip(
     measurements: Measurements,
 ) -> None:
     assert np.mean(measurements.surgery_inside) >= 0.88
     assert np.mean(measurements.plain_inside) <= 0.5
 
 
-def test_present_names_score_above_absent_ones(measurements: Measurements) -> None:
+def test_presence_separates_present_and_absent_names(measurements: Measurements) -> None:
     assert auroc(measurements.present, measurements.absent) >= 0.97
 
 
-def test_half_presence_is_a_fair_threshold(measurements: Measurements) -> None:
-    """Fitted on other scenes; few present names are missed and few absent ones announced."""
+def test_presence_threshold_of_one_half_has_few_errors(measurements: Measurements) -> None:
+    """Presence was fitted on other scenes; few names are missed, few are false alarms."""
     assert np.mean(np.array(measurements.present) < 0.5) < 0.1
     assert np.mean(np.array(measurements.absent) >= 0.5) < 0.1
 
 
-def test_text_to_mask_works(measurements: Measurements) -> None:
+def test_masks_overlap_the_objects(measurements: Measurements) -> None:
     assert np.mean(measurements.text_ious) >= 0.65
     assert np.mean(measurements.click_ious) >= 0.65
 
 
-def test_training_and_use_compute_the_same_tokens(networks: LoadedNetworks) -> None:
+def test_training_and_inference_compute_the_same_tokens(networks: LoadedNetworks) -> None:
     tensors, metadata = load_state_dict(demo_weights("clip_demo"))
     model = load_openai_model(tensors, int(metadata["head_width"])).eval()
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         cls, tokens = encode_images(model.visual, pixels)
-    used = networks.clip.surgery_tokens(pixels)
-    torch.testing.assert_close(used[:, 0], cls, atol=1e-5, rtol=0)
-    torch.testing.assert_close(used[:, 1:], tokens, atol=1e-5, rtol=0)
+    tokens_in_use = networks.clip.surgery_tokens(pixels)
+    torch.testing.assert_close(tokens_in_use[:, 0], cls, atol=1e-5, rtol=0)
+    torch.testing.assert_close(tokens_in_use[:, 1:], tokens, atol=1e-5, rtol=0)
 
 
-def test_words_that_the_demo_does_not_know_are_all_one_word() -> None:
+def test_unknown_words_have_the_same_text_feature() -> None:
     clip = ClipBackend.from_file(demo_weights("clip_demo"))
     features = clip.text_features(["giraffe", "zebra", "red apple"])
     unknown, known = F.cosine_similarity(features[0], features[1:], dim=-1).tolist()
@@ -81,15 +81,15 @@ def test_words_that_the_demo_does_not_know_are_all_one_word() -> None:
     assert known < 0.9
 
 
-def test_the_files_are_small_and_say_what_they_know() -> None:
+def test_weight_files_are_small_and_have_metadata() -> None:
     sizes = [demo_weights(name).stat().st_size for name in ("clip_demo", "sam_demo")]
     assert sum(sizes) < 25e6
     _, metadata = load_state_dict(demo_weights("clip_demo"))
-    told = "head_width input_size presence_scale presence_with_tokens presence_with_windows labels"
-    assert set(told.split()) <= set(metadata)
+    keys = "head_width input_size presence_scale presence_with_tokens presence_with_windows labels"
+    assert set(keys.split()) <= set(metadata)
 
 
-def test_presence_has_a_level_for_each_way_of_looking(tmp_path: Path) -> None:
+def test_presence_level_differs_with_and_without_windows(tmp_path: Path) -> None:
     clip = ClipBackend.from_file(demo_weights("clip_demo"))
     whole, wide = clip.presence_level(windows=False), clip.presence_level(windows=True)
     assert whole != wide
@@ -103,13 +103,13 @@ def test_presence_has_a_level_for_each_way_of_looking(tmp_path: Path) -> None:
     assert older.presence_level(windows=True) == older.presence_level(windows=False) == whole
 
 
-def test_fitting_presence_weighs_both_cosines_by_what_they_tell() -> None:
+def test_fitted_presence_weights_are_those_of_normal_distributions() -> None:
     generator = torch.Generator().manual_seed(0)
     spread = torch.tensor([0.1, 0.05])
     present = torch.tensor([0.5, 0.3]) + spread * torch.randn(4000, 2, generator=generator)
     absent = torch.tensor([0.3, 0.2]) + spread * torch.randn(40_000, 2, generator=generator)
     level = fit_presence(present, absent)
-    # Two normal populations: weights (distance / deviation^2) of 20 and 40, even half-way.
+    # Two normal distributions: weights (distance / variance) of 20 and 40, even odds half-way.
     assert level.scale == pytest.approx(0.2 / 0.01, rel=0.1)
     assert level.peak_weight == pytest.approx(40 / 20, rel=0.1)
     assert level.offset == pytest.approx(0.4 + 2 * 0.25, abs=0.03)
@@ -119,7 +119,7 @@ def test_auroc_counts_ties_as_half() -> None:
     assert auroc([2.0, 3.0], [1.0, 2.0]) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
 
 
-def test_shipped_text_features_are_those_of_the_shipped_network() -> None:
+def test_shipped_text_features_equal_those_of_the_shipped_network() -> None:
     clip = ClipBackend.from_file(demo_weights("clip_demo"))
     shipped = load_text_features(demo_weights("clip_demo_texts"))
     assert list(shipped) == [*NAMES, ""]
@@ -127,12 +127,12 @@ def test_shipped_text_features_are_those_of_the_shipped_network() -> None:
         torch.testing.assert_close(clip.text_features([text])[0], shipped[text], atol=1e-5, rtol=0)
 
 
-def test_a_query_of_known_names_encodes_no_text() -> None:
+def test_query_of_known_names_encodes_no_text() -> None:
     networks = load_networks(Config.from_values())
     image = np.zeros((64, 64, 3), np.uint8)
     networks.pipeline(Config.from_values()).run(image, parse_query("red apple; hammer"))
     assert networks.text_counts.encoded == 0
-    # Nor does one of names that it does not know, of which nothing is computed.
+    # Neither does a query of unknown names, for which nothing is computed.
     networks.pipeline(Config.from_values()).run(image, parse_query("a thing"))
     assert networks.text_counts.encoded == 0
     networks.clip.text_features(["a thing"])
@@ -140,35 +140,36 @@ def test_a_query_of_known_names_encodes_no_text() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mixed", "several"])
-def test_what_is_found_of_a_label_does_not_hang_on_absent_ones_asked_beside_it(
+def test_segments_of_a_label_do_not_depend_on_absent_labels(
     networks: LoadedNetworks, kind: str
 ) -> None:
-    """A robot's standing list has many names, of which few are in the picture."""
+    """A robot often asks for many names, of which few are in the picture."""
     pipeline = networks.pipeline(Config.from_values())
     for scene in SCENE_SETS[kind].scenes("development", 3):
         present = list(dict.fromkeys(scene.names))
         absent = sample_absent(NAMES, present, scene.seed, 50)
         alone, among = (
-            [one for one in result.segments if one.name in present]
+            [segment for segment in result.segments if segment.name in present]
             for result in (
                 pipeline.run(scene.image, query_of(names))
                 for names in (present, [*present, *absent])
             )
         )
-        assert [one.name for one in alone] == [one.name for one in among]
-        for one, other in zip(alone, among, strict=True):
-            assert other.score == pytest.approx(one.score, abs=0.1)
-            assert other.box == one.box and (other.mask == one.mask).all()
+        assert [segment.name for segment in alone] == [segment.name for segment in among]
+        for expected, found in zip(alone, among, strict=True):
+            assert found.score == pytest.approx(expected.score, abs=0.1)
+            assert found.box == expected.box and (found.mask == expected.mask).all()
 
 
-def test_a_wrong_name_beside_a_right_one_changes_nothing(networks: LoadedNetworks) -> None:
+def test_absent_alternative_name_does_not_change_the_segments(networks: LoadedNetworks) -> None:
     pipeline = networks.pipeline(Config.from_values())
     for scene in SCENE_SETS["mixed"].scenes("development", 4):
         name = scene.names[0]
         (wrong,) = sample_absent(NAMES, scene.names, scene.seed, 1)
-        alone, more = (
+        alone, together = (
             pipeline.run(scene.image, query_of([label])).segments
             for label in (name, f"{wrong}|{name}")
         )
-        assert [one.score for one in more] == pytest.approx([one.score for one in alone], abs=0.02)
-        assert all((a.mask == b.mask).all() for a, b in zip(alone, more, strict=True))
+        scores = [segment.score for segment in alone]
+        assert [segment.score for segment in together] == pytest.approx(scores, abs=0.02)
+        assert all((a.mask == b.mask).all() for a, b in zip(alone, together, strict=True))

@@ -1,4 +1,4 @@
-"""The device asked for, the device in use, and what happens when its memory runs out."""
+"""The requested device, the device in use, and what happens when its memory runs out."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,19 @@ from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.ros.images import image_message
 
 without_gpu = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has the device whose absence is tested"
+    torch.cuda.is_available(), reason="this test needs a machine without CUDA"
 )
 
 
 def device_values(rig, state):
-    """The node's status in this state, and its devices: in use and asked for."""
+    """Return the node's status in this state, and its devices: in use and requested."""
     status, *_ = rig.health(lambda statuses: values_of(statuses[0])["state"] == state)
     values = values_of(status)
     return status, (values["device"], values["device asked for"])
 
 
 @without_gpu
-def test_auto_takes_the_cpu_where_there_is_no_other(rigs):
+def test_auto_uses_the_cpu_without_cuda(rigs):
     rig = rigs(load=load_networks)
     rig.activate()
     status, devices = device_values(rig, "active")
@@ -35,7 +35,7 @@ def test_auto_takes_the_cpu_where_there_is_no_other(rigs):
 
 @without_gpu
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
-def test_cuda_that_is_not_there_fails_to_configure_in_a_sentence(rigs, device, capfd):
+def test_missing_cuda_device_fails_to_configure_with_an_error(rigs, device, capfd):
     rig = rigs(load=load_networks, device=device)
     assert not rig.change(CONFIGURE)
     status, devices = device_values(rig, "unconfigured")
@@ -49,7 +49,7 @@ def test_cuda_that_is_not_there_fails_to_configure_in_a_sentence(rigs, device, c
 
 
 @without_gpu
-def test_a_fallback_to_the_cpu_is_taken_only_when_allowed_and_warned_of(rigs, capfd):
+def test_allowed_cpu_fallback_runs_with_a_warning(rigs, capfd):
     rig = rigs(load=load_networks, device="cuda:0", allow_cpu_fallback=True)
     rig.activate()
     status, devices = device_values(rig, "active")
@@ -59,19 +59,19 @@ def test_a_fallback_to_the_cpu_is_taken_only_when_allowed_and_warned_of(rigs, ca
     assert "running on the CPU" in capfd.readouterr().err
 
 
-def test_out_of_memory_drops_that_frame_says_so_and_the_next_one_works(rigs, monkeypatch):
-    """The error is torch's own, for an allocation that no machine has."""
+def test_out_of_memory_is_reported_and_the_next_frame_works(rigs, monkeypatch):
+    """Torch raises the error itself, for an allocation larger than any machine's memory."""
 
     def load(config):
         networks = load_networks(config)
         encode = networks.sam.encode
 
-        def hungry(image_rgb):
+        def encode_or_exhaust_memory(image_rgb):
             if image_rgb.shape[0] > 500:
                 torch.empty(2**60, dtype=torch.uint8)
             return encode(image_rgb)
 
-        monkeypatch.setattr(networks.sam, "encode", hungry)
+        monkeypatch.setattr(networks.sam, "encode", encode_or_exhaust_memory)
         return networks
 
     scene = known_scene()

@@ -1,4 +1,4 @@
-"""What ``/diagnostics`` tells, and that its levels mean something."""
+"""The levels, messages and values of ``/diagnostics``."""
 
 import threading
 
@@ -21,20 +21,20 @@ from clip_surgery_ros.ros.images import image_message
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def node_status(rig, level, said):
+def node_status(rig, level, text):
     return rig.health(
-        lambda statuses: (statuses[0].level, said in statuses[0].message) == (level, True)
+        lambda statuses: (statuses[0].level, text in statuses[0].message) == (level, True)
     )[0]
 
 
-def camera_status(rig, level, said):
+def camera_status(rig, level, text):
     def matches(statuses):
-        return len(statuses) > 1 and statuses[1].level == level and said in statuses[1].message
+        return len(statuses) > 1 and statuses[1].level == level and text in statuses[1].message
 
     return rig.health(matches)[1]
 
 
-def test_everything_worth_knowing_is_told(rigs):
+def test_diagnostics_have_all_values_after_three_frames(rigs):
     rig = rigs(load=load_networks, distractors=False)
     rig.activate()
     scene = known_scene()
@@ -43,8 +43,8 @@ def test_everything_worth_knowing_is_told(rigs):
     labels = [*scene.names, "gizmo"]
     rig.ask("; ".join(labels))
     for count in (1, 2, 3):
-        seen = scene.image ^ np.uint8(count)  # no camera sends the same image twice
-        rig.show("frame", image_message(seen, "rgb8", Header()))
+        changed = scene.image ^ np.uint8(count)  # no camera sends the same image twice
+        rig.show("frame", image_message(changed, "rgb8", Header()))
         segments.wait_count(count)
     node, camera = rig.health(lambda statuses: values_of(statuses[1])["frames answered"] == "3")
     values = values_of(node)
@@ -54,8 +54,8 @@ def test_everything_worth_knowing_is_told(rigs):
     assert (values["device"], values["device asked for"]) == ("cpu", "auto")
     assert (values["precision"], values["precision asked for"]) == ("float32", "float32")
     assert values["query"] == "; ".join(labels)
-    # The names come with the network; a label that it was not made for is never encoded, and a
-    # measured presence level needs no text that stands for everything else.
+    # Features of known names are shipped with the network, unknown labels are never encoded, and
+    # a fitted presence level needs no text for "everything else".
     assert int(values["texts encoded"]) == 0
     assert int(values["text cache hits"]) == 3 * len(scene.names)
     for stage in ("convert", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"):
@@ -73,7 +73,7 @@ def test_everything_worth_knowing_is_told(rigs):
     node_status(rig, OK, "ready")
 
 
-def test_levels_of_the_node_follow_its_state(rigs):
+def test_node_level_follows_its_state(rigs):
     rig = rigs()
     node_status(rig, WARN, "not active: unconfigured")
     rig.change(CONFIGURE)
@@ -90,7 +90,7 @@ def test_levels_of_the_node_follow_its_state(rigs):
     node_status(rig, OK, "ready")
 
 
-def test_a_label_in_letters_that_clip_cannot_read_is_warned_of_while_it_is_asked_for(rigs):
+def test_label_in_unreadable_script_warns_while_in_the_query(rigs):
     rig = rigs()
     rig.networks.multilingual = False
     rig.activate()
@@ -103,7 +103,7 @@ def test_a_label_in_letters_that_clip_cannot_read_is_warned_of_while_it_is_asked
     node_status(rig, OK, "ready")
 
 
-def test_levels_of_a_camera_follow_its_images(rigs):
+def test_camera_level_follows_its_images(rigs):
     rig = rigs(image_timeout_s=0.5)
     rig.outside.destroy_publisher(rig.images)
     rig.activate()
@@ -117,9 +117,9 @@ def test_levels_of_a_camera_follow_its_images(rigs):
     camera_status(rig, OK, "images arrive")
 
 
-def test_images_that_are_lost_on_their_way_are_told_with_the_cure(active):
+def test_lost_images_are_reported_with_the_remedy(active):
     active.outside.destroy_publisher(active.images)
-    # Not with the profile that comes along: images are larger than Fast DDS's own shared memory.
+    # Without the shipped profile: images are larger than the default shared memory of Fast DDS.
     plain = {PROFILES: None, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
     sender = Process(
         str(ROOT / "test" / "ros" / "send_images.py"), "/image_raw", "300", environment=plain
@@ -133,20 +133,20 @@ def test_images_that_are_lost_on_their_way_are_told_with_the_cure(active):
     assert int(values_of(status)["frames lost on the way"]) > 0
 
 
-def test_images_that_arrive_late_are_told(active):
+def test_late_images_are_reported(active):
     now = active.outside.get_clock().now()
     late = image_message(PIXELS, "rgb8", Header(stamp=(now - Duration(seconds=5)).to_msg()))
     wait_for_reader(active.images)
     for number in range(1, 11):
         active.images.publish(late)
         wait_frames(active, "in", number)
-        if number == 5:  # a busy moment is no slow network
+        if number == 5:  # a few late images are no slow network
             assert camera_status(active, OK, "images arrive")
     status = camera_status(active, WARN, "s after their stamps: the network is too slow")
     assert float(values_of(status)["age on arrival: p50 [s]"]) >= 5
 
 
-def test_recorded_images_are_not_taken_for_late_ones(active):
+def test_recorded_images_are_not_reported_as_late(active):
     recorded = image_message(PIXELS, "rgb8", Header(stamp=Time(sec=1_600_000_000)))
     wait_for_reader(active.images)
     active.images.publish(recorded)
@@ -154,7 +154,7 @@ def test_recorded_images_are_not_taken_for_late_ones(active):
     assert "late" not in camera_status(active, OK, "images arrive").message
 
 
-def test_a_frame_that_fails_is_an_error_until_one_is_answered(rigs):
+def test_failed_frame_is_an_error_until_the_next_answer(rigs):
     active = rigs(image_timeout_s=0.0)  # diagnostics may come late on a busy machine
     active.activate()
     segments = active.inbox(SegmentArray, "segments")
@@ -170,20 +170,20 @@ def test_a_frame_that_fails_is_an_error_until_one_is_answered(rigs):
     assert values_of(status)["last error"] == ""
 
 
-@pytest.mark.parametrize("shown", [3])
-def test_frames_that_a_newer_one_replaced_are_counted(rigs, shown):
+@pytest.mark.parametrize("waiting", [3])
+def test_frames_replaced_by_newer_ones_are_counted_as_dropped(rigs, waiting):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
     rig.activate()
     rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "segments")
     rig.ask("mug")
-    rig.show("in work")
+    rig.show("being processed")
     wait_frames(rig, "in", 1)
-    for count in range(2, 2 + shown):
+    for count in range(2, 2 + waiting):
         rig.show("waiting")
         wait_frames(rig, "in", count)
     gate.release(10)
     wait_frames(rig, "answered", 2)
     (_, camera) = rig.health(lambda statuses: values_of(statuses[1])["frames answered"] == "2")
-    assert values_of(camera)["frames dropped"] == str(shown - 1)
+    assert values_of(camera)["frames dropped"] == str(waiting - 1)

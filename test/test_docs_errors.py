@@ -1,4 +1,4 @@
-"""Every message that ``docs/troubleshooting.md`` quotes is one that the code prints."""
+"""The code prints every message that ``docs/troubleshooting.md`` quotes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OTHERS = (
     "version 12 not supported",
 )
 """Beginnings of messages that other packages print."""
-HOLE = "\0"
-"""Stands for a value that is not known before the message is printed."""
+PLACEHOLDER = "\0"
+"""Stands for a value that the code inserts into the message."""
 VALUE = re.compile(r"\.\.\.|(?<=')[^']+(?=')|[^\s',;:]*[\d/_][^\s',;:]*|\bstr\b")
-"""What stands for a value in a quoted message: ``...``, quoted text, numbers, names and paths."""
+"""A value in a quoted message: ``...``, quoted text, a number, a name or a path."""
 
 
 def quoted_messages() -> Iterator[str]:
@@ -44,7 +44,7 @@ def quoted_messages() -> Iterator[str]:
 
 @cache
 def constants() -> dict[str, str]:
-    """Texts of the package's constants, by name."""
+    """Return the texts of the package's string constants by name."""
     return {
         target.id: node.value.value
         for tree in trees()
@@ -59,26 +59,26 @@ def constants() -> dict[str, str]:
 
 @cache
 def trees() -> list[ast.Module]:
-    """The parsed sources."""
+    """Return the parsed sources."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     return [ast.parse(path.read_text()) for path in paths]
 
 
 def literal_text(node: ast.expr) -> str:
-    """Text of a string literal, with :data:`HOLE` for values in an f-string."""
+    """Return the text of a string literal, with :data:`PLACEHOLDER` for values in an f-string."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=parts):
             return "".join(map(literal_text, parts))
         case ast.FormattedValue(value=ast.Name(id=name)):
-            return constants().get(name, HOLE)
-    return HOLE
+            return constants().get(name, PLACEHOLDER)
+    return PLACEHOLDER
 
 
 @cache
 def literals() -> frozenset[str]:
-    """Texts of all string literals but docstrings; implicit concatenation is one literal."""
+    """Return all string literals but docstrings; implicit concatenation is one literal."""
     found = set()
     for tree in trees():
         docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -100,14 +100,14 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_quoted_message_is_one_that_the_code_prints(message: str) -> None:
+def test_code_prints_the_quoted_message(message: str) -> None:
     assert not missing_parts(message), "quote what the code prints"
 
 
-def test_messages_of_all_tables_are_quoted() -> None:
+def test_page_quotes_more_than_forty_messages() -> None:
     assert len(MESSAGES) > 40
 
 
-def test_a_message_that_the_code_does_not_print_is_found() -> None:
+def test_message_that_no_code_prints_is_detected() -> None:
     assert not missing_parts("no image on /camera for 5 s")
     assert missing_parts("no picture on /camera for 5 s") == ["no picture on "]

@@ -1,4 +1,4 @@
-"""Camera, node and listener as three processes, with the networks that are shipped."""
+"""Camera, node and listener as three processes, with the shipped networks."""
 
 import signal
 
@@ -24,7 +24,7 @@ def pixels(image):
     return np.frombuffer(image.data, np.uint8).reshape(SIZE_HW)
 
 
-def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):
+def test_query_on_camera_images_gives_the_masks_of_the_scene(scene, ros_node):
     absent = next(name for name in NAMES if name not in scene.names)
     query = "; ".join([*scene.names, absent])
     segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
@@ -51,8 +51,9 @@ def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):
         stamp = message.header.stamp
         image = images.wait(lambda image: image.header.stamp == stamp)
         assert image.header == message.header
-        seen = np.frombuffer(image.data, np.uint8).reshape(scene.image.shape)
-        np.testing.assert_allclose(seen.astype(int), scene.image, atol=1)  # its last bit flickers
+        received = np.frombuffer(image.data, np.uint8).reshape(scene.image.shape)
+        # The camera changes the last bit from frame to frame.
+        np.testing.assert_allclose(received.astype(int), scene.image, atol=1)
 
         boxes = detections.wait(lambda array: array.header.stamp == stamp)
         assert boxes.header == image.header
@@ -76,14 +77,14 @@ def test_camera_and_query_give_the_scenes_own_masks(scene, ros_node):
         assert "Traceback" not in node.text() + camera.text()
 
 
-def test_parameters_that_cannot_work_end_the_program_with_one_sentence():
+def test_invalid_parameters_end_the_node_with_one_error():
     with Process(*NODE, "-p", "clip_model:=ViT-B-16") as node:
         assert node.wait(START_S) == 2
         assert "clip_checkpoint is empty" in node.text()
         assert "Traceback" not in node.text()
 
 
-def test_missing_weights_leave_a_node_that_can_be_set_right():
+def test_node_with_missing_weights_keeps_running_unconfigured():
     arguments = ("-p", "sam_model:=vit_b", "-p", "sam_checkpoint:=/nowhere/sam.pth")
     with Process(*NODE, *arguments) as node:
         node.wait_for_line("cannot configure", START_S)
@@ -93,7 +94,7 @@ def test_missing_weights_leave_a_node_that_can_be_set_right():
         assert "/nowhere/sam.pth" in node.text() and "Traceback" not in node.text()
 
 
-def test_the_demo_finds_things_and_draws_them(tmp_path):
+def test_demo_finds_objects_and_writes_a_picture(tmp_path):
     with Process(
         "-m", "clip_surgery_ros.demo.run", "--scenes", "1", "--output", str(tmp_path)
     ) as demo:
@@ -104,14 +105,14 @@ def test_the_demo_finds_things_and_draws_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (("--image", "/nowhere/photo.jpg"), "/nowhere/photo.jpg does not exist"),
         (("--size", "0x0"), "'0x0' is no size"),
         (("--rate", "0"), "0 is not above 0"),
     ],
 )
-def test_a_camera_that_cannot_show_anything_says_so(arguments, said):
+def test_demo_camera_with_invalid_arguments_is_an_error(arguments, error):
     with Process(*CAMERA, *arguments) as camera:
         assert camera.wait() == 2
-        assert said in camera.text()
+        assert error in camera.text()

@@ -1,4 +1,4 @@
-"""Outcomes, figures and intervals by hand; folders in both layouts; the whole command."""
+"""Evaluation: outcomes, metrics and intervals by hand; COCO and VOC folders; the command."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def picture() -> NDArray[np.uint8]:
     return np.zeros((*SIZE, 3), np.uint8)
 
 
-def test_an_outcome_counts_what_a_person_would() -> None:
-    """Two mugs, one found with a mask twice its size; a saw not found; a car that is not there."""
+def test_outcome_of_hand_made_segments() -> None:
+    """Two mugs, one found with a mask of twice its size; a missed saw; an absent car."""
     truth = Example.of_objects(
         picture(),
         ["mug", "mug", "saw"],
@@ -74,7 +74,7 @@ def test_an_outcome_counts_what_a_person_would() -> None:
         segment(2, "car", 0.3, (0, 0, 2, 2)),
     ]
     outcome = outcome_of(truth, answer(truth, found, peak=(1, 6)))
-    # Union: 8 of the found 16 + 4 pixels are mugs, of 24.
+    # Intersection 8; union: 20 predicted and 24 true pixels, less 8.
     assert outcome.label_ious == pytest.approx((8 / (20 + 24 - 8), 0))
     assert outcome.instance_ious == pytest.approx((0.5, 0, 0))
     assert outcome.peak_inside == (False, True)
@@ -85,57 +85,57 @@ def test_an_outcome_counts_what_a_person_would() -> None:
     assert outcome.false_alarms == (True,)
 
 
-def test_ignored_pixels_count_neither_for_nor_against() -> None:
+def test_ignored_pixels_do_not_change_the_overlap() -> None:
     ignored = block(4, 0, 4, 8)
     truth = Example.of_objects(picture(), ["mug"], [block(0, 0, 4, 4)], [], ignored)
     found = [segment(0, "mug", 0.9, (0, 0, 8, 4))]
     assert outcome_of(truth, answer(truth, found, (0, 0))).label_ious == (1,)
 
 
-def test_an_object_is_matched_once_and_by_the_better_scored_segment() -> None:
-    one, other = block(0, 0, 4, 4), block(6, 0, 4, 4)
-    assert match_objects([one, one, other], [other, one]) == {1: 0, 0: 2}
-    assert match_objects([], [one]) == {} and match_objects([block(0, 0, 1, 1)], [one]) == {}
+def test_object_matches_only_the_segment_with_the_best_score() -> None:
+    first, second = block(0, 0, 4, 4), block(6, 0, 4, 4)
+    assert match_objects([first, first, second], [second, first]) == {1: 0, 0: 2}
+    assert match_objects([], [first]) == {} and match_objects([block(0, 0, 1, 1)], [first]) == {}
 
 
 def outcome(*ious: float) -> Outcome:
     return Outcome(ious, ious, (), (), (), (), (), (), ())
 
 
-def test_shares_are_of_all_labels_and_the_paired_interval_is_narrow_where_recipes_agree() -> None:
+def test_metric_is_over_all_labels_and_paired_difference_has_a_narrow_interval() -> None:
     rng = np.random.default_rng(0)
     base = [outcome(*rng.random(int(rng.integers(1, 4)))) for _ in range(100)]
-    better = [outcome(*(iou + 0.05 for iou in one.label_ious)) for one in base]
-    bootstrap, figure = Bootstrap(100), METRICS[0]
-    every = [iou for one in base for iou in one.label_ious]
-    share = bootstrap.estimate(figure, base)
-    assert share.value == pytest.approx(np.mean(every))
-    # The standard error of a mean of uniform numbers, to a third.
-    assert share.high - share.low == pytest.approx(
-        4 * np.std(every) / len(every) ** 0.5, rel=1 / 3
+    better = [outcome(*(iou + 0.05 for iou in result.label_ious)) for result in base]
+    bootstrap, metric = Bootstrap(100), METRICS[0]
+    ious = [iou for result in base for iou in result.label_ious]
+    estimate = bootstrap.estimate(metric, base)
+    assert estimate.value == pytest.approx(np.mean(ious))
+    # The interval of a mean has 4 standard errors; tolerance one third.
+    assert estimate.high - estimate.low == pytest.approx(
+        4 * np.std(ious) / len(ious) ** 0.5, rel=1 / 3
     )
-    difference = bootstrap.difference(figure, better, base)
+    difference = bootstrap.difference(metric, better, base)
     assert (difference.value, difference.low, difference.high) == pytest.approx((0.05,) * 3)
 
 
-def test_a_figure_of_nothing_is_no_number() -> None:
+def test_metric_without_samples_is_nan() -> None:
     assert np.isnan(Bootstrap(2).estimate(METRICS[0], [outcome(), outcome()]).value)
     assert np.isnan(auroc([], [0.5]))
 
 
-def test_auroc_is_the_share_of_pairs_in_order() -> None:
+def test_auroc_is_the_fraction_of_ordered_pairs() -> None:
     assert auroc([0.9, 0.5], [0.5, 0.1]) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
 
 
-def test_the_reliability_table_says_how_often_scores_are_right() -> None:
+def test_reliability_bins_and_calibration_error() -> None:
     bins = reliability([0.05, 0.95, 0.91, 1.0], [False, True, True, False])
-    assert [(one.count, one.fraction_true) for one in bins] == [(1, 0), (3, pytest.approx(2 / 3))]
+    assert [(row.count, row.fraction_true) for row in bins] == [(1, 0), (3, pytest.approx(2 / 3))]
     error = (1 * 0.05 + 3 * abs((0.95 + 0.91 + 1) / 3 - 2 / 3)) / 4
     assert calibration_error(bins) == pytest.approx(error)
 
 
 @pytest.mark.parametrize("name", SCENE_SETS)
-def test_generated_examples_ask_for_what_is_there_and_for_what_is_not(name: str) -> None:
+def test_generated_examples_query_present_and_absent_names(name: str) -> None:
     for truth in scene_examples(name, "development", 5):
         assert not set(truth.absent) & set(truth.names)
         assert set(truth.queried) <= set(NAMES)
@@ -144,10 +144,10 @@ def test_generated_examples_ask_for_what_is_there_and_for_what_is_not(name: str)
         else:
             assert set(truth.present) == set(truth.names)
         if name == "twins":
-            assert set(truth.absent) <= {TWINS[there] for there in truth.names}
+            assert set(truth.absent) <= {TWINS[name] for name in truth.names}
 
 
-def test_splits_and_sets_share_no_seed() -> None:
+def test_splits_and_scene_sets_share_no_seed() -> None:
     seeds = [
         scene.seed
         for split in ("development", "held_out")
@@ -160,7 +160,7 @@ def test_splits_and_sets_share_no_seed() -> None:
 @pytest.fixture
 def coco_folder(tmp_path: Path) -> Path:
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((5, 7, 3), np.uint8))
-    # The string is pycocotools' own, of rows 1 to 3 and columns 2 to 4, and the last pixel.
+    # The string is from pycocotools: rows 1 to 3 and columns 2 to 4, and the last pixel.
     compressed = {"size": [5, 7], "counts": ";320008N"}
     annotations = [
         {"image_id": 1, "category_id": 3, "segmentation": [[0, 0, 2, 0, 2, 5, 0, 5]]},
@@ -182,7 +182,7 @@ def coco_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_coco_s_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> None:
+def test_coco_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> None:
     (truth,) = coco_examples(coco_folder / "instances.json", coco_folder, 10)
     assert truth.names == ("mug", "saw") and set(truth.absent) == {"car", "axe"}
     mug, saw = truth.masks
@@ -190,12 +190,12 @@ def test_coco_s_polygons_run_lengths_and_crowds_are_read(coco_folder: Path) -> N
     expected[:, :2] = True
     assert (mug == expected).all()
     expected = np.zeros((5, 7), np.bool_)
-    expected[1:4, 2:5] = True  # its last pixel lies in the crowd
+    expected[1:4, 2:5] = True  # the crowd covers its last pixel
     assert (saw == expected).all()
     assert (np.flatnonzero(truth.ignored.any(axis=0)) == [6]).all()
 
 
-def test_what_is_no_coco_file_is_refused_in_a_sentence(coco_folder: Path) -> None:
+def test_invalid_coco_file_is_a_dataset_error(coco_folder: Path) -> None:
     wrong = coco_folder / "wrong.json"
     nameless = '{"images": [{"id": 1}], "annotations": [{"image_id": 1}], "categories": []}'
     for text in (nameless, "{", "[]", "{}", '{"images": 3, "annotations": [], "categories": []}'):
@@ -213,7 +213,7 @@ def test_what_is_no_coco_file_is_refused_in_a_sentence(coco_folder: Path) -> Non
             list(coco_examples(wrong, coco_folder, 1))
 
 
-def test_voc_tells_objects_apart_and_leaves_borders_out(tmp_path: Path) -> None:
+def test_voc_objects_are_separate_and_borders_ignored(tmp_path: Path) -> None:
     for folder in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
         (tmp_path / folder).mkdir()
     cv2.imwrite(str(tmp_path / "JPEGImages" / "a.jpg"), np.zeros((4, 6, 3), np.uint8))
@@ -235,25 +235,25 @@ def test_voc_tells_objects_apart_and_leaves_borders_out(tmp_path: Path) -> None:
         list(voc_examples(tmp_path / "JPEGImages", 10))
 
 
-def voc_of_scenes(root: Path, count: int) -> None:
-    """Generated scenes as a VOC folder with names of its own."""
+def write_voc_folder(root: Path, count: int) -> None:
+    """Write generated scenes as a VOC folder with a label file."""
     for folder in ("JPEGImages", "SegmentationClass"):
         (root / folder).mkdir(parents=True)
     (root / "labels.txt").write_text("\n".join(NAMES))
     for number in range(count):
         scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_100 + number)
         indices = np.zeros(scene.image.shape[:2], np.uint8)
-        for place, mask in zip(scene.objects, scene.masks, strict=True):
-            indices[mask] = place + 1
+        for index, mask in zip(scene.objects, scene.masks, strict=True):
+            indices[mask] = index + 1
         colours = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(root / "JPEGImages" / f"{number}.png"), colours)
         Image.fromarray(indices).save(root / "SegmentationClass" / f"{number}.png")
 
 
-def test_the_command_compares_recipes_and_writes_tables_and_pictures(
+def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    voc_of_scenes(tmp_path / "mine", 6)
+    write_voc_folder(tmp_path / "mine", 6)
     output = tmp_path / "out"
     assert main(["evaluate", "--voc", str(tmp_path / "mine"), "--output", str(output)]) == 0
     assert "| mine | 6 | mean IoU per label |" in capsys.readouterr().out
@@ -268,15 +268,15 @@ def test_the_command_compares_recipes_and_writes_tables_and_pictures(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (["--coco", "a.json"], "give both"),
         (["--coco", "a.json", "--voc", "b"], "one after the other"),
         (["--count", "0"], "at least one picture"),
     ],
 )
-def test_options_that_cannot_work_are_refused(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_evaluate_rejects_invalid_options(
+    arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert error in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""From parameters to networks: devices, precision, and which files are read."""
+"""Loads networks from parameters: devices, precision, and weight files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.weights.files import demo_weights
 
 
-def test_auto_takes_the_gpu_where_there_is_one() -> None:
+def test_auto_device_is_the_gpu_if_available() -> None:
     assert resolve_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("asked", ["cuda:99", "cuda:x"])
-def test_a_device_that_is_not_there_is_named(asked: str) -> None:
-    with pytest.raises(DeviceError, match=f"'{asked}' was asked for"):
-        resolve_device(asked)
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:x"])
+def test_missing_device_is_named(device: str) -> None:
+    with pytest.raises(DeviceError, match=f"'{device}' was asked for"):
+        resolve_device(device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="auto finds a GPU here")
-def test_float16_is_refused_where_auto_finds_only_the_cpu() -> None:
+def test_float16_is_rejected_if_auto_resolves_to_the_cpu() -> None:
     with pytest.raises(ConfigError, match="float16, which is for GPUs"):
         load_networks(Config.from_values({"precision": "float16"}))
 
@@ -45,13 +45,13 @@ def test_float16_is_refused_where_auto_finds_only_the_cpu() -> None:
         *(((8, 0), "bfloat16"), ((8, 7), "bfloat16"), ((9, 0), "bfloat16"), ((12, 0), "bfloat16")),
     ],
 )
-def test_a_gpu_computes_in_the_half_precision_it_has(
+def test_auto_precision_of_a_gpu_follows_its_capability(
     capability: tuple[int, int], expected: str
 ) -> None:
     assert gpu_precision(capability) == expected
 
 
-def test_a_cpu_computes_in_bfloat16_where_it_is_much_faster() -> None:
+def test_auto_precision_of_a_cpu_is_bfloat16_if_much_faster() -> None:
     assert [cpu_precision(gain) for gain in (0.4, 1.0, 1.6, 4.0)] == [
         *("float32", "float32", "bfloat16", "bfloat16")
     ]
@@ -59,24 +59,24 @@ def test_a_cpu_computes_in_bfloat16_where_it_is_much_faster() -> None:
         assert resolve_precision("auto", "cpu") == "float32"
 
 
-def test_a_precision_asked_for_by_name_is_taken() -> None:
-    assert [resolve_precision(one, "cpu") for one in PRECISIONS] == list(PRECISIONS)
+def test_explicit_precision_is_kept() -> None:
+    assert [resolve_precision(name, "cpu") for name in PRECISIONS] == list(PRECISIONS)
 
 
-def test_networks_know_the_precision_that_auto_became() -> None:
+def test_loaded_networks_report_the_precision_chosen_by_auto() -> None:
     networks = load_networks(Config.from_values({"precision": "auto", "device": "cpu"}))
     assert networks.precision in ("bfloat16", "float32")
     assert networks.clip.dtype == PRECISIONS[networks.precision]
     assert networks.config.precision == "auto"
 
 
-def test_the_demo_s_weights_come_with_the_package() -> None:
+def test_demo_weights_are_in_the_package() -> None:
     assert demo_weights("clip_demo").is_file()
     assert demo_weights("sam_demo").is_file()
 
 
 @pytest.mark.parametrize("kind", ["clip", "sam"])
-def test_the_checkpoint_named_is_the_one_read(tmp_path: Path, kind: str) -> None:
+def test_given_checkpoint_is_read(tmp_path: Path, kind: str) -> None:
     model = {"clip": "openai", "sam": "vit_b"}[kind]
     path = tmp_path / "nowhere.pt"
     config = Config.from_values({f"{kind}_model": model, f"{kind}_checkpoint": str(path)})
@@ -89,7 +89,7 @@ def test_the_checkpoint_named_is_the_one_read(tmp_path: Path, kind: str) -> None
     [{"sam_model": "vit_b"}, {"sam_model": "vit_t"}, {"clip_model": "openai/ViT-B-16"}],
     ids=str,
 )
-def test_a_published_network_that_is_not_in_place_is_not_downloaded(
+def test_pretrained_network_without_weights_is_not_downloaded(
     values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))

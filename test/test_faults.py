@@ -1,4 +1,4 @@
-"""What goes wrong around a node: cameras, subscribers, other programs, and the node itself."""
+"""Faults of cameras, subscribers, other programs and the node itself."""
 
 import signal
 import threading
@@ -38,18 +38,18 @@ QUICK = ("-p", "distractors:=false", "-p", "presence_threshold:=0.0")
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 
 
-def camera_level(health, level, said):
-    """Wait for the camera's status, from now on."""
+def camera_level(health, level, text):
+    """Wait for a new status of the camera."""
 
     def matches(message):
         return len(message.status) == 2 and (
-            message.status[1].level == level and said in message.status[1].message
+            message.status[1].level == level and text in message.status[1].message
         )
 
     return health.wait(matches, after=len(health.messages), deadline_s=START_S)
 
 
-def test_a_camera_that_stops_is_warned_of_and_when_it_returns_results_flow_again(ros_node):
+def test_stopped_camera_is_reported_and_results_resume_with_it(ros_node):
     arguments = (*QUICK, "-p", "default_query:=car", "-p", "image_timeout_s:=1.0")
     with Process(*NODE, *arguments) as node:
         health = Inbox(ros_node, DiagnosticArray, "/diagnostics")
@@ -67,11 +67,11 @@ def test_a_camera_that_stops_is_warned_of_and_when_it_returns_results_flow_again
         assert node.alive and "Traceback" not in node.text()
 
 
-def test_resolution_and_encoding_may_change_from_frame_to_frame(ros_context):
+def test_resolution_and_encoding_can_change_between_frames(ros_context):
     with running_target(ros_context) as target:
         scene = target.scene
         target.ask(*scene.names)
-        for number, (scale, image) in enumerate([*views_of(scene.image)] * 2):
+        for number, (scale, image) in enumerate([*image_variants(scene.image)] * 2):
             image.header.frame_id = f"{number}"
             answer = target.answer_to(lambda image=image: image)
             for segment in answer.segments:
@@ -82,8 +82,8 @@ def test_resolution_and_encoding_may_change_from_frame_to_frame(ros_context):
         assert "Traceback" not in target.process.text()
 
 
-def views_of(pixels):
-    """One view in several sizes and encodings, each with how much larger it is."""
+def image_variants(pixels):
+    """Yield the picture in several sizes and encodings, each with its scale."""
     large = pixels.repeat(2, axis=0).repeat(2, axis=1)
     padded = image_message(np.pad(pixels, ((0, 0), (0, 4), (0, 0))), "rgb8", Header())
     padded.width = pixels.shape[1]
@@ -93,11 +93,11 @@ def views_of(pixels):
     yield 1, padded
 
 
-def test_who_reads_latched_topics_recovers_from_a_killed_node(ros_node):
+def test_latched_topics_work_after_the_node_was_killed(ros_node):
     queries = Inbox(ros_node, TextQuery, "/clip_surgery/active_query", qos.latched())
     keys = Inbox(ros_node, LabelInfo, "/clip_surgery/label_info", qos.latched())
 
-    def wait_told(*labels):
+    def wait_for_labels(*labels):
         names = list(labels)
         queries.wait(lambda query: list(query.labels) == names, deadline_s=START_S)
         keys.wait(
@@ -106,31 +106,31 @@ def test_who_reads_latched_topics_recovers_from_a_killed_node(ros_node):
 
     arguments = (*NODE, "-p", "default_query:=mug; saw")
     with Process(*arguments, environment=TO_BE_KILLED) as node:
-        wait_told("mug", "saw")
+        wait_for_labels("mug", "saw")
         node.signal(signal.SIGKILL)
         assert node.wait() == -signal.SIGKILL
     with Process(*NODE, "-p", "default_query:=axe") as node:
-        wait_told("axe")
-        # Until its lease ends, calls may go to the dead node.
+        wait_for_labels("axe")
+        # Calls may go to the killed node until its lease ends.
         wait_until(lambda: ros_node.count_publishers("/clip_surgery/active_query") == 1, START_S)
         request = SetQuery.Request(labels=["car", "hammer"])
         assert call(ros_node, SetQuery, "/clip_surgery/set_query", request, START_S).success
-        wait_told("car", "hammer")
+        wait_for_labels("car", "hammer")
 
 
-def test_a_storm_of_queries_leaves_the_last_one_in_force_and_calls_answered(ros_node):
+def test_last_of_many_fast_queries_takes_effect_while_calls_are_answered(ros_node):
     with Process(*CAMERA, "--rate", "10"), Process(*NODE, *QUICK) as node:
         segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
         echo = Inbox(ros_node, TextQuery, "/clip_surgery/active_query", qos.latched())
         node.wait_for_line("active on", START_S)
         echo.wait()
-        with storm_of_queries(ros_node, 200.0) as queries:
+        with many_queries(ros_node, 200.0) as queries:
 
-            def is_stormy():
+            def have_many_arrived():
                 set_parameter(ros_node, "min_area", 20 + len(echo.messages) % 10)
                 return echo.messages[-1].sequence > 100
 
-            wait_until(is_stormy, START_S)
+            wait_until(have_many_arrived, START_S)
         queries.publish(String(data="car; hammer"))
         last = echo.wait(lambda m: list(m.labels) == ["car", "hammer"], deadline_s=START_S)
         segments.wait(lambda m: m.query.sequence == last.sequence, deadline_s=START_S)
@@ -145,15 +145,15 @@ def set_parameter(ros_node, name, value):
 
 
 @contextmanager
-def storm_of_queries(ros_node, rate_hz):
-    """Queries all the time, at a steady rate."""
+def many_queries(ros_node, rate_hz):
+    """Publish queries at a steady rate inside the ``with`` block."""
     publisher = ros_node.create_publisher(String, "query", 10)
     wait_for_reader(publisher)
-    over = threading.Event()
+    stop = threading.Event()
 
     def send():
         number, start_s = 0, time.monotonic()
-        while not over.wait(max(0.0, start_s + number / rate_hz - time.monotonic())):
+        while not stop.wait(max(0.0, start_s + number / rate_hz - time.monotonic())):
             publisher.publish(String(data=f"car; thing {number % 7}"))
             number += 1
 
@@ -162,11 +162,11 @@ def storm_of_queries(ros_node, rate_hz):
     try:
         yield publisher
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
-def test_a_subscriber_that_never_reads_keeps_nobody_else_waiting(ros_node):
+def test_subscriber_that_never_reads_does_not_block_the_node(ros_node):
     listener = str(ROOT / "test" / "ros" / "listen.py")
     camera = Process(*CAMERA, "--rate", "10", "--size", "640x480")
     with camera, Process(*NODE, *QUICK, "-p", "default_query:=car") as node:
@@ -174,7 +174,7 @@ def test_a_subscriber_that_never_reads_keeps_nobody_else_waiting(ros_node):
             stuck.wait_for_line("received", START_S)
             stuck.signal(signal.SIGSTOP)
             segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
-            # Many more than any history holds.
+            # Many more than a history depth holds.
             assert len(segments.wait_count(40, START_S)) >= 40
             health = Inbox(ros_node, DiagnosticArray, "/diagnostics")
             camera_level(health, OK, "answering frames")
@@ -183,7 +183,7 @@ def test_a_subscriber_that_never_reads_keeps_nobody_else_waiting(ros_node):
         assert node.alive and "Traceback" not in node.text()
 
 
-def test_two_publishers_on_one_topic_are_answered_and_warned_of(rigs):
+def test_two_image_publishers_are_answered_with_a_warning(rigs):
     rig = rigs()
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
@@ -198,16 +198,16 @@ def test_two_publishers_on_one_topic_are_answered_and_warned_of(rigs):
     assert values_of(camera)["publishers"] == "2"
 
 
-def test_an_exception_on_the_worker_costs_one_frame_and_is_told(rigs, capfd):
-    errors = [KeyError("a defect"), MemoryError(), AssertionError("never so")]
+def test_worker_exception_loses_one_frame_and_is_reported(rigs, capfd):
+    errors = [KeyError("a defect"), MemoryError(), AssertionError("impossible")]
     rig = rigs(engine=FakeEngine(lambda _: raise_next(errors)))
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "segments")
     rig.ask("mug")
-    for failed, said in enumerate(("a defect", "MemoryError", "never so"), start=1):
+    for failed, text in enumerate(("a defect", "MemoryError", "impossible"), start=1):
         rig.show("bad")
-        rig.health(lambda statuses, said=said: said in statuses[1].message)
+        rig.health(lambda statuses, text=text: text in statuses[1].message)
         counts = rig.node.cameras[0].tally.counts
         assert (counts["failed"], counts["answered"]) == (failed, 0)
     rig.show("good")

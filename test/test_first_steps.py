@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to do next, as it is written, from an empty environment."""
+"""Runs the commands of the README's first steps as written, in an empty environment."""
 
 from __future__ import annotations
 
@@ -19,40 +19,42 @@ from ros.harness import MIDDLEWARE_LOG, ROOT, START_S
 from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, enter
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
-THERE, ABSENT = "banana", "hammer"
-"""What the README asks for."""
+PRESENT, ABSENT = "banana", "hammer"
+"""The labels in the README's commands."""
 PROFILE = Path("share") / "clip_surgery_ros" / "config" / "fastdds.xml"
 Terminal = Callable[[str], subprocess.Popen[str]]
 
 
 def commands(step: str) -> str:
-    """The commands of one of the README's steps."""
+    """Return the commands of a step of the README."""
     text = (ROOT / "README.md").read_text()
     part = text.split(f"<!-- {step} -->")[1].split(f"<!-- /{step} -->")[0]
     return re.search(r"```\n(.*?)```", part, re.DOTALL)[1]
 
 
-def scene_with_one_of_them() -> np.ndarray:
-    """A held-out scene that shows the one and not the other."""
+def scene_with_present_label() -> np.ndarray:
+    """Return a held-out scene with the present and without the absent label."""
     generator = SceneGenerator(SceneStyle(size_hw=(480, 640)))
     scenes = map(generator.scene, SPLITS["held_out"])
-    return next(one.image for one in scenes if THERE in one.names and ABSENT not in one.names)
+    return next(
+        scene.image for scene in scenes if PRESENT in scene.names and ABSENT not in scene.names
+    )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkout as far as the steps need one, and a photo."""
+    """Make a folder with the parts of a checkout that the steps use, and a photo."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "clip_surgery_ros").symlink_to(ROOT / "clip_surgery_ros")
-    bgr = cv2.cvtColor(scene_with_one_of_them(), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(scene_with_present_label(), cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(tmp_path / "photo.png"), bgr)
     return tmp_path
 
 
 @pytest.fixture
 def terminal(folder: Path, ros_context: object) -> Iterator[Terminal]:
-    """Starts commands in a shell that knows its home and the system's commands, and no more than
-    a ROS domain of the test's own beside them, so that nobody else's node answers.
+    """Start commands in a shell whose environment has only the home folder, the system's commands
+    and the test's own ROS domain, so that no other node answers.
     """
     started: list[subprocess.Popen[str]] = []
     domain = {n: os.environ[n] for n in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
@@ -66,7 +68,7 @@ def terminal(folder: Path, ros_context: object) -> Iterator[Terminal]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                start_new_session=True,  # a shell's commands end with it
+                start_new_session=True,  # to signal the shell and its commands together
             )
         )
         return started[-1]
@@ -78,15 +80,15 @@ def terminal(folder: Path, ros_context: object) -> Iterator[Terminal]:
         process.communicate(timeout=START_S)
 
 
-def printed(process: subprocess.Popen[str]) -> str:
-    """What commands printed that ended well."""
+def output_of(process: subprocess.Popen[str]) -> str:
+    """Return the output of a process that must succeed."""
     output, _ = process.communicate(timeout=START_S)
     assert process.returncode == 0, output
     return output
 
 
 def wait_for_line(process: subprocess.Popen[str], part: str) -> None:
-    """Read until a line has this text."""
+    """Read lines until one contains this text."""
     guard = threading.Timer(START_S, os.killpg, (process.pid, signal.SIGTERM))
     guard.start()
     lines: list[str] = []
@@ -97,35 +99,35 @@ def wait_for_line(process: subprocess.Popen[str], part: str) -> None:
 
 
 def check_answer(output: str) -> None:
-    """The one is found and the other is not."""
-    assert re.search(rf"^  found +{THERE} ", output, re.MULTILINE), output
+    """The output says found and not found for the two labels."""
+    assert re.search(rf"^  found +{PRESENT} ", output, re.MULTILINE), output
     assert re.search(rf"^  not found +{ABSENT} ", output, re.MULTILINE), output
 
 
 @pytest.mark.slow
-def test_a_picture_of_one_s_own_is_looked_at(terminal: Terminal, folder: Path) -> None:
-    output = printed(terminal(commands("a picture")))
+def test_readme_commands_segment_a_picture(terminal: Terminal, folder: Path) -> None:
+    output = output_of(terminal(commands("a picture")))
     check_answer(output)
     assert cv2.imread(str(folder / "found.png")) is not None
 
 
 @pytest.mark.slow
-def test_a_node_in_one_terminal_answers_a_query_from_another(terminal: Terminal) -> None:
+def test_readme_node_answers_a_query_from_another_terminal(terminal: Terminal) -> None:
     wait_for_line(terminal(commands("the node")), "active on")
-    check_answer(printed(terminal(commands("a query"))))
+    check_answer(output_of(terminal(commands("a query"))))
 
 
 @pytest.mark.slow
-def test_a_command_that_is_called_by_its_path_needs_no_activated_environment(
+def test_commands_run_by_path_without_activated_environment(
     terminal: Terminal,
 ) -> None:
     wait_for_line(terminal(".venv/bin/clip_surgery_node"), "active on")
-    output = printed(terminal(f".venv/bin/clip_surgery ask '{THERE}' --image photo.png"))
-    assert output.startswith(f"  found      {THERE}")
+    output = output_of(terminal(f".venv/bin/clip_surgery ask '{PRESENT}' --image photo.png"))
+    assert output.startswith(f"  found      {PRESENT}")
 
 
 @pytest.mark.slow
-def test_in_the_checkout_the_module_that_is_run_is_the_installed_one(terminal: Terminal) -> None:
+def test_python_in_the_checkout_runs_the_installed_module(terminal: Terminal) -> None:
     node = terminal(
         ". .venv/bin/activate\npython -m clip_surgery_ros.node.main --ros-args -p device:=gpu"
     )
@@ -136,18 +138,18 @@ def test_in_the_checkout_the_module_that_is_run_is_the_installed_one(terminal: T
     assert node.returncode == 2
 
 
-# What every Python of an environment with ROS from wheels begins with.
+# The environment variables that each Python process sets when ROS comes from wheels.
 
 
 @pytest.fixture
 def prefix(tmp_path: Path) -> str:
-    """An environment with ROS in it."""
+    """Make a Python environment that contains ROS."""
     path = tmp_path / "env"
     (path / "share" / "rclpy").mkdir(parents=True)
     return str(path)
 
 
-def test_an_environment_names_its_ros_and_its_profile(prefix: str) -> None:
+def test_enter_sets_prefix_path_and_dds_profile(prefix: str) -> None:
     environment = {"HOME": "/home/somebody"}
     enter(environment, prefix)
     assert environment == {
@@ -156,11 +158,11 @@ def test_an_environment_names_its_ros_and_its_profile(prefix: str) -> None:
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(Path(prefix) / PROFILE),
     }
     before = dict(environment)
-    enter(environment, prefix)  # a process that another starts
+    enter(environment, prefix)  # as in a child process
     assert environment == before
 
 
-def test_the_profile_s_variable_is_that_of_the_fast_dds_in_use(prefix: str) -> None:
+def test_profile_variable_fits_the_fast_dds_version(prefix: str) -> None:
     (Path(prefix) / "share" / "fastdds").mkdir()
     environment: dict[str, str] = {}
     enter(environment, prefix)
@@ -168,13 +170,13 @@ def test_the_profile_s_variable_is_that_of_the_fast_dds_in_use(prefix: str) -> N
     assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in environment
 
 
-def test_a_workspace_that_overlays_it_comes_first(prefix: str) -> None:
+def test_overlay_workspace_stays_first_in_the_prefix_path(prefix: str) -> None:
     environment = {"AMENT_PREFIX_PATH": "/ws/install/b:/ws/install/a"}
     enter(environment, prefix)
     assert environment["AMENT_PREFIX_PATH"] == f"/ws/install/b:/ws/install/a:{prefix}"
 
 
-def test_a_ros_that_is_sourced_stays_the_only_one(prefix: str, tmp_path: Path) -> None:
+def test_sourced_ros_keeps_the_prefix_path(prefix: str, tmp_path: Path) -> None:
     (tmp_path / "ros" / "share" / "rclpy").mkdir(parents=True)
     environment = {"AMENT_PREFIX_PATH": f"/ws/install/a:{tmp_path / 'ros'}"}
     before = environment["AMENT_PREFIX_PATH"]
@@ -183,7 +185,7 @@ def test_a_ros_that_is_sourced_stays_the_only_one(prefix: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("choice", TRANSPORT_CHOICES)
-def test_a_transport_that_was_chosen_stays(prefix: str, choice: str) -> None:
+def test_transport_chosen_by_the_user_is_kept(prefix: str, choice: str) -> None:
     environment = {choice: "chosen"}
     enter(environment, prefix)
     assert {

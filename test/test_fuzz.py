@@ -1,8 +1,8 @@
-"""Thousands of malformed and hostile inputs at one running node, over real topics and services.
+"""Sends thousands of malformed and hostile inputs to one running node over topics and services.
 
-After each batch the node lives, a good frame with a good query is answered with the right masks,
-and every input is accounted for: refused in a sentence, or counted on ``/diagnostics``. At the end
-it holds no more than at the start. Everything thrown comes from ``ros.hostile`` with a fixed seed.
+After each batch the node runs, answers a good frame and query with correct masks, and has
+rejected each input with a message or counted it on ``/diagnostics``. At the end it holds no more
+memory, threads and files than at the start. ``ros.hostile`` makes the inputs with fixed seeds.
 """
 
 import math
@@ -35,28 +35,28 @@ from type_description_interfaces.srv import GetTypeDescription
 from clip_surgery_ros.parameters.config import PARAMETERS
 from clip_surgery_ros.ros.images import image_message
 
-LEAST_INPUTS = 5000
-LONGEST_SENTENCE = 600
-"""Characters; the longest lists every encoding that is known."""
+MIN_INPUTS = 5000
+MAX_MESSAGE_LENGTH = 600
+"""Characters; the longest message lists all encodings."""
 BOMBS_MIB = 100
-"""More than the bombs' bytes, a fraction of what each of them claims."""
+"""More than the files' bytes, a fraction of the decoded size that each claims."""
 GROWTH_MIB = 100
-"""Resident memory on top of the warm-up's: networks grow buffers for the largest inputs."""
-STORM_MIB = 10
-"""On top of the first storm's, after as many again: by then nothing is new to the node."""
+"""Growth of resident memory since the warm-up: networks need buffers for large inputs."""
+FLOOD_MIB = 10
+"""Growth since the first flood, after further floods of the same inputs."""
 THREADS, FILES = 3, 5
-"""More than after the warm-up: the middleware keeps some of its own for another image topic."""
+"""Growth since the warm-up: the middleware adds some for the second image topic."""
 
 
-class Thrower:
-    """Throws at the target, in step with it, and counts what was thrown."""
+class Fuzzer:
+    """Sends inputs to the target at its pace, and counts them."""
 
     def __init__(self, target):
         self.target = target
-        self.thrown = self.segment_calls = 0
+        self.sent = self.segment_calls = 0
         self.queries = target.node.create_publisher(String, "query", 10)
         self.text_queries = target.node.create_publisher(TextQuery, "/clip_surgery/text_query", 10)
-        # Kept open: rclpy may raise where one is closed while an executor looks at it.
+        # Stays open: rclpy may raise if a publisher closes while an executor uses it.
         self.compressed_images = target.node.create_publisher(
             CompressedImage, "image_raw/compressed", 10
         )
@@ -64,23 +64,23 @@ class Thrower:
         wait_for_reader(self.text_queries)
 
     def keep_pace(self):
-        """A call of those that are answered in turn with queries: the ones before were taken."""
+        """Call a service that is answered in turn with queries: earlier queries were processed."""
         self.target.call(GetState, "get_state", GetState.Request())
 
     def keep_pace_of_frames(self):
-        """A call that is answered in turn with frames: the ones before were looked at."""
+        """Call a service that is answered in turn with frames: earlier frames were processed."""
         image = Image(encoding="none, to keep pace")
         assert not self.segment(image=image, labels=["mug"]).success
 
     def publish(self, publisher, inputs, keep_pace=None):
-        """Publish each, and give the node the time to take it."""
+        """Publish each input and wait until the node has taken it."""
         for message in inputs:
             publisher.publish(message)
-            self.thrown += 1
+            self.sent += 1
             (keep_pace or self.keep_pace)()
 
     def call(self, kind, name, request):
-        self.thrown += 1
+        self.sent += 1
         return self.target.call(kind, name, request)
 
     def segment(self, **fields):
@@ -88,14 +88,14 @@ class Thrower:
         return self.target.call(Segment, "segment", Segment.Request(**fields))
 
     def frames(self, inputs, publisher=None):
-        """Publish frames; returns what became of them, by name, and the last error."""
+        """Publish frames; return the increase of each frame count, and the last error."""
         before, _ = self.target.settled()
         self.publish(publisher or self.target.images, inputs, self.keep_pace_of_frames)
         after, last_error = self.target.settled()
         return {name: after[name] - before[name] for name in after}, last_error
 
     def query_counts(self, least=0):
-        """Queries accepted and refused so far, once they are so many."""
+        """Return the queries accepted and refused so far; wait for at least so many."""
         node, _ = self.target.health(lambda node, _: sum(query_counts(node)) >= least)
         return query_counts(node)
 
@@ -108,9 +108,9 @@ class Thrower:
         request = ChangeState.Request(transition=transition)
         return self.call(ChangeState, "change_state", request).success
 
-    def storm(self):
-        """Throw some hundreds of everything without a pause; the counts of frames afterwards."""
-        rng = rng_of("storm")
+    def flood(self):
+        """Send hundreds of all inputs without a pause; return the frame counts afterwards."""
+        rng = rng_of("flood")
         images = [maker(rng) for maker in hostile.REFUSABLE for _ in range(50)]
         images += damaged_images(rng, 200)
         queries = [String(data=hostile.odd_text(rng)) for _ in range(200)]
@@ -120,7 +120,7 @@ class Thrower:
         rng.shuffle(everything)
         for publisher, message in everything:
             publisher.publish(message)
-        self.thrown += len(everything)
+        self.sent += len(everything)
         self.keep_pace()
         return self.target.settled()[0]
 
@@ -130,39 +130,39 @@ def query_counts(node):
 
 
 @pytest.fixture(scope="module")
-def thrower():
+def fuzzer():
     with ros_domain() as context, running_target(context) as target:
-        thrower = Thrower(target)
-        # Warm-up: what is loaded or sized on first use is there before anything is measured.
+        fuzzer = Fuzzer(target)
+        # Warm-up: first uses load code and allocate buffers before the measurement.
         for _ in range(5):
             target.check_well()
-        thrower.call(SetQuery, "set_query", SetQuery.Request(labels=["x" * 3000]))
+        fuzzer.call(SetQuery, "set_query", SetQuery.Request(labels=["x" * 3000]))
         for _ in range(20):
-            thrower.segment(image=target.picture())
-        thrower.start = target.process.footprint()
-        print("after the warm-up:", thrower.start)
-        yield thrower
+            fuzzer.segment(image=target.picture())
+        fuzzer.start = target.process.footprint()
+        print("after the warm-up:", fuzzer.start)
+        yield fuzzer
 
 
 @pytest.fixture(autouse=True)
-def well_afterwards(thrower):
-    process = thrower.target.process
-    assert process.alive, "it ended in an earlier batch"
-    said = len(process.lines)
-    thrower.target.ask("mug")
+def check_node_afterwards(fuzzer):
+    process = fuzzer.target.process
+    assert process.alive, "the node ended in an earlier batch"
+    start = len(process.lines)
+    fuzzer.target.ask("mug")
     yield
     assert process.alive, process.text()[-5000:]
-    thrower.target.check_well()
-    assert "Traceback" not in "\n".join(process.lines[said:])
+    fuzzer.target.check_well()
+    assert "Traceback" not in "\n".join(process.lines[start:])
 
 
 def rng_of(*parts):
-    """A generator of this batch's own: batches may run alone and still be the same."""
+    """Return a generator for this batch, so that a batch has the same inputs when run alone."""
     return random.Random(repr(parts))
 
 
-def check_sentence(text):
-    assert text and len(text) <= LONGEST_SENTENCE, (len(text), text[:200])
+def check_message(text):
+    assert text and len(text) <= MAX_MESSAGE_LENGTH, (len(text), text[:200])
     for part in ("Traceback", 'File "', "OpenCV(", "RuntimeError", "\x1b", "\n"):
         assert part not in text, text
 
@@ -175,48 +175,48 @@ def name_of(maker):
 
 
 @pytest.mark.parametrize("maker", hostile.REFUSABLE, ids=name_of)
-def test_frames_that_cannot_be_used_fail_in_a_sentence(thrower, maker):
+def test_unusable_frames_fail_with_a_message(fuzzer, maker):
     rng, count = rng_of("frames", maker.__name__), 150
-    became, last_error = thrower.frames(maker(rng) for _ in range(count))
-    assert became["failed"] + became["dropped"] == became["in"] <= count, became
-    assert became["failed"] > 0.8 * count, "most frames shall arrive and be looked at"
-    check_sentence(last_error)
+    counts, last_error = fuzzer.frames(maker(rng) for _ in range(count))
+    assert counts["failed"] + counts["dropped"] == counts["in"] <= count, counts
+    assert counts["failed"] > 0.8 * count, "most frames must be received and processed"
+    check_message(last_error)
 
 
 @pytest.mark.parametrize("maker", hostile.REFUSABLE, ids=name_of)
-def test_a_supplied_image_that_cannot_be_used_is_refused_in_a_sentence(thrower, maker):
+def test_unusable_image_of_a_segment_call_is_rejected_with_a_message(fuzzer, maker):
     rng = rng_of("supplied", maker.__name__)
-    labels = list(thrower.target.scene.names)
+    labels = list(fuzzer.target.scene.names)
     for _ in range(100):
         image = maker(rng)
         if not (image.data or image.encoding):
-            continue  # asks for the camera's own image
-        thrower.thrown += 1
-        answer = thrower.segment(image=image, labels=labels)
+            continue  # an empty image requests the camera's image
+        fuzzer.sent += 1
+        answer = fuzzer.segment(image=image, labels=labels)
         assert not answer.success, answer.message
-        check_sentence(answer.message)
+        check_message(answer.message)
 
 
-def test_odd_images_are_answered(thrower):
+def test_unusual_images_are_answered(fuzzer):
     rng = rng_of("odd images")
     for maker in [hostile.odd_but_whole] * 60 + [hostile.too_narrow] * 10:
         image = maker(rng)
-        thrower.thrown += 1
-        answer = thrower.segment(image=image, labels=["mug", "saw"])
+        fuzzer.sent += 1
+        answer = fuzzer.segment(image=image, labels=["mug", "saw"])
         assert answer.success, answer.message
         assert answer.result.header == image.header
 
 
-def test_frame_ids_of_any_text_come_back_as_they_are(thrower):
+def test_any_frame_id_is_returned_unchanged(fuzzer):
     for frame_id in hostile.FRAME_IDS:
-        thrower.thrown += 1
+        fuzzer.sent += 1
 
         def odd(frame_id=frame_id):
-            image = thrower.target.picture()
+            image = fuzzer.target.picture()
             image.header.frame_id = frame_id
             return image
 
-        thrower.target.answer_to(odd)
+        fuzzer.target.answer_to(odd)
 
 
 STAMPS = [
@@ -231,22 +231,22 @@ def stamped(sec, nanosec):
     return image
 
 
-def test_frames_of_any_stamp_are_answered_with_it(thrower):
+def test_any_stamp_is_returned_unchanged(fuzzer):
     for sec, nanosec in STAMPS:
-        thrower.thrown += 1
-        thrower.target.answer_to(lambda s=sec, n=nanosec: stamped(s, n))
+        fuzzer.sent += 1
+        fuzzer.target.answer_to(lambda s=sec, n=nanosec: stamped(s, n))
 
 
-def test_stamps_of_any_age_are_taken_or_too_old_and_never_fail(thrower):
-    assert thrower.set("max_frame_age_s", 30.0).successful
+def test_frames_of_any_age_are_answered_or_skipped_without_error(fuzzer):
+    assert fuzzer.set("max_frame_age_s", 30.0).successful
     try:
-        became, last_error = thrower.frames(stamped(*stamp) for stamp in STAMPS * 5)
+        counts, last_error = fuzzer.frames(stamped(*stamp) for stamp in STAMPS * 5)
     finally:
-        assert thrower.set("max_frame_age_s", 0.0).successful
-    assert became["failed"] == 0 and last_error == ""
-    assert became["answered"] and became["skipped: too old"]
-    taken = became["answered"] + became["skipped: too old"] + became["dropped"]
-    assert taken == became["in"] > len(STAMPS)
+        assert fuzzer.set("max_frame_age_s", 0.0).successful
+    assert counts["failed"] == 0 and last_error == ""
+    assert counts["answered"] and counts["skipped: too old"]
+    total = counts["answered"] + counts["skipped: too old"] + counts["dropped"]
+    assert total == counts["in"] > len(STAMPS)
 
 
 def damaged_images(rng, count):
@@ -255,13 +255,13 @@ def damaged_images(rng, count):
         yield hostile.damaged(serialize_message(image), rng)
 
 
-def test_images_damaged_on_the_wire_are_all_accounted_for(thrower):
-    # The middleware keeps back what is cut off; what arrives is counted like any other frame.
+def test_damaged_serialized_images_are_counted(fuzzer):
+    # The middleware drops truncated messages; the others are counted like any frame.
     count = 700
-    became, last_error = thrower.frames(damaged_images(rng_of("wire"), count))
-    assert count / 7 < became["in"] <= count
-    assert became["failed"] + became["dropped"] == became["in"]
-    check_sentence(last_error)
+    counts, last_error = fuzzer.frames(damaged_images(rng_of("wire"), count))
+    assert count / 7 < counts["in"] <= count
+    assert counts["failed"] + counts["dropped"] == counts["in"]
+    check_message(last_error)
 
 
 # Queries
@@ -281,7 +281,7 @@ def damaged_text_queries(rng, count):
 
 
 def invalid_texts(rng, count):
-    """Strings of bytes that are no UTF-8: lone surrogates, halves of characters, noise."""
+    """Yield strings that are not UTF-8: lone surrogates, cut characters, noise."""
     for _ in range(count):
         noise = rng.randbytes(rng.randint(1, 60)).replace(b"\0", b"\xff")
         data = rng.choice((b"\xed\xa0\x80", b"mug\xed\xb0\x80", b"\xf0\x9f\x98", b"\xff", noise))
@@ -297,78 +297,78 @@ def invalid_texts(rng, count):
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_queries_damaged_on_the_wire_are_accepted_refused_or_kept_back(thrower, topic, maker):
-    accepted, refused = thrower.query_counts()
+def test_damaged_serialized_queries_are_counted_or_dropped_by_the_middleware(fuzzer, topic, maker):
+    accepted, refused = fuzzer.query_counts()
     count = 300
-    thrower.publish(getattr(thrower, topic), maker(rng_of(maker.__name__), count))
-    accepted_after, refused_after = thrower.query_counts()
+    fuzzer.publish(getattr(fuzzer, topic), maker(rng_of(maker.__name__), count))
+    accepted_after, refused_after = fuzzer.query_counts()
     assert 0 < accepted_after - accepted + refused_after - refused <= count
 
 
-def test_texts_that_cannot_be_asked_are_refused_and_counted(thrower):
+def test_invalid_query_texts_are_rejected_and_counted(fuzzer):
     rng, count = rng_of("texts"), 120
-    accepted, refused = thrower.query_counts()
+    accepted, refused = fuzzer.query_counts()
     texts = (String(data=hostile.refusable_text(rng)) for _ in range(count))
-    thrower.publish(thrower.queries, texts)
-    counts = thrower.query_counts(accepted + refused + count)
+    fuzzer.publish(fuzzer.queries, texts)
+    counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted, refused + count)
-    node, _ = thrower.target.health()
-    check_sentence(node["last error"])
+    node, _ = fuzzer.target.health()
+    check_message(node["last error"])
 
 
-def test_odd_texts_are_queries_like_any_other(thrower):
+def test_unusual_query_texts_are_accepted(fuzzer):
     rng, count = rng_of("odd texts"), 150
-    accepted, refused = thrower.query_counts()
+    accepted, refused = fuzzer.query_counts()
     texts = (String(data=hostile.odd_text(rng)) for _ in range(count))
-    thrower.publish(thrower.queries, texts)
-    counts = thrower.query_counts(accepted + refused + count)
+    fuzzer.publish(fuzzer.queries, texts)
+    counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted + count, refused)
 
 
-def test_messages_of_labels_that_cannot_be_asked_are_refused_and_counted(thrower):
+def test_invalid_text_query_messages_are_rejected_and_counted(fuzzer):
     rng, count = rng_of("text queries"), 150
-    accepted, refused = thrower.query_counts()
+    accepted, refused = fuzzer.query_counts()
     queries = (TextQuery(**hostile.refusable_labels(rng)) for _ in range(count))
-    thrower.publish(thrower.text_queries, queries)
-    counts = thrower.query_counts(accepted + refused + count)
+    fuzzer.publish(fuzzer.text_queries, queries)
+    counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted, refused + count)
 
 
-def test_calls_with_labels_that_cannot_be_asked_are_refused_in_a_sentence(thrower):
+def test_set_query_with_invalid_labels_is_rejected_with_a_message(fuzzer):
     rng = rng_of("set query")
-    sequence = thrower.target.ask("saw")
+    sequence = fuzzer.target.ask("saw")
     for _ in range(200):
         request = SetQuery.Request(**hostile.refusable_labels(rng))
-        answer = thrower.call(SetQuery, "set_query", request)
+        answer = fuzzer.call(SetQuery, "set_query", request)
         assert not answer.success and answer.sequence == sequence
-        check_sentence(answer.message)
+        check_message(answer.message)
 
 
-def test_segment_calls_that_ask_nonsense_are_refused_in_a_sentence(thrower):
+def test_segment_call_with_invalid_labels_is_rejected_with_a_message(fuzzer):
     rng = rng_of("segment labels")
-    image = thrower.target.picture()
+    image = fuzzer.target.picture()
     for _ in range(200):
-        asked = hostile.refusable_labels(rng)
-        if asked["labels"]:
-            thrower.thrown += 1
-            answer = thrower.segment(image=image, **asked)
+        fields = hostile.refusable_labels(rng)
+        if fields["labels"]:
+            fuzzer.sent += 1
+            answer = fuzzer.segment(image=image, **fields)
             assert not answer.success
-            check_sentence(answer.message)
+            check_message(answer.message)
 
 
-def test_segment_calls_for_a_camera_that_is_not_there_are_refused_in_a_sentence(thrower):
+def test_segment_call_with_unknown_camera_is_rejected_with_a_message(fuzzer):
     for camera in (*hostile.FRAME_IDS[1:], "front", "camera"):
-        thrower.thrown += 1
-        answer = thrower.segment(camera=camera, labels=["mug"])
+        fuzzer.sent += 1
+        answer = fuzzer.segment(camera=camera, labels=["mug"])
         assert not answer.success
-        check_sentence(answer.message)
+        check_message(answer.message)
 
 
-def test_odd_labels_are_looked_for_like_any_other(thrower):
-    image = thrower.target.picture()
+def test_segment_call_with_unusual_labels_is_answered(fuzzer):
+    image = fuzzer.target.picture()
     for text in hostile.ODD_TEXTS:
-        thrower.thrown += 1
-        answer = thrower.segment(image=image, labels=[text, "mug"], thresholds=[math.nan, -1.0])
+        fuzzer.sent += 1
+        answer = fuzzer.segment(image=image, labels=[text, "mug"], thresholds=[math.nan, -1.0])
         assert answer.success, answer.message
         assert answer.result.header == image.header
 
@@ -382,23 +382,23 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize("what", TOO_MUCH)
-def test_labels_that_would_take_minutes_to_read_are_refused_by_every_door(thrower, what):
+def test_labels_above_the_length_limits_are_rejected_by_all_interfaces(fuzzer, what):
     labels = TOO_MUCH[what]
     for answer in (
-        thrower.call(SetQuery, "set_query", SetQuery.Request(labels=labels)),
-        thrower.segment(image=thrower.target.picture(), labels=labels),
+        fuzzer.call(SetQuery, "set_query", SetQuery.Request(labels=labels)),
+        fuzzer.segment(image=fuzzer.target.picture(), labels=labels),
     ):
         assert not answer.success
-        check_sentence(answer.message)
-    accepted, refused = thrower.query_counts()
-    thrower.publish(thrower.queries, [String(data=";".join(labels))])
-    thrower.publish(thrower.text_queries, [TextQuery(labels=labels)])
-    assert thrower.query_counts(accepted + refused + 2) == (accepted, refused + 2)
+        check_message(answer.message)
+    accepted, refused = fuzzer.query_counts()
+    fuzzer.publish(fuzzer.queries, [String(data=";".join(labels))])
+    fuzzer.publish(fuzzer.text_queries, [TextQuery(labels=labels)])
+    assert fuzzer.query_counts(accepted + refused + 2) == (accepted, refused + 2)
 
 
-def test_one_label_of_thousands_of_letters_is_answered(thrower):
+def test_label_of_thousands_of_letters_is_answered(fuzzer):
     letters = "".join(rng_of("letters").choices("abcdefghij", k=5000))
-    assert thrower.segment(image=thrower.target.picture(), labels=[letters]).success
+    assert fuzzer.segment(image=fuzzer.target.picture(), labels=[letters]).success
 
 
 # Parameters and transitions
@@ -415,18 +415,18 @@ VALUES = {
     "tuple": ["", "/"],
     "nothing": None,
 }
-"""By the type that it has, as the table of parameters calls those that it uses."""
+"""Values by the name of their type, as in the table of parameters."""
 UNKNOWN = ("nonsense", "points.", " threshold", "{}", "😀", "a" * 10_000, "image_topics[0]")
 MANY = ";".join(f"thing {number}" for number in range(300))
 INFINITE = (math.inf, -math.inf)
 
 
 def refusable_values():
-    """Wrong types for every parameter, numbers out of range, and names that nobody has."""
+    """Yield wrong types for every parameter, numbers out of range, and unknown names."""
     for entry in PARAMETERS:
         kind = type(entry.default).__name__
-        taken = (kind, "int") if kind == "float" and entry.maximum is None else (kind,)
-        yield from ((entry.name, value) for name, value in VALUES.items() if name not in taken)
+        accepted = (kind, "int") if kind == "float" and entry.maximum is None else (kind,)
+        yield from ((entry.name, value) for name, value in VALUES.items() if name not in accepted)
         if entry.choices:
             yield entry.name, VALUES["str"]
         if entry.minimum is not None:
@@ -440,9 +440,9 @@ def refusable_values():
     yield from ((name, value) for name in UNKNOWN for value in VALUES.values())
 
 
-def test_parameters_that_cannot_be_used_are_refused_with_a_reason(thrower):
+def test_invalid_parameters_are_rejected_with_a_reason(fuzzer):
     for name, value in refusable_values():
-        result = thrower.set(name, value)
+        result = fuzzer.set(name, value)
         assert not result.successful, (name, value)
         assert result.reason and "Traceback" not in result.reason
 
@@ -452,16 +452,16 @@ def test_parameters_that_cannot_be_used_are_refused_with_a_reason(thrower):
     [(SetParameters, "set_parameters"), (SetParametersAtomically, "set_parameters_atomically")],
     ids=["one by one", "together"],
 )
-def test_a_parameter_of_a_type_that_is_none_is_refused(thrower, kind, name):
+def test_parameter_with_an_undefined_type_is_rejected(fuzzer, kind, name):
     for number in (10, 11, 99, 200, 255):
         parameter = Parameter(name="recipe", value=ParameterValue(type=number))
-        answer = thrower.call(kind, name, kind.Request(parameters=[parameter]))
+        answer = fuzzer.call(kind, name, kind.Request(parameters=[parameter]))
         result = answer.results[0] if kind is SetParameters else answer.result
         assert not result.successful
-        check_sentence(result.reason)
+        check_message(result.reason)
 
 
-QUESTIONS = {
+QUERY_SERVICES = {
     "get_parameters": (GetParameters, lambda answer: [value.type for value in answer.values]),
     "get_parameter_types": (GetParameterTypes, lambda answer: answer.types),
     "describe_parameters": (
@@ -469,27 +469,27 @@ QUESTIONS = {
         lambda answer: [descriptor.type for descriptor in answer.descriptors],
     ),
 }
-"""Services that are asked by names, and what they find."""
+"""Services that take parameter names, and the values in their answers."""
 
 
-def test_questions_for_what_is_not_there_are_answered_with_nothing(thrower):
+def test_requests_for_unknown_parameters_and_types_get_empty_answers(fuzzer):
     for name in (*UNKNOWN, *hostile.FRAME_IDS[1:], *hostile.ODD_TEXTS):
-        for service, (kind, found) in QUESTIONS.items():
-            answer = thrower.call(kind, service, kind.Request(names=[name]))
+        for service, (kind, found) in QUERY_SERVICES.items():
+            answer = fuzzer.call(kind, service, kind.Request(names=[name]))
             assert not any(found(answer)), (service, name)
         request = ListParameters.Request(prefixes=[name or "nobody"], depth=2**64 - 1)
-        assert not thrower.call(ListParameters, "list_parameters", request).result.names
+        assert not fuzzer.call(ListParameters, "list_parameters", request).result.names
         request = GetTypeDescription.Request(type_name=name, type_hash=name)
-        assert not thrower.call(GetTypeDescription, "get_type_description", request).successful
+        assert not fuzzer.call(GetTypeDescription, "get_type_description", request).successful
 
 
-def test_transitions_that_the_state_does_not_have_are_refused(thrower):
-    fit = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVE_SHUTDOWN)
-    transitions = [Transition(id=number) for number in range(256) if number not in fit]
+def test_invalid_transitions_are_rejected(fuzzer):
+    valid = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    transitions = [Transition(id=number) for number in range(256) if number not in valid]
     transitions += [Transition(label=label) for label in (*hostile.FRAME_IDS[1:], "create")]
     for transition in transitions:
-        assert not thrower.change(transition)
-    state = thrower.target.call(GetState, "get_state", GetState.Request())
+        assert not fuzzer.change(transition)
+    state = fuzzer.target.call(GetState, "get_state", GetState.Request())
     assert state.current_state.label == "active"
 
 
@@ -497,31 +497,31 @@ def test_transitions_that_the_state_does_not_have_are_refused(thrower):
 
 
 @pytest.fixture
-def compressed_images(thrower):
-    """A publisher of compressed images, while the node reads such."""
+def compressed_images(fuzzer):
+    """Give a publisher of compressed images while the node subscribes to them."""
 
-    def turn_to(transport):
-        assert thrower.change(Transition(id=Transition.TRANSITION_DEACTIVATE))
-        assert thrower.set("image_transport", transport).successful
-        assert thrower.change(Transition(id=Transition.TRANSITION_ACTIVATE))
+    def set_transport(transport):
+        assert fuzzer.change(Transition(id=Transition.TRANSITION_DEACTIVATE))
+        assert fuzzer.set("image_transport", transport).successful
+        assert fuzzer.change(Transition(id=Transition.TRANSITION_ACTIVATE))
 
-    turn_to("compressed")
-    wait_for_reader(thrower.compressed_images)
-    yield thrower.compressed_images
-    turn_to("raw")
-    wait_for_reader(thrower.target.images)
+    set_transport("compressed")
+    wait_for_reader(fuzzer.compressed_images)
+    yield fuzzer.compressed_images
+    set_transport("raw")
+    wait_for_reader(fuzzer.target.images)
 
 
-def test_broken_compressed_images_are_answered_or_fail_in_a_sentence(thrower, compressed_images):
+def test_broken_compressed_images_are_counted(fuzzer, compressed_images):
     rng, count = rng_of("compressed"), 400
     inputs = (hostile.compressed(rng) for _ in range(count))
-    became, _ = thrower.frames(inputs, compressed_images)
-    assert became["answered"] + became["failed"] + became["dropped"] == became["in"] <= count
-    assert became["failed"] > count / 2
+    counts, _ = fuzzer.frames(inputs, compressed_images)
+    assert counts["answered"] + counts["failed"] + counts["dropped"] == counts["in"] <= count
+    assert counts["failed"] > count / 2
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "said"),
+    ("kind", "data", "error"),
     [
         ("jpeg", b"no picture", "expected a whole JPEG or PNG"),
         ("{}\x1b[2J" + "x" * 100_000, b"", "expected a whole JPEG or PNG"),
@@ -530,62 +530,60 @@ def test_broken_compressed_images_are_answered_or_fail_in_a_sentence(thrower, co
     ],
     ids=["no picture", "no format", "depth as PNG", "depth as RVL"],
 )
-def test_a_compressed_image_that_cannot_be_used_is_refused_in_a_sentence(
-    thrower, compressed_images, kind, data, said
+def test_unusable_compressed_image_fails_with_a_message(
+    fuzzer, compressed_images, kind, data, error
 ):
     message = CompressedImage(format=kind, data=data)
-    became, last_error = thrower.frames([message], compressed_images)
-    assert became["failed"] == 1
-    assert said in last_error
-    check_sentence(last_error)
+    counts, last_error = fuzzer.frames([message], compressed_images)
+    assert counts["failed"] == 1
+    assert error in last_error
+    check_message(last_error)
 
 
-def test_small_files_that_claim_gigabytes_are_refused_before_they_are_decoded(
-    thrower, compressed_images
-):
-    before_mib = thrower.target.process.peak_mib
+def test_decompression_bombs_are_rejected_before_decoding(fuzzer, compressed_images):
+    before_mib = fuzzer.target.process.peak_mib
     bombs = dict(hostile.bombs(random.Random(1)))
     messages = [CompressedImage(format=name, data=data) for name, data in bombs.items()]
-    became, last_error = thrower.frames(messages, compressed_images)
-    assert became["failed"] == len(bombs), became
-    check_sentence(last_error)
-    assert thrower.target.process.peak_mib - before_mib < BOMBS_MIB
+    counts, last_error = fuzzer.frames(messages, compressed_images)
+    assert counts["failed"] == len(bombs), counts
+    check_message(last_error)
+    assert fuzzer.target.process.peak_mib - before_mib < BOMBS_MIB
 
 
 # All together
 
 
-def test_an_unpaced_storm_of_everything_is_accounted_for(thrower):
-    before, _ = thrower.target.settled()
-    queries = sum(thrower.query_counts())
-    after = thrower.storm()
+def test_flood_of_all_inputs_is_counted(fuzzer):
+    before, _ = fuzzer.target.settled()
+    queries = sum(fuzzer.query_counts())
+    after = fuzzer.flood()
     assert after["failed"] > before["failed"]
-    assert sum(thrower.query_counts()) > queries
+    assert sum(fuzzer.query_counts()) > queries
 
 
-def test_after_it_all_the_node_holds_no_more_than_before(thrower):
-    process, start = thrower.target.process, thrower.start
-    thrower.storm()
+def test_repeated_floods_do_not_grow_memory_threads_and_files(fuzzer):
+    process, start = fuzzer.target.process, fuzzer.start
+    fuzzer.flood()
     middle = process.footprint()
     for _ in range(3):
-        thrower.storm()
+        fuzzer.flood()
 
     def is_settled():
         now = process.footprint()
         return (
             now.held_mib <= start.held_mib + GROWTH_MIB
-            and now.held_mib <= middle.held_mib + STORM_MIB
+            and now.held_mib <= middle.held_mib + FLOOD_MIB
             and now.threads <= start.threads + THREADS
             and now.files <= start.files + FILES
         )
 
-    print(f"{thrower.thrown} inputs; {start}, {middle}, {process.footprint()}")
+    print(f"{fuzzer.sent} inputs; {start}, {middle}, {process.footprint()}")
     wait_until(is_settled, PATIENCE_S)
 
 
-def test_every_segment_call_was_counted_and_thousands_of_inputs_were_thrown(thrower):
-    """Of all batches: it fails where some were left out."""
-    node, _ = thrower.target.health()
+def test_all_segment_calls_were_counted_among_thousands_of_inputs(fuzzer):
+    """Counts all batches, so it fails if only some of them ran."""
+    node, _ = fuzzer.target.health()
     counts = [int(node[f"segment calls{what}: count"]) for what in ("", " answered", " refused")]
-    assert counts[0] == thrower.segment_calls == counts[1] + counts[2]
-    assert thrower.thrown >= LEAST_INPUTS
+    assert counts[0] == fuzzer.segment_calls == counts[1] + counts[2]
+    assert fuzzer.sent >= MIN_INPUTS

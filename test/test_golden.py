@@ -1,4 +1,4 @@
-"""The arithmetic against numbers from the authors' implementation (``golden/``)."""
+"""This package computes the numbers of the authors' implementation (``golden/``)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load_weights_module() -> ModuleType:
 
 @dataclass
 class Case:
-    """One golden file and what this package computes on its input."""
+    """A golden file, and this package's results for its input."""
 
     data: Any
     state: dict[str, Tensor]
@@ -109,7 +109,7 @@ def test_points_equal_the_authors_in_order(case: Case, label: int) -> None:
     np.testing.assert_array_equal(labels, case.data[f"point_labels_{label}"])
 
 
-def test_points_of_texts_asked_together_equal_the_authors(case: Case) -> None:
+def test_combined_points_of_two_texts_equal_the_authors(case: Case) -> None:
     single = feature_surgery(case.unit, case.text[:2], case.redundant)[0, 1:].numpy()
     xy, labels = combined_points([single[:, 0], single[:, 1]], case.grid_hw, case.size_hw)
     np.testing.assert_array_equal(xy, case.data["points_combined"])
@@ -124,7 +124,7 @@ def test_plain_similarity_and_zero_shot_equal_the_authors(case: Case) -> None:
     close(zero_shot_probabilities(plain[:, 0], case.text), case.data["zero_shot_probs"])
 
 
-def test_bfloat16_stays_near_float32(case: Case) -> None:
+def test_bfloat16_tokens_are_close_to_float32(case: Case) -> None:
     half = ClipBackend.from_state_dict(
         case.state, precision="bfloat16", input_size=int(case.data["input_size"])
     )

@@ -1,5 +1,7 @@
-"""On a GPU the host waits wherever a tensor's values come back to it: few times, and no more for
-many labels than for one. Counted on the CPU, where the same calls are made."""
+"""A frame copies tensors from the GPU to the host few times, whatever the number of labels.
+
+Each copy makes the host wait. The CPU makes the same calls, so the tests count there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ WAITS = {
 
 
 class CountingWaits(TorchFunctionMode):
-    """Counts the calls for which a host waits for its GPU."""
+    """Counts the calls that make the host wait for its GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,10 +55,10 @@ def waits_of_a_frame(labels: int, wanted: Wanted) -> Counter[str]:
 
 
 @pytest.mark.parametrize("labels", [2, 12])
-def test_maps_and_presence_come_back_in_one_piece(labels: int) -> None:
+def test_maps_and_presence_need_one_copy_to_the_host(labels: int) -> None:
     assert waits_of_a_frame(labels, Wanted(segments=False)) == {"cpu": 1}
 
 
 @pytest.mark.parametrize("labels", [2, 12])
-def test_masks_add_their_scores_and_themselves(labels: int) -> None:
+def test_masks_and_their_scores_need_two_more_copies(labels: int) -> None:
     assert waits_of_a_frame(labels, Wanted()) == {"cpu": 3}

@@ -1,4 +1,4 @@
-"""Whatever a command line asks for that cannot be: one sentence, status 2, nothing written."""
+"""Invalid command lines: one line of error, status 2, and no file written."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     ((*SEGMENT, "--threshold", "inf"), "'threshold' is inf, but must be a finite number"),
     ((*SEGMENT, "--templates", "no place"), "'no place', but must have ensemble"),
     ((*SEGMENT, "--label-thresholds", "mug"), "label_thresholds has"),
-    # What is shown.
+    # Inputs of evaluate and calibrate.
     (("evaluate", "--sets", "nothing"), "invalid choice: 'nothing'"),
     (("evaluate", "--split", "x"), "invalid choice: 'x'"),
     (("evaluate", "--count", "0"), "--count is 0, but at least one picture"),
@@ -131,7 +131,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("calibrate", "--folder", "", "--query", "mug"), "--folder is empty"),
     ((*FOLDER, "--topic", "/x"), "for a --bag"),
     ((*FOLDER, "--bag", "x"), "name the pictures by one of"),
-    ((*FOLDER, "--output", "out"), "text.png"),  # one of the pictures is none
+    ((*FOLDER, "--output", "out"), "text.png"),  # one of the files is not a picture
     (
         ("calibrate", "--bag", "none", "--query", "mug"),
         "the bag none cannot be read: it does not exist",
@@ -196,9 +196,9 @@ CASES: list[tuple[tuple[str, ...], str]] = [
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one picture, and much that is none."""
-    folder = tmp_path_factory.mktemp("given")
+def input_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with one picture and many invalid files."""
+    folder = tmp_path_factory.mktemp("input")
     cv2.imwrite(str(folder / "image.png"), np.zeros((32, 32, 3), np.uint8))
     for name in ("text.png", "text.pt"):
         (folder / name).write_text("no picture, and no weights")
@@ -215,36 +215,36 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def below(folder: Path) -> list[tuple[str, bytes]]:
-    """Everything in a folder."""
+def contents(folder: Path) -> list[tuple[str, bytes]]:
+    """Return the paths in a folder with their contents."""
     files = sorted(path for path in folder.rglob("*"))
     return [(str(path), path.read_bytes() if path.is_file() else b"") for path in files]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"), CASES, ids=[" ".join(arguments)[:60] for arguments, _ in CASES]
+    ("arguments", "message"), CASES, ids=[" ".join(arguments)[:60] for arguments, _ in CASES]
 )
-def test_what_cannot_be_is_one_sentence_and_nothing_is_written(
+def test_invalid_command_line_prints_one_error_and_writes_nothing(
     arguments: tuple[str, ...],
-    told: str,
-    given: Path,
+    message: str,
+    input_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    monkeypatch.chdir(given)
+    monkeypatch.chdir(input_folder)
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
-    before = below(given)
+    before = contents(input_folder)
 
     status = main(arguments)
 
     lines = capsys.readouterr().err.splitlines()
-    complaint = [one for one in lines if not one.startswith(("note: ", "vit_b: licence"))]
+    errors = [line for line in lines if not line.startswith(("note: ", "vit_b: licence"))]
     assert status == 2
-    assert len(complaint) == 1
-    assert complaint[0].startswith("clip_surgery")
-    assert told in complaint[0]
-    assert below(given) == before
+    assert len(errors) == 1
+    assert errors[0].startswith("clip_surgery")
+    assert message in errors[0]
+    assert contents(input_folder) == before
 
 
 @pytest.fixture
@@ -256,10 +256,10 @@ def scene(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def files_of_at_most(most: int) -> Iterator[None]:
-    """The system writes no more into a file, as when the disk is full."""
+def limited_file_size(max_bytes: int) -> Iterator[None]:
+    """Limit the size of files, so that writing fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
     try:
         yield
     finally:
@@ -284,42 +284,42 @@ WRITING = {
 
 
 @pytest.mark.parametrize("subcommand", WRITING)
-def test_a_full_disk_leaves_nothing_half_written(
+def test_full_disk_leaves_no_partial_output(
     subcommand: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "made" / "out"
     arguments = WRITING[subcommand](scene.parent, out)
-    with files_of_at_most(100):
+    with limited_file_size(100):
         assert main(arguments) == 2
     assert "File too large" in capsys.readouterr().err.splitlines()[-1]
     assert not out.parent.exists()
 
 
 @pytest.mark.parametrize("subcommand", WRITING)
-def test_that_a_folder_was_made_is_said_and_what_was_there_is_replaced(
+def test_new_output_folder_is_reported_and_old_files_are_replaced(
     subcommand: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "made" / "out"
     arguments = WRITING[subcommand](scene.parent, out)
     assert main(arguments) == 0
     assert f"made the folder {out}" in capsys.readouterr().err
-    written = {one.name for one in out.iterdir()}
-    for one in out.iterdir():
-        one.write_bytes(b"of before")
+    written = {file.name for file in out.iterdir()}
+    for file in out.iterdir():
+        file.write_bytes(b"old content")
     assert main(arguments) == 0
     assert "made the folder" not in capsys.readouterr().err
-    assert {one.name for one in out.iterdir()} == written
-    assert all(one.read_bytes() != b"of before" for one in out.iterdir())
+    assert {file.name for file in out.iterdir()} == written
+    assert all(file.read_bytes() != b"old content" for file in out.iterdir())
 
 
-def started(*arguments: str, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **{**pipes, **options})
 
 
-def test_a_benchmark_that_is_interrupted_keeps_the_rows_that_it_has(tmp_path: Path) -> None:
-    process = started("benchmark", "--only", "labels", "end-to-end", "--output", str(tmp_path))
+def test_interrupted_benchmark_keeps_its_measured_rows(tmp_path: Path) -> None:
+    process = start("benchmark", "--only", "labels", "end-to-end", "--output", str(tmp_path))
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("| feature surgery, memory added by 1000 labels"):
@@ -334,9 +334,11 @@ def test_a_benchmark_that_is_interrupted_keeps_the_rows_that_it_has(tmp_path: Pa
     assert content["complete"] is False
 
 
-def test_a_benchmark_where_ros_does_not_start_says_so_at_once(tmp_path: Path) -> None:
-    blind = {**os.environ, "RMW_IMPLEMENTATION": "rmw_that_nobody_has"}
-    process = started("benchmark", "--only", "ros", "--output", str(tmp_path / "out"), env=blind)
+def test_benchmark_without_working_ros_ends_with_an_error(tmp_path: Path) -> None:
+    environment = {**os.environ, "RMW_IMPLEMENTATION": "rmw_missing"}
+    process = start(
+        "benchmark", "--only", "ros", "--output", str(tmp_path / "out"), env=environment
+    )
     output, errors = process.communicate()
     assert process.returncode == 2
     assert "ROS is installed here but does not start" in errors
@@ -346,8 +348,8 @@ def test_a_benchmark_where_ros_does_not_start_says_so_at_once(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    process = started("weights", "list")
+def test_closed_output_pipe_is_no_error() -> None:
+    process = start("weights", "list")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
@@ -355,9 +357,9 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert process.wait() == 0
 
 
-def test_an_output_that_takes_nothing_is_told() -> None:
+def test_full_output_device_is_an_error() -> None:
     with open("/dev/full", "w") as full:
-        process = started("weights", "list", stdout=full)
+        process = start("weights", "list", stdout=full)
         _, errors = process.communicate()
     assert process.returncode == 2
     assert errors.splitlines() == ["clip_surgery: No space left on device"]

@@ -1,4 +1,4 @@
-"""Weights as Hugging Face leaves them on a disk: cache, snapshots and clones, always offline."""
+"""Weights from Hugging Face's cache, snapshots and clones, without network access."""
 
 from __future__ import annotations
 
@@ -28,38 +28,40 @@ from clip_surgery_ros.weights.fetching import checksum_problem, download_path, f
 from clip_surgery_ros.weights.files import checkpoint_file
 from clip_surgery_ros.weights.provenance import CONFIG_FILE, find_provenance
 
-MODEL = next(one for one in PRETRAINED if one.name == "laion2b/ViT-B-32")
+MODEL = next(network for network in PRETRAINED if network.name == "laion2b/ViT-B-32")
 SAFE, BIN = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 WEIGHTS = save({"table": torch.arange(1000.0)})
 
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of Hugging Face's, and an empty folder of weights."""
+    """Use an empty Hugging Face cache and an empty folder of weights."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path / "weights"))
     return tmp_path / "hub"
 
 
-def test_what_is_cached_is_used_from_there_and_not_fetched(hub: Path) -> None:
+def test_cached_weights_are_used_without_a_download(hub: Path) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
-    (repository,) = scan_cache_dir(hub).repos  # Hugging Face's own reader finds it sound
+    (repository,) = scan_cache_dir(hub).repos  # Hugging Face's own function accepts the cache
     assert repository.repo_id == MODEL.hub
-    with connections() as seen:
+    with connections() as attempts:
         assert weights_path(MODEL) == fetch(MODEL) == link
-    assert seen == []
+    assert attempts == []
     assert not download_path(MODEL).exists()
 
 
 @pytest.mark.parametrize(
-    "model", [one for one in PRETRAINED if one.kind == CLIP], ids=lambda model: model.name
+    "model",
+    [network for network in PRETRAINED if network.kind == CLIP],
+    ids=lambda model: model.name,
 )
-def test_every_clip_is_found_where_open_clip_keeps_it(model: PretrainedNetwork, hub: Path) -> None:
+def test_weights_of_every_clip_are_found_in_the_cache(model: PretrainedNetwork, hub: Path) -> None:
     link = cache(hub, model.hub, SAFE, WEIGHTS)
     assert weights_path(model) == link
 
 
-def test_safetensors_are_preferred_and_what_was_fetched_comes_first(hub: Path) -> None:
+def test_downloaded_weights_come_first_then_safetensors(hub: Path) -> None:
     pickled = cache(hub, MODEL.hub, BIN, b"x")
     assert weights_path(MODEL) == pickled
     safe = cache(hub, MODEL.hub, SAFE, WEIGHTS)
@@ -69,27 +71,27 @@ def test_safetensors_are_preferred_and_what_was_fetched_comes_first(hub: Path) -
     assert weights_path(MODEL) == download_path(MODEL)
 
 
-@pytest.mark.parametrize("gone", ["refs/main", "blobs"])
-def test_half_a_cache_is_none(hub: Path, gone: str) -> None:
+@pytest.mark.parametrize("missing", ["refs/main", "blobs"])
+def test_incomplete_cache_is_ignored(hub: Path, missing: str) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
-    (link.parents[2] / gone).rename(hub / "elsewhere")
+    (link.parents[2] / missing).rename(hub / "elsewhere")
     with pytest.raises(WeightsError, match=f"`clip_surgery weights fetch {MODEL.name}`"):
         weights_path(MODEL)
 
 
-def test_damage_in_the_cache_is_found_by_the_checksum_that_is_its_name(hub: Path) -> None:
+def test_cached_file_is_verified_by_the_checksum_in_its_name(hub: Path) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     assert checksum_problem(MODEL) == ""
     link.resolve().write_bytes(WEIGHTS[:-1])
-    told = hashlib.sha256(WEIGHTS).hexdigest()
-    assert f"but its publisher gives {told}" in checksum_problem(MODEL)
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    assert f"but its publisher gives {digest}" in checksum_problem(MODEL)
     plain = link.with_name("copy")
     plain.write_bytes(WEIGHTS)
-    plain.replace(link)  # a copy without links, as on file systems that have none
+    plain.replace(link)  # a copy without links, as on file systems without links
     assert checksum_problem(MODEL) == "has no checksum to compare with"
 
 
-def test_the_command_line_knows_the_cache(hub: Path, capsys: pytest.CaptureFixture) -> None:
+def test_weights_command_uses_the_cache(hub: Path, capsys: pytest.CaptureFixture) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     assert main(["weights", "list"]) == 0
     rows = [row for row in capsys.readouterr().out.splitlines() if "Hugging Face's cache" in row]
@@ -106,38 +108,36 @@ def test_the_command_line_knows_the_cache(hub: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE"])
-def test_the_environment_tells_where_the_cache_is(tmp_path: Path, variable: str) -> None:
-    hub = tmp_path / "there" / ("hub" if variable == "HF_HOME" else "")
+def test_cache_location_follows_the_environment(tmp_path: Path, variable: str) -> None:
+    hub = tmp_path / "cache" / ("hub" if variable == "HF_HOME" else "")
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
-    ask = (
+    code = (
         "from clip_surgery_ros.weights.fetching import weights_path\n"
         "from clip_surgery_ros.weights.catalogue import find_pretrained\n"
         f"print(weights_path(find_pretrained('{MODEL.name}')))"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-    environment[variable] = str(tmp_path / "there")
+    environment[variable] = str(tmp_path / "cache")
     answer = subprocess.run(
-        [sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert answer.stdout == f"{link}\n"
 
 
 @pytest.mark.parametrize("name", ["metaclip/ViT-B-32", "laion2b/ViT-B-32"])
-def test_a_published_network_runs_from_the_cache_without_any_connection(
-    name: str, hub: Path
-) -> None:
+def test_pretrained_network_loads_from_the_cache_without_connections(name: str, hub: Path) -> None:
     model = find_pretrained(name)
     link = cache(hub, model.hub, BIN, b"")
     torch.save(hollow(shapes_of(model.architecture)), link.resolve())
-    with connections() as seen:
+    with connections() as attempts:
         clip = load_networks(Config.from_values({"clip_model": name, "device": "cpu"})).clip
-    assert seen == []
+    assert attempts == []
     assert clip.input_size == 224
     assert ("QuickGELU()" in str(clip.text.model)) == (name == "metaclip/ViT-B-32")
 
 
 @pytest.mark.parametrize("layout", ["snapshot", "repository", "clone", "other name"])
-def test_a_folder_stands_for_the_weights_in_it(tmp_path: Path, layout: str) -> None:
+def test_folder_as_checkpoint_uses_the_weights_in_it(tmp_path: Path, layout: str) -> None:
     tensors = small_clip().state_dict()
     if layout in ("snapshot", "repository"):
         link = cache(tmp_path, "somebody/clip", SAFE, save(tensors))
@@ -146,7 +146,7 @@ def test_a_folder_stands_for_the_weights_in_it(tmp_path: Path, layout: str) -> N
         folder = tmp_path / "clip"
         folder.mkdir()
         save_file(tensors, folder / (SAFE if layout == "clone" else "mine.safetensors"))
-    if layout == "clone":  # whose other files are left alone
+    if layout == "clone":  # its other weight files are ignored
         (folder / BIN).write_bytes(b"x")
         save_file({"blocks": torch.ones(1)}, folder / "model.safetensors")
     (folder / "README.md").write_text("# CLIP")
@@ -155,14 +155,14 @@ def test_a_folder_stands_for_the_weights_in_it(tmp_path: Path, layout: str) -> N
     assert torch.equal(ClipBackend.from_file(folder).surgery_tokens(pixels), expected)
 
 
-def test_open_clip_s_own_export_loads_as_a_folder(tmp_path: Path) -> None:
+def test_export_of_open_clip_loads_as_a_folder(tmp_path: Path) -> None:
     name = "ViT-S-32-alt"
     torch.manual_seed(0)
     model = open_clip.create_model(name, load_weights=False).eval()
     save_file(model.state_dict(), tmp_path / SAFE)
     save_config_for_hf(model, tmp_path / CONFIG_FILE, open_clip.get_model_config(name))
-    told = find_provenance(tmp_path / SAFE, {})
-    assert told.source and not told.quick_gelu
+    provenance = find_provenance(tmp_path / SAFE, {})
+    assert provenance.source and not provenance.quick_gelu
     pixels = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         expected = model.encode_image(pixels)
@@ -170,7 +170,7 @@ def test_open_clip_s_own_export_loads_as_a_folder(tmp_path: Path) -> None:
     torch.testing.assert_close(clip.surgery_tokens(pixels)[:, 0], expected, atol=1e-4, rtol=0)
 
 
-def test_a_folder_that_leaves_the_choice_open_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_clear_weight_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="has no weight file"):
         checkpoint_file(tmp_path)
     for name in ("a.pt", "b.bin"):
@@ -179,20 +179,20 @@ def test_a_folder_that_leaves_the_choice_open_is_refused(tmp_path: Path) -> None
         checkpoint_file(tmp_path)
 
 
-def test_a_clone_without_git_lfs_is_told(tmp_path: Path) -> None:
+def test_git_lfs_pointer_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / SAFE).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
     with pytest.raises(WeightsError, match=f"{SAFE} is a Git LFS pointer; run 'git lfs pull'"):
         ClipBackend.from_file(tmp_path)
 
 
-def test_the_checksum_of_a_folder_is_that_of_its_weights(tmp_path: Path) -> None:
+def test_checksum_of_a_folder_is_that_of_its_weight_file(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / SAFE)
     values = {"clip_model": "openai", "clip_checkpoint": str(tmp_path), "clip_sha256": "0" * 8}
     with pytest.raises(WeightsError, match=f"{SAFE} has the SHA-256"):
         load_networks(Config.from_values(values))
 
 
-def test_a_cached_revision_that_is_gone_is_told(hub: Path) -> None:
+def test_cached_revision_without_weights_is_an_error(hub: Path) -> None:
     link = cache(hub, MODEL.hub, SAFE, WEIGHTS)
     link.unlink()
     with pytest.raises(WeightsError, match=f"{REVISION} has no weight file"):

@@ -1,4 +1,4 @@
-"""The method and the networks import no ROS; the method imports no networks' packages."""
+"""``core``, ``networks`` and ``tools`` import no ROS; ``core`` imports no network package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(len(names))
         ("clip_surgery_ros.tools", (*ROS, *OPTIONAL)),
     ],
 )
-def test_every_module_imports_without_what_it_must_not_know(
+def test_modules_import_without_the_blocked_packages(
     package: str, blocked: tuple[str, ...], tmp_path: Path
 ) -> None:
     code = GUARD.format(package=package, blocked=blocked)

@@ -1,4 +1,4 @@
-"""What keeps images, queries and the time from arriving is told in diagnostics and in the log."""
+"""Diagnostics and log say what keeps images, queries and time from arriving."""
 
 import numpy as np
 import open_clip
@@ -31,8 +31,8 @@ OVERRIDE = "qos_overrides./{}.subscription.{}"
 
 
 @pytest.fixture
-def alone(rigs):
-    """Makes an active node whose camera topic nobody publishes yet."""
+def without_images(rigs):
+    """Make an active node whose image topic has no publisher."""
 
     def make(**parameters):
         rig = rigs(**parameters)
@@ -44,8 +44,8 @@ def alone(rigs):
 
 
 @pytest.fixture
-def elsewhere(ros_node):
-    """A node of another process, as far as the middleware knows: one has one type for a topic."""
+def other_process(ros_node):
+    """A node with a ROS context of its own; within a context a topic has only one type."""
     context = Context()
     rclpy.init(context=context)
     node = Node("driver", context=context)
@@ -54,22 +54,22 @@ def elsewhere(ros_node):
     rclpy.shutdown(context=context)
 
 
-def status_of(rig, index, level, said):
-    """The status of the node (0) or its camera (1) once it says this."""
+def status_of(rig, index, level, text):
+    """Wait until the status of the node (0) or its camera (1) contains the text; return it."""
 
-    def says(statuses):
-        return len(statuses) > index and said in statuses[index].message
+    def contains_text(statuses):
+        return len(statuses) > index and text in statuses[index].message
 
-    status = rig.health(says)[index]
+    status = rig.health(contains_text)[index]
     assert status.level == level
     return status.message
 
 
-# Topics of another type, and qualities of service that cannot match
+# Topics of a wrong type, and incompatible QoS
 
 
 @pytest.mark.parametrize(
-    ("transport", "kind", "topic", "said"),
+    ("transport", "kind", "topic", "text"),
     [
         (
             *("raw", CompressedImage, "/image_raw"),
@@ -99,28 +99,26 @@ def status_of(rig, index, level, said):
         ),
     ],
 )
-def test_images_of_another_type_are_told_with_what_to_set(
-    alone, transport, kind, topic, said, elsewhere
+def test_wrong_image_type_warns_with_the_remedy(
+    without_images, transport, kind, topic, text, other_process
 ):
-    rig = alone(image_transport=transport)
-    elsewhere.create_publisher(kind, topic, 10)
-    status_of(rig, 1, WARN, said)
+    rig = without_images(image_transport=transport)
+    other_process.create_publisher(kind, topic, 10)
+    status_of(rig, 1, WARN, text)
 
 
-def test_a_compressed_topic_that_is_named_whole_is_told_with_its_right_name(alone, elsewhere):
-    rig = alone(image_topics=["/cam/image_raw/compressed"])
-    elsewhere.create_publisher(CompressedImage, "/cam/image_raw/compressed", 10)
-    cure = "set image_transport to compressed and name the topic /cam/image_raw"
-    assert status_of(rig, 1, WARN, "carries").endswith(cure)
+def test_full_name_of_a_compressed_topic_warns_with_the_base_name(without_images, other_process):
+    rig = without_images(image_topics=["/cam/image_raw/compressed"])
+    other_process.create_publisher(CompressedImage, "/cam/image_raw/compressed", 10)
+    remedy = "set image_transport to compressed and name the topic /cam/image_raw"
+    assert status_of(rig, 1, WARN, "carries").endswith(remedy)
 
 
-def test_a_topic_of_the_right_type_beside_one_of_another_is_heard_and_both_are_told(
-    alone, elsewhere
-):
-    rig = alone()
-    elsewhere.create_publisher(PointCloud2, "image_raw", 10)
+def test_images_arrive_although_a_second_publisher_has_a_wrong_type(without_images, other_process):
+    rig = without_images()
+    other_process.create_publisher(PointCloud2, "image_raw", 10)
     rig.images = rig.outside.create_publisher(Image, "image_raw", 10)
-    rig.show("heard")
+    rig.show("received")
     wait_frames(rig, "in", 1)
     status_of(rig, 1, WARN, "/image_raw carries sensor_msgs/msg/PointCloud2")
     (_, camera) = rig.health(lambda statuses: values_of(statuses[1])["publishers"] == "1")
@@ -128,55 +126,55 @@ def test_a_topic_of_the_right_type_beside_one_of_another_is_heard_and_both_are_t
 
 
 @pytest.mark.parametrize(
-    ("policy", "asked", "offered", "said"),
+    ("policy", "requested", "offered", "text"),
     [
         ("reliability", "reliable", qos.newest_image, "publishes /image_raw best effort, and"),
         ("durability", "transient_local", qos.result, "publishes /image_raw volatile, and"),
     ],
 )
-def test_images_of_a_quality_that_cannot_match_are_told(
-    alone, policy, asked, offered, said, elsewhere
+def test_incompatible_qos_of_images_warns_with_the_remedy(
+    without_images, policy, requested, offered, text, other_process
 ):
-    rig = alone(**{OVERRIDE.format("image_raw", policy): asked})
-    elsewhere.create_publisher(Image, "image_raw", offered())
-    message = status_of(rig, 1, WARN, said)
+    rig = without_images(**{OVERRIDE.format("image_raw", policy): requested})
+    other_process.create_publisher(Image, "image_raw", offered())
+    message = status_of(rig, 1, WARN, text)
     assert f"set {OVERRIDE.format('image_raw', policy)} to" in message
     assert "incompatible QoS" in message
 
 
-def test_a_query_of_another_type_or_quality_is_told(alone, elsewhere):
-    rig = alone()
+def test_wrong_type_or_qos_of_a_query_warns(without_images, other_process):
+    rig = without_images()
     status_of(rig, 0, OK, "waiting for a query")
-    other = elsewhere.create_publisher(String, "/clip_surgery/text_query", 10)
+    wrong_type = other_process.create_publisher(String, "/clip_surgery/text_query", 10)
     status_of(rig, 0, WARN, "/clip_surgery/text_query carries std_msgs/msg/String")
-    elsewhere.destroy_publisher(other)
+    other_process.destroy_publisher(wrong_type)
     status_of(rig, 0, OK, "waiting for a query")
-    elsewhere.create_publisher(String, "query", qos.newest_image())
-    said = status_of(rig, 0, WARN, "publishes /query best effort, and this node asks for reliable")
-    assert said.endswith("set qos_overrides./query.subscription.reliability to best_effort")
+    other_process.create_publisher(String, "query", qos.newest_image())
+    message = status_of(
+        rig, 0, WARN, "publishes /query best effort, and this node asks for reliable"
+    )
+    assert message.endswith("set qos_overrides./query.subscription.reliability to best_effort")
 
 
-def test_a_query_that_was_latched_before_the_node_came_is_told_until_there_is_one(
-    alone, elsewhere
-):
-    rig = alone()
-    elsewhere.create_publisher(String, "query", qos.latched())
+def test_unread_latched_query_warns_until_a_query_arrives(without_images, other_process):
+    rig = without_images()
+    other_process.create_publisher(String, "query", qos.latched())
     status_of(rig, 0, WARN, "a query that was latched on /query before this node started is not")
     rig.ask("mug")
     status_of(rig, 0, OK, "ready")
 
 
-def test_a_latched_query_is_heard_where_the_node_is_told_to_ask_for_it(ros_node, rigs):
+def test_latched_query_arrives_with_transient_local_durability(ros_node, rigs):
     latched = ros_node.create_publisher(String, "query", qos.latched())
     latched.publish(String(data="mug"))
     rig = rigs(**{OVERRIDE.format("query", "durability"): "transient_local"})
     rig.echo.wait(lambda echo: list(echo.labels) == ["mug"])
 
 
-# What arrives and is not what it should be
+# Unexpected images and stamps
 
 
-def test_16_bit_images_that_may_be_depth_are_answered_and_told(active):
+def test_16uc1_images_are_answered_with_a_warning_about_depth(active):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
@@ -190,17 +188,17 @@ def test_16_bit_images_that_may_be_depth_are_answered_and_told(active):
     status_of(active, 1, OK, "answering frames")
 
 
-def test_float_images_are_refused_as_depth(active):
+def test_float_images_are_rejected_as_depth_images(active):
     active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
     active.show("depth", image_message(GREY.astype(np.float32), "32FC1", Header()))
-    said = "'32FC1' is not known: a depth image, so remap image_raw to the camera's colour image"
-    status_of(active, 1, ERROR, said)
+    text = "'32FC1' is not known: a depth image, so remap image_raw to the camera's colour image"
+    status_of(active, 1, ERROR, text)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "limit_s", "became", "level", "said"),
+    ("seconds", "limit_s", "outcome", "level", "text"),
     [
         (
             -57 * YEAR_S,
@@ -233,8 +231,8 @@ def test_float_images_are_refused_as_depth(active):
         (-30 * 3600, 0.0, "answered", OK, "is stamped 30 hours ago, so by a different clock"),
     ],
 )
-def test_stamps_of_another_clock_are_told_and_make_no_ages(
-    rigs, seconds, limit_s, became, level, said
+def test_stamps_of_another_clock_are_reported_and_give_no_ages(
+    rigs, seconds, limit_s, outcome, level, text
 ):
     rig = rigs(max_frame_age_s=limit_s)
     rig.activate()
@@ -246,8 +244,8 @@ def test_stamps_of_another_clock_are_told_and_make_no_ages(
     image.header.stamp.sec = max(1, image.header.stamp.sec + seconds)
     wait_for_reader(rig.images)
     rig.images.publish(image)
-    wait_frames(rig, became, 1)
-    status_of(rig, 1, level, said)
+    wait_frames(rig, outcome, 1)
+    status_of(rig, 1, level, text)
     (_, camera) = rig.health(lambda statuses: len(statuses) == 2)
     assert not [key for key in values_of(camera) if key.startswith("age")]
     rig.show("now")
@@ -255,46 +253,46 @@ def test_stamps_of_another_clock_are_told_and_make_no_ages(
     assert "clock" not in status_of(rig, 1, OK, "answering frames")
 
 
-def test_simulated_time_without_a_clock_is_told(alone, elsewhere):
-    rig = alone(use_sim_time=True)
+def test_simulated_time_without_a_clock_warns(without_images, other_process):
+    rig = without_images(use_sim_time=True)
     status_of(rig, 0, WARN, "use_sim_time is true and nobody publishes /clock")
     rig.images = rig.outside.create_publisher(Image, "image_raw", 10)
     rig.show("stamped")
     status_of(rig, 1, OK, "images arrive")
-    clock = elsewhere.create_publisher(Clock, "/clock", 10)
+    clock = other_process.create_publisher(Clock, "/clock", 10)
     status_of(rig, 0, OK, "waiting for a query")
-    elsewhere.destroy_publisher(clock)
+    other_process.destroy_publisher(clock)
     status_of(rig, 0, WARN, "nobody publishes /clock")
 
 
 # Networks
 
 
-def test_the_demos_networks_on_another_camera_than_the_demos_are_told(rigs):
+def test_demo_networks_on_real_camera_images_warn(rigs):
     rig = rigs()
     rig.networks.know_demo_only = True
     rig.activate()
     rig.show(DEMO_FRAME)
     status_of(rig, 1, OK, "images arrive")
     rig.show("camera")
-    said = status_of(
+    message = status_of(
         rig, 1, WARN, "the demo's networks process /image_raw, but they know generated"
     )
-    assert said.endswith("set clip_model and sam_model to real networks")
+    assert message.endswith("set clip_model and sam_model to real networks")
 
 
-def test_the_demos_networks_are_known_for_what_they_are_and_named_in_the_log(rigs, capfd):
+def test_log_names_the_demo_networks_and_their_precision(rigs, capfd):
     rig = rigs(load=load_networks)
     assert rig.change(CONFIGURE)
-    said = capfd.readouterr().err
-    assert "in float32: CLIP 'demo', which comes with the package; SAM 'demo', which" in said
+    log = capfd.readouterr().err
+    assert "in float32: CLIP 'demo', which comes with the package; SAM 'demo', which" in log
     assert rig.change(ACTIVATE)
     rig.show("camera")
     status_of(rig, 1, WARN, "the demo's networks process /image_raw")
 
 
-class OpenNetworks(FakeNetworks):
-    """Answers at once, with labels read by a CLIP that knows language at large."""
+class GeneralNetworks(FakeNetworks):
+    """Fake networks whose labels are encoded by a general CLIP."""
 
     def __init__(self, clip, labels):
         super().__init__(FakeEngine(lambda _: clip.text_features(labels)))
@@ -305,9 +303,11 @@ class OpenNetworks(FakeNetworks):
         return self._clip.text_counts
 
 
-def test_a_label_that_is_cut_is_told_with_its_name(rigs):
+def test_truncated_label_is_named_in_diagnostics_and_log(rigs):
     label = "a mug that is " + "very " * 100 + "large"
-    networks = OpenNetworks(ClipBackend(small_clip(), open_clip.SimpleTokenizer()), ["mug", label])
+    networks = GeneralNetworks(
+        ClipBackend(small_clip(), open_clip.SimpleTokenizer()), ["mug", label]
+    )
     rig = rigs(load=lambda _: networks)
     rosout = Inbox(rig.outside, Log, "/rosout", 100)
     rig.activate()
@@ -323,7 +323,7 @@ def test_a_label_that_is_cut_is_told_with_its_name(rigs):
     status_of(rig, 0, OK, "ready")
 
 
-def test_only_labels_in_force_are_told_to_be_cut(active):
+def test_only_truncated_labels_of_the_active_query_warn(active):
     active.networks.text_counts = TextCounts(cut=("a very long text",))
     active.ask("mug")
     status_of(active, 0, OK, "ready")
@@ -331,32 +331,32 @@ def test_only_labels_in_force_are_told_to_be_cut(active):
     status_of(active, 0, WARN, "label 'a very long text' is longer than this CLIP reads")
 
 
-def test_what_is_told_in_diagnostics_is_logged_once_while_it_lasts(alone, elsewhere):
-    rig = alone()
+def test_lasting_warning_is_logged_once(without_images, other_process):
+    rig = without_images()
     rosout = Inbox(rig.outside, Log, "/rosout", 100)
     rig.ask("mug")
     rosout.wait(lambda log: "query 2" in log.msg)
-    wrong = elsewhere.create_publisher(CompressedImage, "image_raw", 10)
+    wrong = other_process.create_publisher(CompressedImage, "image_raw", 10)
     rosout.wait(lambda log: "carries sensor_msgs/msg/CompressedImage" in log.msg)
     for _ in range(3):
         rig.health()
     logged = [log for log in rosout.messages if "carries sensor_msgs" in log.msg]
     assert len(logged) == 1 and logged[0].level == Log.WARN
-    elsewhere.destroy_publisher(wrong)
+    other_process.destroy_publisher(wrong)
     status_of(rig, 1, WARN, "nobody publishes")
 
 
-def test_nothing_is_complained_of_while_the_node_does_not_listen(rigs, elsewhere):
+def test_inactive_node_does_not_warn_about_images(rigs, other_process):
     rig = rigs()
-    elsewhere.create_publisher(CompressedImage, "image_raw", 10)
+    other_process.create_publisher(CompressedImage, "image_raw", 10)
     rig.activate()
     status_of(rig, 1, WARN, "carries")
     assert rig.change(DEACTIVATE)
     status_of(rig, 1, OK, "not listening")
 
 
-def test_topics_of_the_node_that_are_remapped_to_one_are_refused(rigs):
+def test_two_topics_with_the_same_name_are_rejected_on_activate(rigs):
     rig = rigs(image_topics=["query"])
     assert rig.change(CONFIGURE) and not rig.change(ACTIVATE)
-    said = status_of(rig, 0, ERROR, "cannot activate: topic '/query' would be")
-    assert "sensor_msgs/msg/Image and std_msgs/msg/String at once" in said
+    message = status_of(rig, 0, ERROR, "cannot activate: topic '/query' would be")
+    assert "sensor_msgs/msg/Image and std_msgs/msg/String at once" in message

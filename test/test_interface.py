@@ -1,4 +1,4 @@
-"""Every topic and service: its type, its quality of service, and the source image's own header."""
+"""Every topic and service: its type, its QoS, and the header of results."""
 
 import pytest
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
@@ -47,7 +47,7 @@ SERVICES = {
 }
 
 
-NAMESPACE = "/served"
+NAMESPACE = "/robot"
 
 QUALITIES = {
     (RELIABLE, VOLATILE): "reliable",
@@ -61,14 +61,14 @@ def ros_name(kind):
 
 
 @pytest.fixture(scope="module")
-def served():
-    """The node in a process and a namespace of its own, and somebody who asks the graph of it."""
+def graph():
+    """Run the node in a separate process and namespace; give a node that reads the ROS graph."""
     with ros_domain() as context:
-        asking = Node("asking", context=context)
+        observer = Node("observer", context=context)
         with Process(*NODE, "-r", f"__ns:={NAMESPACE}") as node:
             node.wait_for_line("active on", START_S)
-            yield asking
-        asking.destroy_node()
+            yield observer
+        observer.destroy_node()
 
 
 def in_namespace(name):
@@ -76,46 +76,46 @@ def in_namespace(name):
 
 
 @pytest.mark.parametrize(
-    ("way", "rows"), [("subscriptions", TOPICS_IN), ("publishers", TOPICS_OUT)]
+    ("direction", "rows"), [("subscriptions", TOPICS_IN), ("publishers", TOPICS_OUT)]
 )
-def test_every_topic_has_the_type_and_quality_of_service_that_is_promised(served, way, rows):
+def test_every_topic_has_its_type_and_qos(graph, direction, rows):
     for topic, kind, reliability, durability in rows:
-        end = end_at_the_node(served, way, in_namespace(topic))
-        profile = end.qos_profile
-        assert end.topic_type == ros_name(kind), topic
+        endpoint = endpoint_of_node(graph, direction, in_namespace(topic))
+        profile = endpoint.qos_profile
+        assert endpoint.topic_type == ros_name(kind), topic
         assert (profile.reliability, profile.durability) == (reliability, durability), topic
 
 
-def end_at_the_node(asking, way, topic):
-    """The node's own end of a topic, which the graph tells a moment after it was made."""
+def endpoint_of_node(graph, direction, topic):
+    """Wait for the node's endpoint of a topic and return its info."""
 
-    def ends():
-        told = getattr(asking, f"get_{way}_info_by_topic")(topic)
-        return [end for end in told if end.node_namespace == NAMESPACE]
+    def endpoints():
+        infos = getattr(graph, f"get_{direction}_info_by_topic")(topic)
+        return [info for info in infos if info.node_namespace == NAMESPACE]
 
-    wait_until(ends)
-    (end,) = ends()
-    return end
-
-
-def known_at_the_node(asking, what, least):
-    """Names and types that the graph tells of the node, once these are among them."""
-
-    def known():
-        tell = getattr(asking, f"get_{what}_names_and_types_by_node")
-        return dict(tell("clip_surgery", NAMESPACE))
-
-    wait_until(lambda: known().keys() >= least)
-    return known()
+    wait_until(endpoints)
+    (endpoint,) = endpoints()
+    return endpoint
 
 
-def test_every_service_has_the_type_that_is_promised(served):
-    promised = {in_namespace(name): [kind] for name, kind in SERVICES.items()}
-    known = known_at_the_node(served, "service", promised.keys())
-    assert {name: known[name] for name in promised} == promised
+def names_of_node(graph, kind, expected):
+    """Wait until the graph has the expected names for the node; return all names and types."""
+
+    def names():
+        get_names = getattr(graph, f"get_{kind}_names_and_types_by_node")
+        return dict(get_names("clip_surgery", NAMESPACE))
+
+    wait_until(lambda: names().keys() >= expected)
+    return names()
 
 
-def test_the_page_of_topics_has_a_row_for_each_of_them_and_for_nothing_else():
+def test_every_service_has_its_type(graph):
+    expected = {in_namespace(name): [kind] for name, kind in SERVICES.items()}
+    names = names_of_node(graph, "service", expected.keys())
+    assert {name: names[name] for name in expected} == expected
+
+
+def test_table_of_topics_agrees_with_the_node():
     table = (
         (ROOT / "docs" / "topics.md")
         .read_text()
@@ -127,30 +127,34 @@ def test_the_page_of_topics_has_a_row_for_each_of_them_and_for_nothing_else():
         (way.strip(), name.split("`")[1], kind.split(",")[0].strip(), quality.strip())
         for way, name, kind, quality, _ in rows
     }
-    promised = {("srv", below(name), told(kind), "") for name, kind in SERVICES.items()}
+    expected = {
+        ("srv", name_on_page(name), type_on_page(kind), "") for name, kind in SERVICES.items()
+    }
     for way, topics in (("in", TOPICS_IN), ("out", TOPICS_OUT)):
         for topic, kind, *quality in topics:
-            promised.add((way, below(topic), told(ros_name(kind)), QUALITIES[tuple(quality)]))
-    assert shown == promised
+            expected.add(
+                (way, name_on_page(topic), type_on_page(ros_name(kind)), QUALITIES[tuple(quality)])
+            )
+    assert shown == expected
 
 
-def below(name):
-    """A name as the page has it: below the node's own, or relative to its namespace."""
+def name_on_page(name):
+    """Return a name as the page writes it: private (~/) or relative to the namespace."""
     return name.replace("/clip_surgery/", "~/").removeprefix("/" if "diag" not in name else "")
 
 
-def told(kind):
+def type_on_page(kind):
     return kind.replace("/msg/", "/").replace("/srv/", "/")
 
 
-def test_nothing_is_published_that_is_not_promised(served):
-    promised = {in_namespace(topic) for topic, *_ in TOPICS_OUT}
-    rclpys_own = {"/rosout", "/parameter_events", f"{NAMESPACE}/clip_surgery/transition_event"}
-    known = known_at_the_node(served, "publisher", promised | rclpys_own)
-    assert set(known) == promised | rclpys_own
+def test_node_publishes_no_other_topics(graph):
+    expected = {in_namespace(topic) for topic, *_ in TOPICS_OUT}
+    added_by_rclpy = {"/rosout", "/parameter_events", f"{NAMESPACE}/clip_surgery/transition_event"}
+    names = names_of_node(graph, "publisher", expected | added_by_rclpy)
+    assert set(names) == expected | added_by_rclpy
 
 
-def test_every_result_has_the_source_images_own_header_and_names_its_query(active):
+def test_every_result_has_the_header_of_its_image_and_its_query(active):
     sequence = active.call(SetQuery, "set_query", SetQuery.Request(labels=["mug"])).sequence
     inboxes = {
         output.name: active.inbox(output.message_type, output.name, output.make_qos())
@@ -165,8 +169,8 @@ def test_every_result_has_the_source_images_own_header_and_names_its_query(activ
     assert inboxes["segments"].messages[0].query.sequence == sequence
 
 
-def test_results_are_published_when_nothing_is_found_too(rigs):
-    """With the networks that are shipped: noise has no mug in it."""
+def test_results_are_published_when_nothing_is_found(rigs):
+    """The shipped networks find no fire engine in noise."""
     from clip_surgery_ros.networks.factory import load_networks
 
     rig = rigs(load=load_networks, distractors=True)
@@ -182,12 +186,12 @@ def test_results_are_published_when_nothing_is_found_too(rigs):
     assert absent.label == "fire engine" and absent.reason
 
 
-def test_a_query_may_bring_a_threshold_per_label_by_service_and_by_topic(active):
+def test_query_has_a_threshold_per_label_by_service_and_topic(active):
     echo = Inbox(active.outside, TextQuery, "/clip_surgery/active_query", qos.latched())
     request = SetQuery.Request(labels=["mug", "saw"], thresholds=[0.25, 0.5])
     answer = active.call(SetQuery, "set_query", request)
-    said = echo.wait(lambda message: message.sequence == answer.sequence)
-    assert list(said.thresholds) == [0.25, 0.5]
+    query = echo.wait(lambda message: message.sequence == answer.sequence)
+    assert list(query.thresholds) == [0.25, 0.5]
     active.text_queries.publish(TextQuery(labels=["axe", "car"], thresholds=[0.125, 0.75]))
-    said = echo.wait(lambda message: list(message.labels) == ["axe", "car"])
-    assert list(said.thresholds) == [0.125, 0.75] and said.sequence == answer.sequence + 1
+    query = echo.wait(lambda message: list(message.labels) == ["axe", "car"])
+    assert list(query.thresholds) == [0.125, 0.75] and query.sequence == answer.sequence + 1

@@ -25,7 +25,7 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 
 @pytest.fixture
 def launch():
-    """Starts a launch file as ``ros2 launch`` does; whatever still runs at the end is stopped."""
+    """Start launch files as ``ros2 launch`` does; stop them after the test."""
     pytest.importorskip("launch_ros", reason=WITHOUT_LAUNCH)
     started = []
 
@@ -36,7 +36,7 @@ def launch():
 
     yield start
     for process in started:
-        # Killing the launch would leave its nodes behind.
+        # SIGKILL to the launch process would not stop its nodes.
         if process.alive:
             process.signal(signal.SIGINT)
             process.wait()
@@ -55,7 +55,7 @@ def parameter_file(tmp_path):
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """Environment in which an executable of a package that is not here tells its arguments."""
+    """Give an environment with a stand-in executable that prints its arguments."""
 
     def make(package, executable):
         index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
@@ -64,7 +64,7 @@ def stand_in(tmp_path):
         program = tmp_path / "lib" / package / executable
         program.parent.mkdir(parents=True)
         program.write_text(
-            f"#!/bin/sh\necho {package} is told: $*\n"
+            f"#!/bin/sh\necho {package} arguments: $*\n"
             'for word; do [ "${word#/tmp/launch_params}" = "$word" ] || cat "$word"; done\n'
             "exec sleep 1000\n"
         )
@@ -87,7 +87,7 @@ def state_of(node, name="/clip_surgery"):
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
-def test_every_argument_is_described_and_has_a_default(path):
+def test_every_launch_argument_has_a_description_and_a_default(path):
     pytest.importorskip("launch_ros", reason=WITHOUT_LAUNCH)
     from launch.launch_description_sources import get_launch_description_from_python_launch_file
 
@@ -99,24 +99,22 @@ def test_every_argument_is_described_and_has_a_default(path):
         assert argument.description and "no description" not in argument.description, name
 
 
-def test_arguments_reach_the_node_and_empty_ones_leave_the_parameter_file_alone(
-    launch, parameter_file, stand_in
-):
-    given = ("namespace:=robot", "image:=front/image", "query:=7; saw", "rviz:=true")
+def test_launch_arguments_override_the_parameter_file(launch, parameter_file, stand_in):
+    arguments = ("namespace:=robot", "image:=front/image", "query:=7; saw", "rviz:=true")
     file = parameter_file(default_query="drill", image_transport="compressed", device="cpu")
     process = launch(
-        "clip_surgery.launch.py", *given, file, environment=stand_in("rviz2", "rviz2")
+        "clip_surgery.launch.py", *arguments, file, environment=stand_in("rviz2", "rviz2")
     )
     process.wait_for_line("[robot.clip_surgery]: query 1: 7; saw", START_S)
     process.wait_for_line("images from /robot/front/image/compressed", START_S)
-    told = process.wait_for_line("rviz2 is told").split()
-    assert str(Path("config") / "clip_surgery.rviz") in told[told.index("-d") + 1]
-    assert "__ns:=/robot" in told and "/image_raw:=front/image" in told
-    assert "/clip_surgery/overlay:=clip_surgery/overlay" in told
+    line = process.wait_for_line("rviz2 arguments").split()
+    assert str(Path("config") / "clip_surgery.rviz") in line[line.index("-d") + 1]
+    assert "__ns:=/robot" in line and "/image_raw:=front/image" in line
+    assert "/clip_surgery/overlay:=clip_surgery/overlay" in line
     stop(process)
 
 
-def test_a_value_that_is_no_value_ends_the_node_with_its_own_sentence(launch):
+def test_invalid_argument_value_ends_the_node_with_an_error(launch):
     process = launch("clip_surgery.launch.py", "device:=gpu", "image_transport:=raw")
     process.wait_for_line("device is 'gpu', but must be auto, cpu or cuda:N", START_S)
     assert process.wait() == 0
@@ -124,21 +122,21 @@ def test_a_value_that_is_no_value_ends_the_node_with_its_own_sentence(launch):
 
 @pytest.mark.parametrize("file", ["clip_surgery.launch.py", "lifecycle.launch.py"])
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "error"),
     [
         ("params:=/nowhere.yaml", "parameter file /nowhere.yaml does not exist, or is no file"),
         ("params:=/", "parameter file / does not exist, or is no file"),
         ("fastdds_profile:=/nowhere.xml", "fastdds_profile /nowhere.xml does not exist"),
     ],
 )
-def test_files_that_are_not_there_end_the_launch_with_a_sentence(launch, file, argument, said):
+def test_missing_file_ends_the_launch_with_an_error(launch, file, argument, error):
     process = launch(file, argument)
-    process.wait_for_line(said, START_S)
+    process.wait_for_line(error, START_S)
     assert process.wait() != 0
-    assert "[clip_surgery]" not in process.text(), "no node ran on the defaults"
+    assert "[clip_surgery]" not in process.text(), "the node ran with defaults"
 
 
-def test_a_parameter_file_for_another_node_ends_the_node_with_a_sentence(launch, tmp_path):
+def test_parameter_file_of_another_node_ends_the_node_with_an_error(launch, tmp_path):
     path = tmp_path / "parameters.yaml"
     path.write_text("/robot/clip_surgery: {ros__parameters: {clip_model: openai/ViT-B-16}}\n")
     process = launch("clip_surgery.launch.py", f"params:={path}")
@@ -146,7 +144,7 @@ def test_a_parameter_file_for_another_node_ends_the_node_with_a_sentence(launch,
     assert process.wait() == 0
 
 
-def test_several_cameras_share_one_node(launch, ros_node, stand_in):
+def test_cameras_launch_file_starts_one_node_for_all_cameras(launch, ros_node, stand_in):
     process = launch(
         "cameras.launch.py",
         "cameras:=/left/image_raw back:=rear/image",
@@ -158,13 +156,13 @@ def test_several_cameras_share_one_node(launch, ros_node, stand_in):
     for topic in ("left/segments", "back/segments", "back/overlay", "active_query"):
         wait_until(lambda t=topic: ros_node.count_publishers(f"/robot/clip_surgery/{t}") == 1)
     assert ros_node.count_publishers("/robot/clip_surgery/segments") == 0
-    told = process.wait_for_line("rviz2 is told").split()
-    assert "/clip_surgery/mask:=clip_surgery/left/mask" in told
-    assert "/image_raw:=/left/image_raw" in told
+    line = process.wait_for_line("rviz2 arguments").split()
+    assert "/clip_surgery/mask:=clip_surgery/left/mask" in line
+    assert "/image_raw:=/left/image_raw" in line
     stop(process)
 
 
-def test_several_cameras_with_a_node_each(launch, ros_node):
+def test_cameras_launch_file_starts_separate_nodes(launch, ros_node):
     process = launch(
         "cameras.launch.py",
         "cameras:=/left/image_raw back:=rear/image",
@@ -181,28 +179,28 @@ def test_several_cameras_with_a_node_each(launch, ros_node):
     stop(process)
 
 
-def test_a_camera_that_has_no_name_is_told_so(launch):
+def test_invalid_camera_name_ends_the_launch_with_an_error(launch):
     process = launch("cameras.launch.py", "cameras:=front:=/a/image 7:=/b/image")
     process.wait_for_line("'7' is no name for a camera", START_S)
     assert process.wait() != 0
 
 
-def test_managed_bring_up_reaches_active(launch, ros_node):
+def test_lifecycle_launch_file_activates_the_node(launch, ros_node):
     process = launch("lifecycle.launch.py", "namespace:=robot")
     process.wait_for_line("[robot.clip_surgery]: active on", START_S)
     assert state_of(ros_node, "/robot/clip_surgery") == "active"
     stop(process)
 
 
-def test_a_failed_configure_is_told_and_can_be_tried_again(launch, ros_node, parameter_file):
+def test_failed_configure_is_reported_and_can_be_repeated(launch, ros_node, parameter_file):
     file = parameter_file(sam_model="vit_b", sam_checkpoint="/nowhere/sam.pth", device="cpu")
     process = launch("lifecycle.launch.py", file)
     process.wait_for_line("/nowhere/sam.pth does not exist", START_S)
     process.wait_for_line("try again: ros2 lifecycle set /clip_surgery configure")
     assert state_of(ros_node) == "unconfigured"
 
-    repaired = [Parameter("sam_model", value="demo"), Parameter("sam_checkpoint", value="")]
-    parameters = [parameter.to_parameter_msg() for parameter in repaired]
+    corrected = [Parameter("sam_model", value="demo"), Parameter("sam_checkpoint", value="")]
+    parameters = [parameter.to_parameter_msg() for parameter in corrected]
     service = "/clip_surgery/set_parameters_atomically"
     changed = call(
         ros_node,
@@ -216,9 +214,9 @@ def test_a_failed_configure_is_told_and_can_be_tried_again(launch, ros_node, par
     assert call(
         ros_node, ChangeState, change, ChangeState.Request(transition=configure), START_S
     ).success
-    # It is this launch file that activates it.
+    # The launch file activates the node after the manual configure.
     wait_until(lambda: state_of(ros_node) == "active")
-    # Stopped by hand it stays stopped.
+    # After a manual deactivate it does not.
     deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
     assert call(
         ros_node, ChangeState, change, ChangeState.Request(transition=deactivate), START_S
@@ -227,15 +225,15 @@ def test_a_failed_configure_is_told_and_can_be_tried_again(launch, ros_node, par
     stop(process)
 
 
-def test_a_manager_of_nav2_is_told_of_the_node_and_waits_for_no_bond(launch, ros_node, stand_in):
+def test_nav2_manager_gets_the_node_name_and_no_bond(launch, ros_node, stand_in):
     process = launch(
         "lifecycle.launch.py",
         "manager:=nav2",
         "namespace:=robot",
         environment=stand_in("nav2_lifecycle_manager", "lifecycle_manager"),
     )
-    told = process.wait_for_line("nav2_lifecycle_manager is told").split()
-    assert "__ns:=/robot" in told
+    line = process.wait_for_line("nav2_lifecycle_manager arguments").split()
+    assert "__ns:=/robot" in line
     process.wait_for_line("- clip_surgery", START_S)
     process.wait_for_line("bond_timeout: 0.0")
     assert state_of(ros_node, "/robot/clip_surgery") == "unconfigured"
@@ -247,14 +245,14 @@ def displays():
     return {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
 
 
-def test_rviz_shows_pictures_that_the_node_publishes():
+def test_rviz_displays_show_topics_of_the_node():
     images = {f"/clip_surgery/{output.name}" for output in OUTPUTS if output.name in PICTURES}
     shown = {display["Topic"]["Value"] for display in displays().values()}
     assert shown == images | {"/image_raw"}
     assert {display["Class"] for display in displays().values()} == {"rviz_default_plugins/Image"}
 
 
-def test_rviz_asks_for_no_more_than_the_topics_offer():
+def test_rviz_qos_matches_every_publisher():
     # A best-effort, volatile reader matches every publisher.
     for name, display in displays().items():
         topic = display["Topic"]
@@ -263,10 +261,10 @@ def test_rviz_asks_for_no_more_than_the_topics_offer():
 
 
 def greys_of_rviz(frames, display):
-    """What rviz's image display shows of float images, in its arithmetic: (H, W) uint8 each.
+    """Compute what rviz's image display shows of float images: (H, W) uint8 each.
 
-    As rviz_default_plugins 14 (Jazzy) has it in ros_image_texture.cpp: the ends of the scale go
-    through an unsigned 16-bit number, unless they are those of the single frame.
+    As in ros_image_texture.cpp of rviz_default_plugins 14 (Jazzy): the limits of the scale become
+    unsigned 16-bit integers, except those of a single frame.
     """
     window, lows, highs, shown = display["Median window"], [], [], []
     for frame in frames:
@@ -282,12 +280,12 @@ def greys_of_rviz(frames, display):
 
 
 @pytest.mark.parametrize("highest", [0.02, 0.3, 1.0])
-def test_rviz_shows_heatmaps_in_more_than_black(highest):
+def test_rviz_shows_heatmaps_in_the_full_grey_range(highest):
     ramp = np.linspace(0, highest, 60, dtype=np.float32).reshape(6, 10)
     display = displays()["Heatmap"]
     for grey in greys_of_rviz([ramp] * 6, display):
         assert grey[0, 0] == 0 and grey[-1, -1] == 255 and len(np.unique(grey)) == 60
-    # What rviz does by itself to any of them, and the reason for the settings.
+    # With rviz's default settings such a map is black.
     if highest < 1:
         (*_, black) = greys_of_rviz([ramp] * 6, {**display, "Median window": 5})
         assert not black.any()

@@ -1,4 +1,4 @@
-"""Files of another network: what they look like is said, and nothing is changed."""
+"""Weight files of a wrong network: the error names the network, and no file changes."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def text_tower() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_clip_of_openai_is_recognised(name: str) -> None:
+def test_every_openai_clip_is_recognised(name: str) -> None:
     shapes = shapes_of(name)
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
-    told = guess_network(shapes)
-    assert told.startswith(f"open_clip's {name} or {name}-quickgelu: CLIP with a ")
-    assert told.endswith(f"for {size} pixels")
+    description = guess_network(shapes)
+    assert description.startswith(f"open_clip's {name} or {name}-quickgelu: CLIP with a ")
+    assert description.endswith(f"for {size} pixels")
 
 
-def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
-    told = "CLIP with a ViT of width 64, 8 layers, patch 16, for 64 pixels"
-    assert guess_network(small_clip().state_dict()) == told
-    told = "CLIP with a ResNet of width 16, stages [1, 1, 1, 1], for 64 pixels"
-    assert guess_network(small_clip(resnet=True).state_dict()) == told
+def test_unpublished_clip_is_described_by_its_sizes() -> None:
+    description = "CLIP with a ViT of width 64, 8 layers, patch 16, for 64 pixels"
+    assert guess_network(small_clip().state_dict()) == description
+    description = "CLIP with a ResNet of width 16, stages [1, 1, 1, 1], for 64 pixels"
+    assert guess_network(small_clip(resnet=True).state_dict()) == description
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "description"),
     [
         (["image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.x"], "a Segment Anything"),
         (["image_encoder.trunk.pos_embed", "sam_mask_decoder.x"], "SAM 2"),
@@ -82,13 +82,13 @@ def test_sizes_that_nobody_published_are_told_as_sizes() -> None:
         (["encoder.0.weight"], r"an unknown network, with encoder.0.weight of shape \(2, 3\)"),
     ],
 )
-def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> None:
-    assert re.match(told, guess_network({name: torch.zeros(2, 3) for name in names}))
+def test_other_networks_are_recognised_by_tensor_names(names: list[str], description: str) -> None:
+    assert re.match(description, guess_network({name: torch.zeros(2, 3) for name in names}))
 
 
 @pytest.mark.parametrize("as_model", ["openai", "ViT-B-16"])
 @pytest.mark.parametrize(
-    ("shapes", "told"),
+    ("shapes", "description"),
     [
         (lambda: sam_shapes("vit_b"), "the SAM 'vit_b'"),
         (siglip_shapes, "SigLIP"),
@@ -96,19 +96,19 @@ def test_other_networks_are_recognised_by_names(names: list[str], told: str) -> 
     ],
     ids=["sam", "siglip", "text"],
 )
-def test_what_is_given_as_clip_and_is_none_is_named(
-    tmp_path: Path, as_model: str, shapes: Callable[[], dict[str, Tensor]], told: str
+def test_wrong_network_as_clip_checkpoint_is_named(
+    tmp_path: Path, as_model: str, shapes: Callable[[], dict[str, Tensor]], description: str
 ) -> None:
     path = tmp_path / "weights.pth"
     torch.save(hollow(shapes()), path)
     values = {"clip_model": as_model, "clip_checkpoint": str(path)}
-    with pytest.raises(WeightsError, match=f"looks? like {told}") as caught:
+    with pytest.raises(WeightsError, match=f"looks? like {description}") as caught:
         load_networks(Config.from_values(values))
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("name", "description"),
     [
         ("ViT-L-14", VIT_L),
         ("ViT-B-32", "open_clip's ViT-B-32 or"),
@@ -116,19 +116,21 @@ def test_what_is_given_as_clip_and_is_none_is_named(
         ("240 pixels", "CLIP with a ViT of width 768, 12 layers, patch 16, for 240 pixels"),
     ],
 )
-def test_a_clip_of_another_size_is_named(tmp_path: Path, given: str, told: str) -> None:
-    tensors = hollow(shapes_of("ViT-B-16" if given == "240 pixels" else given))
-    if given == "240 pixels":
+def test_clip_checkpoint_of_another_size_is_named(
+    tmp_path: Path, name: str, description: str
+) -> None:
+    tensors = hollow(shapes_of("ViT-B-16" if name == "240 pixels" else name))
+    if name == "240 pixels":
         tensors["visual.positional_embedding"] = torch.zeros(1 + 15 * 15, 768)
     path = tmp_path / "weights.bin"
     torch.save({"epoch": 32, "state_dict": {f"module.{k}": v for k, v in tensors.items()}}, path)
-    with pytest.raises(WeightsError, match=re.escape(f"looks like {told}")) as caught:
+    with pytest.raises(WeightsError, match=re.escape(f"looks like {description}")) as caught:
         ClipBackend.from_open_clip("ViT-B-16", path)
     assert f"weight file {path}, as open_clip's ViT-B-16" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("shapes", "told"),
+    ("shapes", "description"),
     [
         (lambda: shapes_of("ViT-L-14"), VIT_L),
         (lambda: sam_shapes("vit_h"), "vit_h"),
@@ -136,45 +138,45 @@ def test_a_clip_of_another_size_is_named(tmp_path: Path, given: str, told: str) 
     ],
     ids=["clip", "larger sam", "anything"],
 )
-def test_what_is_given_as_sam_and_is_another_is_named(
-    tmp_path: Path, shapes: Callable[[], dict[str, Tensor]], told: str
+def test_wrong_network_as_sam_checkpoint_is_named(
+    tmp_path: Path, shapes: Callable[[], dict[str, Tensor]], description: str
 ) -> None:
     path = tmp_path / "weights.pth"
     torch.save(hollow(shapes()), path)
     values = {"sam_model": "vit_b", "sam_checkpoint": str(path)}
-    with pytest.raises(WeightsError, match=f"{path}.*{told}"):
+    with pytest.raises(WeightsError, match=f"{path}.*{description}"):
         load_networks(Config.from_values(values))
 
 
-def test_a_published_name_takes_no_other_network_of_the_same_layout(tmp_path: Path) -> None:
+def test_pretrained_name_rejects_weights_of_another_size(tmp_path: Path) -> None:
     torch.save(hollow(shapes_of("ViT-L-14")), tmp_path / "ViT-B-16.pt")
     values = {"clip_model": "openai/ViT-B-16", "clip_checkpoint": str(tmp_path / "ViT-B-16.pt")}
     with pytest.raises(WeightsError, match=re.escape(f"looks like {VIT_L}")):
         load_networks(Config.from_values(values))
 
 
-def test_safetensors_are_read_under_any_ending(tmp_path: Path) -> None:
+def test_safetensors_are_read_with_any_file_suffix(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(save({"a": torch.ones(2)}))
     tensors, _ = load_state_dict(tmp_path / "weights.bin")
     assert torch.equal(tensors["a"], torch.ones(2))
 
 
-def test_a_file_without_tensors_is_told(tmp_path: Path) -> None:
+def test_file_without_tensors_is_an_error(tmp_path: Path) -> None:
     save_file({}, tmp_path / "weights.safetensors")
     with pytest.raises(WeightsError, match="holds no tensors"):
         load_state_dict(tmp_path / "weights.safetensors")
 
 
-def test_a_truncated_archive_is_told_from_one_that_holds_more(tmp_path: Path) -> None:
+def test_truncated_archive_is_an_error(tmp_path: Path) -> None:
     torch.save(small_sam().state_dict(), tmp_path / "weights.pth")
-    whole = (tmp_path / "weights.pth").read_bytes()
-    (tmp_path / "weights.pth").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "weights.pth").read_bytes()
+    (tmp_path / "weights.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(WeightsError, match=r"weights\.pth is truncated; copy or download"):
         load_state_dict(tmp_path / "weights.pth")
 
 
-def everything_below(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Contents and times of all files."""
+def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return contents and modification times of all files."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.lstat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
@@ -192,9 +194,16 @@ def everything_below(folder: Path) -> dict[str, tuple[bytes, int]]:
         {"clip_model": "metaclip/ViT-B-32"},
         {"device": "cuda:99"},
     ],
-    ids=["another network", "cut off", "damaged in the cache", "web page", "too small", "device"],
+    ids=[
+        "another network",
+        "truncated",
+        "damaged in the cache",
+        "web page",
+        "too small",
+        "device",
+    ],
 )
-def test_an_error_of_loading_or_of_the_device_changes_no_file_and_fetches_nothing(
+def test_loading_error_changes_no_file_and_makes_no_connection(
     values: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
@@ -211,27 +220,27 @@ def test_an_error_of_loading_or_of_the_device_changes_no_file_and_fetches_nothin
     )
     download_path(find_pretrained("vit_b")).write_text("<html>")
     torch.save(small_clip().state_dict(), download_path(find_pretrained("metaclip/ViT-B-32")))
-    before = everything_below(tmp_path)
-    with connections() as seen, pytest.raises((WeightsError, DeviceError)):
+    before = files_of(tmp_path)
+    with connections() as attempts, pytest.raises((WeightsError, DeviceError)):
         load_networks(Config.from_values(values))
-    assert seen == []
-    assert everything_below(tmp_path) == before
+    assert attempts == []
+    assert files_of(tmp_path) == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA works here")
-def test_an_error_of_cuda_s_own_changes_no_file_and_fetches_nothing(tmp_path: Path) -> None:
+def test_cuda_error_changes_no_file_and_makes_no_connection(tmp_path: Path) -> None:
     torch.save(small_clip().state_dict(), tmp_path / "clip.pt")
-    before = everything_below(tmp_path)
+    before = files_of(tmp_path)
     with (
-        connections() as seen,
+        connections() as attempts,
         pytest.raises((AssertionError, RuntimeError), match=r"CUDA|NVIDIA"),
     ):
         ClipBackend.from_file(tmp_path / "clip.pt", device="cuda")
-    assert seen == []
-    assert everything_below(tmp_path) == before
+    assert attempts == []
+    assert files_of(tmp_path) == before
 
 
-def test_a_connection_would_have_been_seen() -> None:
-    with connections() as seen, pytest.raises(OSError):
+def test_connection_attempts_are_recorded() -> None:
+    with connections() as attempts, pytest.raises(OSError):
         http.client.HTTPConnection("127.0.0.1", 9, timeout=1).connect()
-    assert seen
+    assert attempts

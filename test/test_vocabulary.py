@@ -67,6 +67,58 @@ def test_a_name_that_is_not_known_is_told_with_the_nearest_that_is(
     assert len(remark) < 300
 
 
+DESCRIBED = Vocabulary(
+    ("mug", "cup", "orange", "computer mouse", "saw"), ("red", "gray", "orange", "shiny", "metal")
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        *((name, name) for name in DESCRIBED.names),
+        *(("red mug", "red mug"), ("shiny red mug", "shiny red mug"), ("the Red MUGS", "red mug")),
+        *(("a photo of a shiny, red mug", "shiny red mug"), ("red-mug", "red mug")),
+        *(("red shiny cups", "red shiny cup"), ("metal computer mice", "metal computer mouse")),
+        *(("orange orange", "orange orange"), ("orange", "orange"), ("grey mug", "gray mug")),
+        *(("mug red", ""), ("crimson mug", ""), ("red", ""), ("red of mug", ""), ("shiny", "")),
+    ],
+)
+def test_attributes_that_a_network_knows_may_precede_its_names(asked: str, known: str) -> None:
+    assert DESCRIBED.known_name(asked) == known
+
+
+@pytest.mark.parametrize(
+    ("asked", "word", "hint"),
+    [
+        ("crimson mug", "crimson", "it knows 'mug': ask for that"),
+        ("the shiny crimson mugs", "crimson", "it knows 'shiny mug': ask for that"),
+        ("two red cups", "two", "it knows 'red cup': ask for that"),
+        (
+            "ear of mug",
+            "ear of mug",
+            "it knows 'mug', but none of its kinds or parts: ask for that",
+        ),
+        ("shiny red", "shiny red", "it stands before a name only, as in 'shiny red mug'"),
+        ("red mugg", "red mugg", "of the 5 names that it knows 'mug' is spelt nearest"),
+        ("ham and pea", "ham and pea", "'ham and pea' is one label; for two write 'ham; pea'"),
+    ],
+)
+def test_a_word_that_is_not_known_is_told_from_those_that_are(
+    asked: str, word: str, hint: str
+) -> None:
+    (remark,) = DESCRIBED.unknown_notes(parse_query(asked))
+    assert remark == f"the network does not know the word '{word}'; {hint}"
+
+
+def test_a_label_with_attributes_is_asked_as_one_text() -> None:
+    seen: list[Query] = []
+    query = parse_query("Shiny Red Mugs; gray saw|crimson cup; shiny red mug")
+    result = DESCRIBED.run_known(query, lambda query: seen.append(query) or answer(query))
+    assert [label.parts for label in seen[0].labels] == [("shiny red mug",), ("gray saw",)]
+    assert "asked for already" in result.absent[-1].reason
+    assert DESCRIBED.reading_notes(query)[0] == "'Shiny Red Mugs' is read as 'shiny red mug'"
+
+
 def answer(query: Query) -> FrameResult:
     """Every label has its own number, the last is absent, the others have no segments."""
     values = np.arange(1, len(query.labels) + 1, dtype=np.float32) / 8

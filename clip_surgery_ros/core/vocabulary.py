@@ -3,7 +3,7 @@
 A network that was trained on a list of names knows those and nothing else: any other word is the
 same to it, and it cannot tell that the thing is not there. Such a name is told from one that is
 absent, with the nearest that is known. How a name is written (case, articles, plurals, hyphens)
-makes no difference; a word more, such as a colour, does.
+makes no difference; a word more does, unless it is an attribute that the network knows: "red mug".
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ _IRREGULAR = {
     **{"children": "child", "feet": "foot", "teeth": "tooth", "geese": "goose"},
 }
 _NO_PLURALS = ("ss", "us", "is")
+_SPELLINGS = {"gray": "grey", "grey": "gray"}
+"""Attributes with two spellings; a network knows one."""
+_JOINING = _DETERMINERS | {"of", "on", "in", "at", "with", "for", "and", "or"}
+"""Words that describe nothing: what is before a name along with one of them is no attribute."""
 _SHORTEST_PLURAL = 4
 _MOST_WORDS = 8
 """Of a name that is compared with those known: longer texts are no names."""
@@ -62,13 +66,20 @@ class Reading:
 
 
 class Vocabulary:
-    """The names that a network knows.
+    """The names that a network knows, and the words that may stand before them.
 
     :param names: none for a network that knows language at large: it reads labels as they are.
+    :param attributes: single words, such as colours, of which any number may precede a name.
+
+    >>> Vocabulary(["mug"], ["red", "shiny"]).known_name("The shiny red mugs")
+    'shiny red mug'
     """
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str] = (), attributes: Sequence[str] = ()) -> None:
+        self.names, self.attributes = tuple(names), tuple(attributes)
+        own = {word.casefold(): word for word in self.attributes}
+        others = {_SPELLINGS[word]: own[word] for word in own if word in _SPELLINGS}
+        self._attributes = {**others, **own}
         self._exact = {name.casefold(): name for name in reversed(self.names)}
         self._written = {
             key: name
@@ -81,10 +92,26 @@ class Vocabulary:
         self._reading = lru_cache(_CACHED)(self._read)
 
     def known_name(self, name: str) -> str:
-        """The name as the network knows it; empty when it does not."""
+        """The name as the network knows it, attributes before it; empty when it does not."""
+        bare = self._bare_name(name)
+        if bare or not self._attributes:
+            return bare
+        words = _words(name)
+        for count in range(1, self._leading_attributes(words) + 1):
+            bare = self._bare_name(" ".join(words[count:]))
+            if bare:
+                return " ".join([*(self._attributes[word] for word in words[:count]), bare])
+        return ""
+
+    def _bare_name(self, name: str) -> str:
+        """The name as the network knows it without attributes; empty when it does not."""
         if name.casefold() in self._exact:
             return self._exact[name.casefold()]
         return next((self._written[key] for key in _keys(name) if key in self._written), "")
+
+    def _leading_attributes(self, words: Sequence[str]) -> int:
+        """How many words at the front are attributes."""
+        return next((k for k, w in enumerate(words) if w not in self._attributes), len(words))
 
     def run_known(self, query: Query, answer: Callable[[Query], FrameResult]) -> FrameResult:
         """A result for all labels of a query.
@@ -148,11 +175,32 @@ class Vocabulary:
 
     def _unknown(self, name: str) -> str:
         short = name[:_MOST_LETTERS]
-        hint = split_hint(name)
-        return f"the network does not know the word '{short}'; {hint or self._near(short)}"
+        word, rest = self._unknown_attributes(short)
+        hint = split_hint(name) or (f"it knows '{rest}': ask for that" if rest else "")
+        return f"the network does not know the word '{word}'; {hint or self._near(short)}"
+
+    def _unknown_attributes(self, name: str) -> tuple[str, str]:
+        """The words before a known name that are not known, and the label without them.
+
+        The name as it is and nothing, where it is no known name with other words before it.
+        """
+        words = _words(name)[:_MOST_WORDS] if self._attributes else []
+        for start in range(1, len(words)):
+            bare = self._bare_name(" ".join(words[start:]))
+            if bare and not _JOINING & set(words[:start]):
+                unknown = [word for word in words[:start] if word not in self._attributes]
+                known = [self._attributes[w] for w in words[:start] if w in self._attributes]
+                return " ".join(unknown), " ".join([*known, bare])
+        return name, ""
 
     def _near(self, name: str) -> str:
         """What is known and nearest to a name that is not."""
+        if self._attributes:
+            described = _words(name)
+            bare = described[self._leading_attributes(described) :]
+            if described and not bare:
+                return f"it stands before a name only, as in '{name} {self.names[0]}'"
+            name = " ".join(bare) or name
         words = name.split()[:_MOST_WORDS]
         within = next(filter(None, map(self.known_name, _runs(words))), "")
         if within:
@@ -234,11 +282,17 @@ def _differ(name: str, own: str) -> bool:
     return bool(own) and name.casefold() != own.casefold()
 
 
-def _keys(name: str) -> list[str]:
-    """A name as it is compared: without case, spaces, hyphens, articles; then in the singular."""
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case, without an article before them."""
     words = _WORD.findall(_PROMPT.sub("", name[:_COMPARED], 1).casefold())
     while len(words) > 1 and words[0] in _DETERMINERS:
         del words[0]
+    return words
+
+
+def _keys(name: str) -> list[str]:
+    """A name as it is compared: without case, spaces, hyphens, articles; then in the singular."""
+    words = _words(name)
     if not words:
         return []
     *first, last = words

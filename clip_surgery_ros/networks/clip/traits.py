@@ -23,6 +23,7 @@ class ClipTraits:
         ``v-v``; None where it was not measured.
     :param presence_with_windows: the same with the tokens of the windows.
     :param labels: names that the network was trained on; empty for an open vocabulary.
+    :param attributes: words that it was trained on before these names.
     :param multilingual: whether the text tower reads other scripts than Latin.
 
     >>> ClipTraits(labels=("mug", "hammer")).multilingual
@@ -35,6 +36,7 @@ class ClipTraits:
     presence_with_tokens: PresenceLevel | None = None
     presence_with_windows: PresenceLevel | None = None
     labels: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     multilingual: bool = False
 
 
@@ -54,6 +56,7 @@ def read_traits(metadata: Mapping[str, str], provenance: Provenance) -> ClipTrai
         presence_with_tokens=_parse_presence_level(metadata.get("presence_with_tokens")),
         presence_with_windows=_parse_presence_level(metadata.get("presence_with_windows")),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
+        attributes=tuple(json.loads(metadata.get("attributes", "[]"))),
     )
 
 

@@ -15,7 +15,7 @@ from onednn import needs_onednn
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
 
-from clip_surgery_ros.arithmetic.layers import NARROW, ComputeTarget
+from clip_surgery_ros.arithmetic.layers import MIN_ONEDNN_WIDTH, ComputeTarget
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
 from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, encoder_dtype, faster_dtype
 from clip_surgery_ros.networks.sam.encoder_attention import (
@@ -95,7 +95,7 @@ def test_batches_and_aspect_ratios_equal_segment_anything(
 
 def test_an_encoder_wide_enough_for_onednn_equals_segment_anything() -> None:
     stock, x = encoder("vit_b", heads=4), pixels(2, (180, 320))
-    assert stock.pos_embed.shape[-1] >= NARROW
+    assert stock.pos_embed.shape[-1] >= MIN_ONEDNN_WIDTH
     torch.testing.assert_close(FastImageEncoder(stock)(x), stock(x), atol=1e-4, rtol=0)
 
 

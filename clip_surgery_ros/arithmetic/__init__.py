@@ -1,4 +1,5 @@
-"""How transformer layers are computed fast and exactly on this machine, for both towers.
+"""Layers and attention of transformers, computed fast and exactly, for CLIP and SAM.
 
-Not here: any network. Begin with ``layers.py``, which chooses between forms of a product.
+Not here: the networks themselves. Begin with ``layers.py``, which chooses the fastest correct
+matrix product.
 """

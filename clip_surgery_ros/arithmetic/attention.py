@@ -11,20 +11,20 @@ from torch import Tensor
 
 from clip_surgery_ros.arithmetic.layers import (
     ComputeTarget,
-    close,
+    is_close,
     is_onednn_available,
     noise,
     onednn_product,
 )
 from clip_surgery_ros.arithmetic.timing import fastest
 
-BUFFER = 2**22
-"""Attention scores kept at a time: 8 MB in bfloat16, which fit into caches. Half or twice as many
-were not faster."""
+BUFFER_SCORES = 2**22
+"""Attention scores in the buffer: 8 MB in bfloat16, which fits into a processor's cache. Half or
+twice as many were not faster."""
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Computes ``softmax(d^-1/2 q k^T) v`` of queries (B, heads, M, d), keys and values
-(B, heads, N, d)."""
+"""Computes ``softmax(d^-1/2 q k^T) v``, (B, heads, M, d), for queries of the same shape; keys and
+values are (B, heads, N, d)."""
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -32,20 +32,22 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value)
 
 
-def product_attention(query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER) -> Tensor:
+def product_attention(
+    query: Tensor, key: Tensor, value: Tensor, elements: int = BUFFER_SCORES
+) -> Tensor:
     """Compute attention by batched matrix products; see :data:`AttentionFunction`.
 
-    :param elements: attention scores kept at a time; at least those of one head.
+    :param elements: size of the buffer in scores; the scores of one head always fit.
     """
     queries, keys, values = (
         x.flatten(0, 1) for x in (query * query.shape[-1] ** -0.5, key, value)
     )
-    heads, query_count, key_count = len(queries), queries.shape[1], keys.shape[1]
-    step = max(1, min(heads, elements // (query_count * key_count)))
+    total_heads, query_count, key_count = len(queries), queries.shape[1], keys.shape[1]
+    step = max(1, min(total_heads, elements // (query_count * key_count)))
     buffer = queries.new_empty(step, query_count, key_count)
     out = torch.empty_like(queries, memory_format=torch.contiguous_format)
-    for first in range(0, heads, step):
-        batch = slice(first, first + step)
+    for start in range(0, total_heads, step):
+        batch = slice(start, start + step)
         scores = buffer[: len(queries[batch])]
         torch.bmm(queries[batch], keys[batch].mT, out=scores)
         torch.bmm(torch.softmax(scores, dim=-1, out=scores), values[batch], out=out[batch])
@@ -58,30 +60,31 @@ def headwise_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     scaled = query * query.shape[-1] ** -0.5
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
-    heads = (x.contiguous().flatten(0, 1) for x in (scaled, key, value, out))
-    for q, k, v, mixed in zip(*heads, strict=True):
+    by_head = (x.contiguous().flatten(0, 1) for x in (scaled, key, value, out))
+    for q, k, v, attended in zip(*by_head, strict=True):
         scores = onednn_product(q, k)
-        mixed.copy_(onednn_product(torch.softmax(scores, dim=-1, out=scores), v.mT))
+        attended.copy_(onednn_product(torch.softmax(scores, dim=-1, out=scores), v.mT))
     return out
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, N, C) to (B, heads, N, d)."""
+    """Split (B, N, C) into (B, heads, N, d)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def attend_heads(attend: AttentionFunction, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention, heads side by side again: (B, N, C)."""
+    """Compute attention of (B, heads, N, d) and concatenate the heads: (B, N, C)."""
     return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
 @cache
 @torch.inference_mode()
 def fastest_attention(target: ComputeTarget, shape: tuple[int, int, int]) -> AttentionFunction:
-    """The fastest of these, timed; one that is wrong here is left out.
+    """Return the function of this module that is fastest on this machine.
 
-    torch's fused kernel is made for MKL's products in float32, which are slow on AMD's
-    processors, and for AMX in bfloat16.
+    All of them run once for a comparison with torch's fused kernel, and are timed if they agree
+    with it. The fused kernel uses MKL in float32, which is slow on AMD's processors; in bfloat16
+    it is fast on processors with AMX only.
 
     :param shape: heads, N and d.
     """
@@ -89,8 +92,8 @@ def fastest_attention(target: ComputeTarget, shape: tuple[int, int, int]) -> Att
         return fused_attention
     x = target.move(noise(1, *shape))
     runs = {
-        form: partial(form, x, x, x)
-        for form in (fused_attention, product_attention, headwise_attention)
+        attend: partial(attend, x, x, x)
+        for attend in (fused_attention, product_attention, headwise_attention)
     }
     expected = fused_attention(x, x, x)
-    return fastest({form: run for form, run in runs.items() if close(run(), expected)})
+    return fastest({attend: run for attend, run in runs.items() if is_close(run(), expected)})

@@ -1,7 +1,7 @@
-"""Layers of transformers for inference, on weights that are in place.
+"""Linear layers, LayerNorms and MLPs of transformers, for inference.
 
-On CPUs torch multiplies float32 by MKL, which on an AMD EPYC reaches half of oneDNN's speed.
-Layers by oneDNN also apply their activation while the product is still in registers.
+On CPUs torch multiplies float32 with MKL, which on an AMD EPYC reaches half of oneDNN's speed.
+oneDNN's layers also apply the activation while the product is still in registers.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from torch import Tensor
 from clip_surgery_ros.arithmetic.timing import best_seconds, fastest
 
 _LOG = logging.getLogger(__name__)
-NARROW = 256
-"""Networks of fewer channels, as the demo's, stay with torch's products: they would win some
-milliseconds, and oneDNN keeps half a megabyte for good for each size of layer and input."""
-TOKENS = 1024
-"""Tokens per step; what a layer makes of them takes some megabytes."""
+MIN_ONEDNN_WIDTH = 256
+"""Networks with fewer channels, such as the demo's, use torch's products only. oneDNN would save
+a few milliseconds, but it keeps half a megabyte for each size of layer and input until the process
+ends."""
+TOKENS_PER_STEP = 1024
+"""The output of a layer for these tokens takes a few megabytes."""
 _TRIAL = (256, 768, 1536)
-"""Tokens, and a layer's width before and after: large enough to time, and soon done."""
+"""Tokens, input width and output width of a trial: large enough to time, and short."""
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""Of oneDNN's products, relative and absolute, for numbers of the usual size."""
-_IN_PLACE: Mapping[str, Callable[[Tensor], Tensor]] = {
+"""Largest error of oneDNN's products, relative and absolute, for values near 1."""
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "gelu": torch.ops.aten.gelu_,
     "swish": partial(F.silu, inplace=True),
 }
-"""Activations by oneDNN's names."""
+"""Activations by oneDNN's names; they overwrite their argument."""
 
 
 @dataclass(frozen=True)
 class ComputeTarget:
-    """Device and precision in use.
+    """The device and the precision that layers compute on.
 
-    :param onednn: whether oneDNN may be called for products, where that is faster.
+    :param onednn: whether oneDNN may compute products, where that is faster.
     """
 
     device: torch.device
@@ -49,11 +50,11 @@ class ComputeTarget:
 
     @classmethod
     def of_network(cls, device: torch.device, dtype: torch.dtype, width: int) -> ComputeTarget:
-        """For a network of this many channels."""
-        return cls(device, dtype, onednn=width >= NARROW)
+        """Return the target of a network with this number of channels."""
+        return cls(device, dtype, onednn=width >= MIN_ONEDNN_WIDTH)
 
     def move(self, tensor: Tensor) -> Tensor:
-        """The tensor there; itself when it is there already."""
+        """Return the tensor on this device in this precision; itself when it is so already."""
         return tensor.detach().to(self.device, self.dtype)
 
 
@@ -67,11 +68,11 @@ class Norm:
 
     @classmethod
     def of(cls, norm: Any, target: ComputeTarget) -> Norm:
-        """From torch's LayerNorm or one with attributes of the same names."""
+        """Make it from torch's LayerNorm or a module with the same attributes."""
         return cls(target.move(norm.weight), target.move(norm.bias), norm.eps)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C)."""
+        """Normalise (..., C)."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
@@ -79,7 +80,7 @@ class Norm:
 class Linear:
     """A linear layer.
 
-    :param activation: applied to the product: ``none``, ``gelu`` or ``swish``, ``x sigmoid(x)``.
+    :param activation: of the output: ``none``, ``gelu`` or ``swish``, which is ``x sigmoid(x)``.
     """
 
     weight: Tensor
@@ -88,14 +89,14 @@ class Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return _IN_PLACE[self.activation](F.linear(x, self.weight, self.bias))
+        return _ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
 
 
 @dataclass(frozen=True)
 class OneDnnLinear:
-    """:class:`Linear` by oneDNN, as torch's compiler calls it.
+    """A :class:`Linear` that oneDNN computes, with the call that torch's compiler makes.
 
-    :param weight: in oneDNN's own layout or torch's.
+    :param weight: in oneDNN's memory layout or torch's.
     """
 
     weight: Tensor
@@ -104,17 +105,19 @@ class OneDnnLinear:
 
     @classmethod
     def of(cls, layer: Linear) -> OneDnnLinear:
-        """In bfloat16 the weights are laid out anew, which is 4 % faster; not in float32, where it
-        would be no faster and need the memory of a second copy.
+        """Convert a layer.
+
+        In bfloat16 the weights get oneDNN's memory layout, which is 4 % faster. In float32 that is
+        not faster and takes the memory of a second copy.
         """
         weight = layer.weight.contiguous()
         if weight.dtype == torch.bfloat16:
-            weight = torch.ops.mkldnn._reorder_linear_weight(weight, TOKENS)
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, TOKENS_PER_STEP)
         return cls(weight, layer.bias, layer.activation)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return _by_onednn(x.contiguous(), self.weight, self.bias, self.activation)
+        return _onednn_linear(x.contiguous(), self.weight, self.bias, self.activation)
 
 
 Layer = Linear | OneDnnLinear
@@ -122,30 +125,32 @@ Layer = Linear | OneDnnLinear
 
 @dataclass(frozen=True)
 class Mlp:
-    """``x += shrink(expand(norm(x)))`` in chunks whose hidden layer stays in a cache.
+    """``x += shrink(activation(expand(norm(x))))``, in chunks that fit into a cache.
 
-    :param expand: with the activation.
-    :param between: the activation, where layers know none of its kind.
+    :param expand: the first layer; it may apply the activation itself.
+    :param shrink: the second layer.
+    :param activation: for activations that :class:`Linear` does not have.
     """
 
     norm: Norm
     expand: Layer
     shrink: Layer
-    between: Callable[[Tensor], Tensor] = _IN_PLACE["none"]
+    activation: Callable[[Tensor], Tensor] = _ACTIVATIONS["none"]
 
     def add_to(self, x: Tensor) -> None:
-        """(..., C), contiguous, changed in place."""
+        """Add the MLP's output to (..., C), which must be contiguous."""
         tokens = x.view(-1, x.shape[-1])
-        for part in tokens.tensor_split(max(1, len(tokens) // TOKENS)):
-            part += self.shrink(self.between(self.expand(self.norm(part))))
+        for chunk in tokens.tensor_split(max(1, len(tokens) // TOKENS_PER_STEP)):
+            chunk += self.shrink(self.activation(self.expand(self.norm(chunk))))
 
 
 def fast_linear(
     weight: Tensor, bias: Tensor | None, target: ComputeTarget, activation: str = "none"
 ) -> Layer:
-    """A layer there, by oneDNN where it may be, is right and is faster.
+    """Return a layer on a target; oneDNN computes it where that is allowed, correct and faster.
 
-    :param weight: (out, in), as torch's ``Linear`` has it, and its bias (out,).
+    :param weight: (out, in), as torch's ``Linear`` has it.
+    :param bias: (out,).
     :param activation: see :class:`Linear`.
     """
     plain = Linear(target.move(weight), None if bias is None else target.move(bias), activation)
@@ -154,41 +159,42 @@ def fast_linear(
 
 @torch.inference_mode()
 def bfloat16_speedup() -> float:
-    """How many times as fast as in float32 a CPU computes a layer in bfloat16."""
-    (tokens, before, after), runs = _TRIAL, {}
+    """Return the speed of a layer in bfloat16 on this CPU over its speed in float32."""
+    (tokens, input_width, output_width), runs = _TRIAL, {}
     for dtype in (torch.float32, torch.bfloat16):
         target = ComputeTarget(torch.device("cpu"), dtype)
-        layer = fast_linear(noise(after, before), None, target, "gelu")
-        runs[dtype] = partial(layer, target.move(noise(tokens, before)))
+        layer = fast_linear(noise(output_width, input_width), None, target, "gelu")
+        runs[dtype] = partial(layer, target.move(noise(tokens, input_width)))
     seconds = best_seconds(runs)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
-def close(found: Tensor, expected: Tensor) -> bool:
-    """Whether a result is as near to torch's own as rounding lets it."""
-    within = _TOLERANCE[expected.dtype]
-    return torch.allclose(found, expected, rtol=within, atol=within)
+def is_close(actual: Tensor, expected: Tensor) -> bool:
+    """Whether two results differ by rounding errors only."""
+    tolerance = _TOLERANCE[expected.dtype]
+    return torch.allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def noise(*shape: int) -> Tensor:
-    """Standard normal numbers, always the same; torch's own generator stays where it is."""
+    """Return standard normal numbers, always the same, without a use of torch's own generator."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def onednn_product(x: Tensor, other: Tensor) -> Tensor:
-    """(N, C) times the transpose of (M, C): (N, M).
+def onednn_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return the (N, M) product of (N, C) and the transpose of (M, C), computed by oneDNN.
 
-    Each must lie in memory without gaps, row by row or column by column: for others oneDNN has
-    no fast kernel.
+    Each must be contiguous in memory, or be the transpose of a contiguous tensor: oneDNN has no
+    fast kernel for other layouts.
     """
-    return _by_onednn(x, other, None, "none")
+    return _onednn_linear(left, right, None, "none")
 
 
 @cache
 @torch.inference_mode()
 def is_onednn_available(target: ComputeTarget) -> bool:
-    """Whether this torch has oneDNN's products for the type, the processor the instructions that
-    they want, and they are right.
+    """Whether oneDNN may be used on this target, and computes correct products.
+
+    This needs a torch with oneDNN, and a processor with the instructions for the precision.
     """
     if not target.onednn or target.device.type != "cpu" or target.dtype not in _TOLERANCE:
         return False
@@ -198,8 +204,8 @@ def is_onednn_available(target: ComputeTarget) -> bool:
     try:
         if target.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
-        return close(onednn_product(x, x), x @ x.mT)
-    except (AttributeError, RuntimeError) as error:  # of torch's builds for other processors
+        return is_close(onednn_product(x, x), x @ x.mT)
+    except (AttributeError, RuntimeError) as error:  # torch was built without oneDNN's products
         _LOG.info("oneDNN's products are not used: %s", error)
         return False
 
@@ -207,26 +213,29 @@ def is_onednn_available(target: ComputeTarget) -> bool:
 @cache
 @torch.inference_mode()
 def is_onednn_faster(
-    target: ComputeTarget, by_onednn: Callable[[Linear], Layer] = OneDnnLinear.of
+    target: ComputeTarget, make_layer: Callable[[Linear], Layer] = OneDnnLinear.of
 ) -> bool:
-    """Whether layers are right and faster by oneDNN there: tried once, since oneDNN keeps memory
-    for every size of layer and input that it saw.
+    """Whether oneDNN's layers are correct and faster on this target.
 
-    :param by_onednn: makes the layer to try.
+    One size of layer is tried for all: oneDNN keeps memory for every size that it computes.
+
+    :param make_layer: makes the layer to try.
     """
     if not is_onednn_available(target):
         return False
-    tokens, before, after = _TRIAL
-    x = target.move(noise(tokens, before))
-    weight = target.move(noise(after, before) * before**-0.5)  # so that numbers keep their size
-    plain = [Linear(weight, weight[:, 0].contiguous(), activation) for activation in _IN_PLACE]
-    tried = [by_onednn(layer) for layer in plain]
-    if not all(close(one(x), other(x)) for one, other in zip(tried, plain, strict=True)):
+    tokens, input_width, output_width = _TRIAL
+    x = target.move(noise(tokens, input_width))
+    # Scaled so that the output is near 1, as the input.
+    weight = target.move(noise(output_width, input_width) * input_width**-0.5)
+    plain = [Linear(weight, weight[:, 0].contiguous(), activation) for activation in _ACTIVATIONS]
+    tried = [make_layer(layer) for layer in plain]
+    pairs = zip(tried, plain, strict=True)
+    if not all(is_close(layer(x), plain_layer(x)) for layer, plain_layer in pairs):
         _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
         return False
     return fastest({True: partial(tried[-1], x), False: partial(plain[-1], x)})
 
 
-def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
     return out

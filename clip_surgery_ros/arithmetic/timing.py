@@ -1,4 +1,4 @@
-"""Which of several ways to the same result is the fastest on this machine."""
+"""Finds the fastest of several functions with the same result on this machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import TypeVar
 import torch
 
 _ROUNDS = 3
+"""Runs of each function."""
 T = TypeVar("T")
 
 
 def fastest(runs: Mapping[T, Callable[[], object]]) -> T:
-    """The key whose best time of a few is shortest."""
+    """Return the key of the function with the shortest run."""
     best = best_seconds(runs)
     return min(best, key=best.__getitem__)
 
 
 def best_seconds(runs: Mapping[T, Callable[[], object]]) -> Mapping[T, float]:
-    """The best time of a few of each; they take turns, so that load meets all."""
+    """Return the seconds of the shortest run of each function.
+
+    The functions take turns, so that load of the machine affects all of them.
+    """
     best = dict.fromkeys(runs, math.inf)
     for _ in range(_ROUNDS):
         for key, run in runs.items():

@@ -1,4 +1,4 @@
-"""The blocks of a CLIP's image tower, on weights laid out for speed."""
+"""The blocks of a CLIP's image tower, with weights in a memory layout that is fast."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from clip_surgery_ros.arithmetic.attention import AttentionFunction, attend_head
 from clip_surgery_ros.arithmetic.layers import ComputeTarget, Layer, Mlp, Norm, fast_linear
 
 QUICK_GELU = 1.702
-"""``x sigmoid(1.702 x)`` is what OpenAI's networks have for GELU."""
+"""OpenAI's networks approximate GELU by ``x sigmoid(1.702 x)``."""
 
 
 @dataclass(frozen=True)
 class TransformerBlock:
-    """``ResidualAttentionBlock`` of open_clip: attention and an MLP, each after a LayerNorm.
+    """open_clip's ``ResidualAttentionBlock``: attention and an MLP, each after a LayerNorm.
 
-    :param qkv: queries, keys and values one after the other.
-    :param out: what mixed values add to the block's input.
+    :param qkv: computes queries, keys and values, concatenated.
+    :param out: projects the attended values, which are added to the block's input.
     """
 
     norm: Norm
@@ -33,7 +33,7 @@ class TransformerBlock:
 
     @classmethod
     def of(cls, block: Any, target: ComputeTarget) -> TransformerBlock:
-        """From open_clip's; layers that need no other layout share its weights."""
+        """Convert a block of open_clip; layers that need no conversion share its weights."""
         attention = block.attn
         return cls(
             norm=Norm.of(block.ln_1, target),
@@ -44,11 +44,14 @@ class TransformerBlock:
         )
 
     def __call__(self, attend: AttentionFunction, x: Tensor) -> Tensor:
-        """(B, N, C) to (B, N, C), as the network was trained."""
+        """Compute the block as the network was trained: (B, N, C) to (B, N, C)."""
         return self.after(x, attend_heads(attend, *self.project(self.norm(x))))
 
     def project(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of the (B, N, C) normalised input, each (B, heads, N, d)."""
+        """Return queries, keys and values of the normalised (B, N, C) input.
+
+        :returns: each (B, heads, N, d).
+        """
         query, key, value = self.qkv(z).chunk(3, dim=-1)
         return (
             split_heads(query, self.heads),
@@ -56,9 +59,9 @@ class TransformerBlock:
             split_heads(value, self.heads),
         )
 
-    def after(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """The block's output for its input and its mixed values, both (B, N, C)."""
-        x = x + self.out(mixed)
+    def after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Return the block's output for its input and its attended values, both (B, N, C)."""
+        x = x + self.out(attended)
         self.mlp.add_to(x)
         return x
 
@@ -66,28 +69,31 @@ class TransformerBlock:
 def _mlp(block: Any, target: ComputeTarget) -> Mlp:
     expand, activation, shrink = block.mlp.c_fc, block.mlp.gelu, block.mlp.c_proj
     norm = Norm.of(block.ln_2, target)
-    if _equal(activation, lambda x: x * torch.sigmoid(QUICK_GELU * x)):
-        # It is swish(a x) / a: the layers before and after it take their part of a.
+    if _are_equal(activation, lambda x: x * torch.sigmoid(QUICK_GELU * x)):
+        # QuickGELU is swish(a x) / a. The first layer multiplies by a, the second divides by it.
         weight, bias = expand.weight * QUICK_GELU, expand.bias * QUICK_GELU
         wide = fast_linear(weight, bias, target, "swish")
         return Mlp(norm, wide, _scaled(shrink, target, block.ls_2, 1 / QUICK_GELU))
-    gelu = _equal(activation, F.gelu)
-    wide = fast_linear(expand.weight, expand.bias, target, "gelu" if gelu else "none")
+    is_gelu = _are_equal(activation, F.gelu)
+    wide = fast_linear(expand.weight, expand.bias, target, "gelu" if is_gelu else "none")
     narrow = _scaled(shrink, target, block.ls_2)
-    return Mlp(norm, wide, narrow) if gelu else Mlp(norm, wide, narrow, activation)
+    return Mlp(norm, wide, narrow) if is_gelu else Mlp(norm, wide, narrow, activation)
 
 
 def _scaled(
     layer: nn.Linear, target: ComputeTarget, layer_scale: Any, factor: float = 1.0
 ) -> Layer:
-    """A layer with the LayerScale after it, if that is one, and a factor of its input."""
+    """Return a layer that includes the LayerScale after it, if there is one.
+
+    :param factor: the layer's input is multiplied by it.
+    """
     weight, bias = layer.weight, layer.bias
     if hasattr(layer_scale, "gamma"):
         weight, bias = weight * layer_scale.gamma[:, None], bias * layer_scale.gamma
     return fast_linear(weight if factor == 1 else weight * factor, bias, target)
 
 
-def _equal(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor]) -> bool:
-    """Whether two activations are the same."""
+def _are_equal(first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> bool:
+    """Whether two activations compute the same."""
     x = torch.linspace(-6, 6, 49)
-    return torch.allclose(one(x), other(x), atol=1e-6)
+    return torch.allclose(first(x), second(x), atol=1e-6)

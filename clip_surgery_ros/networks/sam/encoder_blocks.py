@@ -27,7 +27,7 @@ from segment_anything.modeling.image_encoder import (
 from torch import Tensor, nn
 
 from clip_surgery_ros.arithmetic.layers import (
-    TOKENS,
+    TOKENS_PER_STEP,
     ComputeTarget,
     Layer,
     Mlp,
@@ -140,7 +140,8 @@ class BlockAttention:
         """Project (B, N, C) to (3, B, n, N, d) queries, keys and values, some tokens at a time."""
         batch, tokens, width = x.shape
         heads = x.new_empty(3, batch, self.heads, tokens, width // self.heads)
-        parts = zip(x.split(TOKENS, dim=1), heads.split(TOKENS, dim=3), strict=True)
+        step = TOKENS_PER_STEP
+        parts = zip(x.split(step, dim=1), heads.split(step, dim=3), strict=True)
         for part, part_heads in parts:
             qkv = self.qkv(self.norm(part)).unflatten(-1, (3, self.heads, -1))
             part_heads.copy_(qkv.permute(2, 0, 3, 1, 4))

@@ -1,4 +1,4 @@
-"""Between the host's memory and the device's."""
+"""Copies arrays from the host's memory to the device's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def upload(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """The array on the device; on CUDA the host does not wait for it (not measured there)."""
+    """Return the array on the device; with CUDA the host does not wait for it (not measured)."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
         return tensor.to(device)

@@ -161,7 +161,7 @@ def test_the_network_that_was_given_stays_as_it_was() -> None:
     for name in NAMES:
         network = SEGMENTERS[name].build()
         before = {key: value.clone() for key, value in network.state_dict().items()}
-        SEGMENTERS[name].run(network, device="cpu", dtype=torch.bfloat16)
+        SEGMENTERS[name].wrap(network, device="cpu", dtype=torch.bfloat16)
         after = network.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
 

@@ -70,7 +70,7 @@ def _clip_forward(name: str, setting: Setting) -> Callable[[], object]:
 def _encode(name: str, setting: Setting) -> Callable[[], object]:
     dtype = PRECISIONS[setting.precision]
     network = random_sam(name) if name.startswith("vit_") else SEGMENTERS[name].build()
-    segmenter: PromptableSegmenter = SEGMENTERS[name].run(
+    segmenter: PromptableSegmenter = SEGMENTERS[name].wrap(
         network, device=setting.device, dtype=dtype
     )
     image = next(random_images(1))

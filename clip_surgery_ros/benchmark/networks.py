@@ -29,7 +29,7 @@ def build_networks(
     tokenize = open_clip.get_tokenizer(CLIP_MODEL)
     clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision)
     network, dtype = random_sam(sam_model), PRECISIONS[precision]
-    return clip, SEGMENTERS[sam_model].run(network, device=device, dtype=dtype)
+    return clip, SEGMENTERS[sam_model].wrap(network, device=device, dtype=dtype)
 
 
 def build_reference(sam_model: str, precision: str, device: str = "cpu") -> ReferenceFlow:

@@ -115,7 +115,7 @@ class SamBackend:
         with torch.inference_mode():
             resized = self._resize.apply_image(image_rgb)
             pixels = self._preprocess(upload(resized, self._device))
-            image = self._decoder.image_side(self._encoder(pixels).float())
+            image = self._decoder.project_image(self._encoder(pixels).float())
         return self._prompts.embedding(image, (height, width), resized.shape[:2])
 
     def decode(

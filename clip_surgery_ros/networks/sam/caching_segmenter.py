@@ -13,14 +13,17 @@ from clip_surgery_ros.core.types import PointPrompts
 
 
 class CachingSegmenter:
-    """Remembers the embedding of the last image."""
+    """Keeps the embedding of the last image.
+
+    :param segmenter: encodes and decodes.
+    """
 
     def __init__(self, segmenter: PromptableSegmenter) -> None:
         self._segmenter = segmenter
         self._last: tuple[NDArray[np.uint8], ImageEmbedding] | None = None
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """As the segmenter; what is known of the same pixels is not computed again."""
+        """Return the embedding of an image; the last image is not encoded again."""
         if self._last is None or not np.array_equal(self._last[0], image_rgb):
             self._last = (image_rgb.copy(), self._segmenter.encode(image_rgb))
         return self._last[1]
@@ -28,9 +31,9 @@ class CachingSegmenter:
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
-        """As the segmenter."""
+        """Return the segmenter's candidates."""
         return self._segmenter.decode(embedding, prompts)
 
     def full_size(self, embedding: ImageEmbedding, logits: Tensor) -> NDArray[np.bool_]:
-        """As the segmenter."""
+        """Return the segmenter's masks."""
         return self._segmenter.full_size(embedding, logits)

@@ -1,6 +1,6 @@
 """MobileSAM (Zhang et al. 2023): a TinyViT, distilled from vit_h's encoder, and SAM's decoder.
 
-The package ``mobile_sam`` has the encoder; all the rest is segment-anything's.
+The package ``mobile_sam`` has the encoder, segment-anything has the decoder.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clip_surgery_ros.networks.sam.packages import import_package
 from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
 
 DISTRIBUTION = "mobilesam-mirror"
-"""The authors' code as it stands in their repository, which is in no package index."""
+"""A copy of the authors' repository, which they do not publish as a package."""
 TINY_VIT: Mapping[str, Any] = {
     "img_size": 1024,
     "embed_dims": [64, 128, 160, 320],
@@ -26,13 +26,13 @@ TINY_VIT: Mapping[str, Any] = {
     "window_sizes": [7, 7, 14, 7],
     "drop_path_rate": 0.0,
 }
-"""As the published weights want it, with the classifier that nothing uses."""
+"""Sizes of the authors' weights, which include a classifier that is not used."""
 
 
 def build_mobile_sam() -> Sam:
-    """An untrained MobileSAM.
+    """Return an untrained MobileSAM.
 
-    :raises ConfigError: where its package is not installed.
+    :raises ConfigError: when its package is not installed.
     """
     tiny_vit = import_package("mobile_sam.modeling.tiny_vit_sam", DISTRIBUTION).TinyViT
     return build_with_encoder(tiny_vit(**TINY_VIT), SamSpec())

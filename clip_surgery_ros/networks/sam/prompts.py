@@ -1,4 +1,4 @@
-"""A frame's point prompts to candidates, decoded together."""
+"""Decodes all point prompts of an image together."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
-from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, ImageSide
+from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, ProjectedImage
 from clip_surgery_ros.networks.transfer import upload
 
 
 @dataclass(frozen=True)
 class Features:
-    """What prompts share of an image, and its size inside the network's square input."""
+    """The features of an image, and its height and width in the network's square input."""
 
-    image: ImageSide
+    image: ProjectedImage
     input_hw: tuple[int, int]
 
 
 class PromptDecoder:
-    """All prompts of a frame to candidates, a few in each call of the network.
+    """Decodes the prompts of an image to mask candidates, a few prompts in each call.
 
     :param decoder: the network.
-    :param device: where it is.
-    :param chunk: prompts decoded in one call; None takes few on CPUs, whose caches more would
-        leave, and many on GPUs (not measured there).
+    :param device: of the network.
+    :param chunk: prompts decoded in one call; by default 2 on CPUs, which fit into their caches,
+        and 16 on GPUs (not measured).
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class PromptDecoder:
         self._chunk = chunk or (2 if device.type == "cpu" else 16)
 
     def embedding(
-        self, image: ImageSide, size_hw: tuple[int, int], input_hw: tuple[int, int]
+        self, image: ProjectedImage, size_hw: tuple[int, int], input_hw: tuple[int, int]
     ) -> ImageEmbedding:
-        """What :meth:`decode` reads.
+        """Return the embedding that :meth:`decode` needs.
 
-        :param size_hw: of the source image.
-        :param input_hw: of what is shown of it in the network's input.
+        :param size_hw: height and width of the source image.
+        :param input_hw: its height and width in the network's input.
         """
         pixels = self._decoder.logit_pixels
         inner_hw = (-(-input_hw[0] // pixels), -(-input_hw[1] // pixels))
@@ -53,25 +53,27 @@ class PromptDecoder:
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
-        """Three candidates for each prompt, in order, their logits on this device."""
+        """Return three candidates per prompt, in order, with their logits on the device."""
         if not prompts:
             return []
         logits: dict[int, Tensor] = {}
-        scores: dict[int, Tensor] = {}
+        ious: dict[int, Tensor] = {}
         with torch.inference_mode():
-            for part in self._chunks(prompts):
-                points = self._points([prompts[i] for i in part], embedding)
-                some_logits, some_scores = self._decoder(embedding.features.image, *points)
-                logits.update(zip(part, some_logits, strict=True))
-                scores.update(zip(part, some_scores, strict=True))
+            for chunk in self._chunks(prompts):
+                points = self._points([prompts[i] for i in chunk], embedding)
+                chunk_logits, chunk_ious = self._decoder(embedding.features.image, *points)
+                logits.update(zip(chunk, chunk_logits, strict=True))
+                ious.update(zip(chunk, chunk_ious, strict=True))
             order = range(len(prompts))
-            values = torch.stack([scores[i] for i in order]).cpu().numpy()  # GPUs end here
-        return [MaskCandidates(values[i], logits[i]) for i in order]
+            # Here the host waits for a GPU, once for all chunks.
+            host_ious = torch.stack([ious[i] for i in order]).cpu().numpy()
+        return [MaskCandidates(host_ious[i], logits[i]) for i in order]
 
     def _chunks(self, prompts: Sequence[PointPrompts]) -> Iterator[list[int]]:
-        """Indices of prompts to decode in one call.
+        """Yield the indices of prompts to decode in one call.
 
-        Only those of as many points share one: a point for padding would be attended to.
+        All prompts of a call have the same number of points: without a mask, the network would
+        attend to a point that is padding.
         """
         by_size: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
@@ -83,7 +85,7 @@ class PromptDecoder:
     def _points(
         self, prompts: Sequence[PointPrompts], embedding: ImageEmbedding
     ) -> tuple[Tensor, Tensor]:
-        """(B, P, 2) input pixels and (B, P) labels of prompts with P points each."""
+        """Return (K, P, 2) input pixels and (K, P) labels of K prompts with P points each."""
         (height, width), (rows, columns) = embedding.size_hw, embedding.features.input_hw
         xy = np.stack([prompt.xy for prompt in prompts]) * (columns / width, rows / height)
         labels = np.stack([prompt.positive for prompt in prompts])

@@ -1,4 +1,4 @@
-"""Pretrained segmenters by name: the one place that knows which code runs which network."""
+"""The table of pretrained segmenters: which code builds and runs which network."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a network is built and run.
+class SegmenterCode:
+    """The code of a network.
 
-    :param build: makes it, untrained; raises ConfigError where its package is not installed.
-    :param run: puts it behind the protocol, on a ``device`` and with its encoder in a ``dtype``.
+    :param build: returns the untrained network; raises ConfigError when its package is not
+        installed.
+    :param wrap: returns a segmenter that runs the network, on a ``device`` and with its encoder
+        in a ``dtype``.
     """
 
     build: Callable[[], Any]
-    run: Callable[..., PromptableSegmenter]
+    wrap: Callable[..., PromptableSegmenter]
 
 
-SEGMENTERS: Mapping[str, Kind] = {
-    "vit_t": Kind(build_mobile_sam, partial(SamBackend, make_encoder=TinyEncoder)),
-    **{name: Kind(partial(build_sam, spec), SamBackend) for name, spec in SPECS.items()},
-    **{name: Kind(partial(build_sam2, name), Sam2Backend) for name in CONFIGS},
+SEGMENTERS: Mapping[str, SegmenterCode] = {
+    "vit_t": SegmenterCode(build_mobile_sam, partial(SamBackend, make_encoder=TinyEncoder)),
+    **{name: SegmenterCode(partial(build_sam, spec), SamBackend) for name, spec in SPECS.items()},
+    **{name: SegmenterCode(partial(build_sam2, name), Sam2Backend) for name in CONFIGS},
 }
-"""By what ``sam_model`` calls them."""
+"""The code of each network, by the value of ``sam_model``."""
 
 
 def load_segmenter(
@@ -51,7 +53,7 @@ def load_segmenter(
     :param name: one of :data:`SEGMENTERS`.
     :param path: of the file, or of a folder with one.
     :param dtype: of the image encoder.
-    :raises ConfigError: where the package that the network needs is not installed.
+    :raises ConfigError: when a package that the network needs is not installed.
     :raises WeightsError: when the file is damaged or of another network.
 
     >>> load_segmenter("vit_b", "/opt/weights/sam_vit_b_01ec64.pth")
@@ -62,4 +64,4 @@ def load_segmenter(
     tensors, _ = load_state_dict(path)
     network = SEGMENTERS[name].build()
     load_weights(network, tensors, path, name)
-    return SEGMENTERS[name].run(network, device=device, dtype=dtype)
+    return SEGMENTERS[name].wrap(network, device=device, dtype=dtype)

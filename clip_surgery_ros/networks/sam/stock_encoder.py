@@ -1,4 +1,4 @@
-"""Image encoders that run as their own package wrote them, on a device and in a precision."""
+"""Image encoders that run with the code of their own package, except for linear layers."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ _LOG = logging.getLogger(__name__)
 def inference_copy(
     encoder: nn.Module, mlp: nn.Module, device: torch.device, dtype: torch.dtype
 ) -> Any:
-    """A copy for inference on the device, in the precision asked for or in float32 if faster.
+    """Return a copy for inference, in the requested precision or in float32 if that is faster.
 
-    :param mlp: a part of the encoder that takes (B, N, C) tokens, to time precisions by.
+    :param mlp: a part of the encoder that takes (B, N, C) tokens; it is timed in both precisions.
     """
     width = next(layer.in_features for layer in mlp.modules() if isinstance(layer, nn.Linear))
     tokens = noise(1, 512, width)
 
     def run_in(candidate: torch.dtype) -> Callable[[], object]:
-        placed = _with_fast_layers(copy.deepcopy(mlp).to(candidate))
-        return partial(placed, tokens.to(candidate))
+        converted = _with_fast_layers(copy.deepcopy(mlp).to(candidate))
+        return partial(converted, tokens.to(candidate))
 
     fastest = faster_dtype(dtype, device, run_in)
     if fastest != dtype:
         _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
-    placed = copy.deepcopy(encoder).to(device, fastest).eval().requires_grad_(False)
-    return _with_fast_layers(placed)
+    converted = copy.deepcopy(encoder).to(device, fastest).eval().requires_grad_(False)
+    return _with_fast_layers(converted)
 
 
 class _FastLinear(nn.Module):
-    """torch's ``Linear`` by :func:`fast_linear`; of any width, since such encoders widen stage by
-    stage.
+    """torch's ``Linear``, computed by :func:`fast_linear`.
+
+    The width is not limited to ``MIN_ONEDNN_WIDTH``, because these encoders start with narrow
+    layers and end with wide ones.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -53,9 +55,9 @@ class _FastLinear(nn.Module):
 
 
 def _with_fast_layers(network: nn.Module) -> nn.Module:
-    """The network, its linear layers replaced."""
+    """Replace the linear layers of a network, and return it."""
     for module in list(network.modules()):
         for name, layer in list(module.named_children()):
-            if type(layer) is nn.Linear:  # subclasses may be read otherwise
+            if type(layer) is nn.Linear:  # subclasses may compute something else
                 setattr(module, name, _FastLinear(layer))
     return network

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.tools.options import nonempty_path, parse_nonempty_query, positive_number
+from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number
+from clip_surgery_ros.tools.options import parse_nonempty_query
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

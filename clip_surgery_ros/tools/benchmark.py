@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, machine, measurement
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.tools.options import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 
 if TYPE_CHECKING:

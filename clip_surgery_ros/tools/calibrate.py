@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError, ImageError, QueryError
+from clip_surgery_ros.parameters.arguments import nonempty_path
 from clip_surgery_ros.tools.options import (
     add_network_options,
     config_from_options,
-    nonempty_path,
     parse_nonempty_query,
 )
 from clip_surgery_ros.tools.output import check_output_folder, output_folder

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ from typing import NoReturn
 
 from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.parameters.arguments import USER_ERROR, Parser, in_one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
@@ -34,17 +34,8 @@ SUBCOMMANDS: Mapping[str, str] = {
 Its module in this package has ``add_arguments(parser)``, which imports nothing heavy, and
 ``run(arguments) -> int``. ``CMakeLists.txt`` lists the same names, for ``ros2 run``.
 """
-USER_ERROR, INTERRUPTED = 2, 130
-"""Exit status of an error that the user can correct, and after Ctrl-C, as in shells."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one sentence, without the usage message."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the error and exit with status 2."""
-        problem = re.sub("^argument ([^:]+): is ", r"\1 is ", _in_one_line(message))
-        self.exit(USER_ERROR, f"{self.prog}: {problem}; see `{self.prog} --help`\n")
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as in shells."""
 
 
 class _PrintVersion(argparse.Action):
@@ -122,13 +113,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _report_error(sentence: str) -> int:
-    print(f"clip_surgery: {_in_one_line(sentence)}", file=sys.stderr)
+    print(f"clip_surgery: {in_one_line(sentence)}", file=sys.stderr)
     return USER_ERROR
-
-
-def _in_one_line(sentence: str) -> str:
-    """Return the sentence without line breaks, which names of files and queries may have."""
-    return " ".join(sentence.splitlines())
 
 
 def _describe(error: OSError) -> str:

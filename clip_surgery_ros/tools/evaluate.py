@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.recipes import RECIPES
+from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.tools.options import (
-    add_network_options,
-    config_from_options,
-    nonempty_path,
-    whole_number,
-)
+from clip_surgery_ros.tools.options import add_network_options, config_from_options
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
     SETS,

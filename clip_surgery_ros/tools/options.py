@@ -1,11 +1,8 @@
-"""Options that several subcommands share, made from the table of parameters; types of options."""
+"""Options that several subcommands share, made from the table of parameters."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
-from pathlib import Path
 
 from clip_surgery_ros.core.errors import QueryError
 from clip_surgery_ros.core.query import parse_query
@@ -17,43 +14,6 @@ _NODE_PARAMETERS = (
     *("max_rate_hz", "max_frame_age_s"),
 )
 """Parameters of a running node, which are no options of the command line."""
-
-
-def nonempty_path(text: str) -> Path:
-    """Parse a path. An empty one is an error: it comes from an unset shell variable."""
-    if not text:
-        raise argparse.ArgumentTypeError("is empty, but must name a file or folder")
-    return Path(text)
-
-
-def whole_number(minimum: int, rule: str = "") -> Callable[[str], int]:
-    """Return a parser of whole numbers from ``minimum`` on.
-
-    :param rule: the end of the error message for other input; it names the minimum by default.
-    """
-    rule = rule or f"must be a whole number of at least {minimum}"
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = minimum - 1
-        if number < minimum:
-            raise argparse.ArgumentTypeError(f"is {text}, but {rule}")
-        return number
-
-    return parse
-
-
-def positive_number(text: str) -> float:
-    """Parse a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"is {text}, but must be a number above 0")
-    return number
 
 
 def parse_nonempty_query(text: str) -> Query:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from clip_surgery_ros.parameters.arguments import nonempty_path
 from clip_surgery_ros.parameters.config import DEMO
 from clip_surgery_ros.pictures.summary import DEMO_NOTE, result_summary
 from clip_surgery_ros.tools.options import (
     add_network_options,
     config_from_options,
-    nonempty_path,
     parse_nonempty_query,
 )
 from clip_surgery_ros.tools.output import check_output_file, write_picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from clip_surgery_ros.tools.options import nonempty_path, positive_number, whole_number
+from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
 
 

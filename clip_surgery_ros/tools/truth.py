@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
-from clip_surgery_ros.tools.options import nonempty_path, whole_number
+from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.examples import Example

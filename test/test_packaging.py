@@ -127,19 +127,23 @@ def check_layout(prefix: Path) -> None:
     assert marker.is_file()
 
 
-def build_wheel(tmp_path: Path, **environment: str) -> zipfile.ZipFile:
-    source = copy_sources(tmp_path / "source")
-    run(
-        f"{sys.executable} -m pip wheel --no-build-isolation --no-deps -w ../dist .",
-        source,
-        **environment,
-    )
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy, whose build tree the second wheel goes on with: CMake compiles nothing twice."""
+    return copy_sources(tmp_path_factory.mktemp("wheels") / "sources")
+
+
+def build_wheel(sources: Path, target: Path, **environment: str) -> zipfile.ZipFile:
+    pip = f"{sys.executable} -m pip wheel --no-build-isolation --no-deps"
+    run(f"{pip} -w {target} .", sources, **environment)
+    (wheel,) = target.glob("*.whl")
     return zipfile.ZipFile(wheel)
 
 
-def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> None:
-    with build_wheel(tmp_path) as wheel:
+def test_a_wheel_has_everything_and_installs_where_ros_looks(
+    sources: Path, tmp_path: Path
+) -> None:
+    with build_wheel(sources, tmp_path / "dist") as wheel:
         names = wheel.namelist()
         wheel_path = wheel.filename
     assert "clip_surgery_ros/core/pipeline.py" in names
@@ -148,20 +152,23 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(tmp_path: Path) -> 
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
     # A ROS from wheels has nobody to source it.
     assert ("clip_surgery_ros.pth" in names) == bool(from_wheels())
-    run(f"{sys.executable} -m venv env", tmp_path)
-    run(f"env/bin/python -m pip install -q --no-deps {wheel_path}", tmp_path)
+    run(f"{sys.executable} -m venv --without-pip env", tmp_path)
+    pip = f"{sys.executable} -m pip --python env/bin/python"
+    run(f"{pip} install -q --no-deps {wheel_path}", tmp_path)
     check_layout(tmp_path / "env")
     for command in ("clip_surgery", "clip_surgery_node", "demo_camera"):
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
-def test_no_package_of_the_underlay_is_built_where_it_is_found(tmp_path: Path) -> None:
+def test_no_package_of_the_underlay_is_built_where_it_is_found(
+    sources: Path, tmp_path: Path
+) -> None:
     underlay = [path.name for path in (ROOT / "underlay").iterdir()]
     index = tmp_path / "other" / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     for package in underlay:
         (index / package).touch()
     prefixes = os.pathsep.join([str(tmp_path / "other"), os.environ.get("AMENT_PREFIX_PATH", "")])
-    with build_wheel(tmp_path, AMENT_PREFIX_PATH=prefixes) as wheel:
+    with build_wheel(sources, tmp_path / "dist", AMENT_PREFIX_PATH=prefixes) as wheel:
         files = [name.split("/") for name in wheel.namelist()]
     assert not [path for path in files if set(underlay) & set(path)]

@@ -1,4 +1,4 @@
-"""The command line, run in a separate process without ROS."""
+"""The command line without ROS, in a separate process or by its function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clip_surgery_ros.tools.cli import SUBCOMMANDS, without_ros_arguments
+from clip_surgery_ros.tools.cli import SUBCOMMANDS, main, without_ros_arguments
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,13 +81,25 @@ def test_compare_draws_every_attention_and_plain_clip(tmp_path: Path) -> None:
     ],
 )
 def test_segment_prints_an_error_without_traceback(
-    tmp_path: Path, arguments: tuple[str, ...], error: str
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    error: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((32, 32, 3), np.uint8))
-    done = clip_surgery("segment", *arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["segment", *arguments]) == 2
+    said = capfd.readouterr().err
+    assert error in said
+    assert "Traceback" not in said
+
+
+def test_a_process_exits_with_status_2_after_an_error(tmp_path: Path) -> None:
+    done = clip_surgery("segment", "nowhere.png", "mug", cwd=tmp_path)
     assert done.returncode == 2
-    assert error in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("clip_surgery: nowhere.png does not exist")
     assert "Traceback" not in done.stderr
 
 

@@ -1,8 +1,9 @@
-"""``pip install .`` beside ROS: drives the same CMakeLists.txt as colcon.
+"""Lets ``pip install .`` build the package with the same CMakeLists.txt as colcon.
 
-CMake installs into a staging prefix; its site-packages become the wheel's, and the rest (share/,
-lib/, include/, the ament index) its data, which pip lays into the environment's prefix as the
-ROS wheels' is. Packages of the underlay that are not found are built along.
+CMake installs into a staging folder. Its site-packages become the packages of the wheel. The rest
+(share/, lib/, include/, the ament index) becomes the wheel's data, which pip installs into the
+environment's prefix, as it does for ROS from wheels. The packages in underlay/ that are not
+installed are built too.
 """
 
 from __future__ import annotations
@@ -21,33 +22,36 @@ ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build" / f"pip-{sys.implementation.cache_tag}"
 STAGING = BUILD / "staging"
 AT_START = "import clip_surgery_ros.ros.wheels; clip_surgery_ros.ros.wheels.enter()\n"
-"""Run at the start of every Python of an environment with ROS from wheels."""
+"""Every Python runs this at its start, in an environment with ROS from wheels."""
 UNDERLAY = ("vision_msgs", "tf2_msgs")
 """Packages below ``underlay/``: messages in use that ROS from wheels lacks."""
 BUILT_HERE = "built_by_clip_surgery_ros"
-"""Marks an underlay that this file built, which is no reason not to build it again."""
+"""Marks a package of underlay/ that this script built. It does not count as installed."""
 
 
 def prefixes() -> list[Path]:
-    """Where ROS packages are: sourced workspaces first, then this environment."""
+    """Return the folders with ROS packages: sourced workspaces first, then this environment."""
     sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     return [Path(p) for p in (*sourced, sys.prefix) if p]
 
 
 def has_package(name: str) -> bool:
-    """Is there a ROS package of this name, other than one that this very file built?"""
+    """Whether a ROS package is installed, other than by this script."""
     marker = Path("share") / "ament_index" / "resource_index" / "packages" / name
-    found = [prefix for prefix in prefixes() if (prefix / marker).is_file()]
-    return any(not (prefix / "share" / name / BUILT_HERE).is_file() for prefix in found)
+    with_package = [prefix for prefix in prefixes() if (prefix / marker).is_file()]
+    return any(not (prefix / "share" / name / BUILT_HERE).is_file() for prefix in with_package)
 
 
-def ros_from_wheels() -> bool:
-    """Whether ROS is in this environment itself."""
+def has_ros_from_wheels() -> bool:
+    """Whether ROS is installed in this Python environment itself."""
     return (Path(sys.prefix) / "share" / "rclpy").is_dir()
 
 
 def cmake(source: Path, name: str) -> None:
-    """Configure, build and install one CMake project into the staging prefix."""
+    """Configure and build a CMake project, and install it into the staging folder.
+
+    :param name: of the project's build folder.
+    """
     build = BUILD / name
     search = os.pathsep.join(str(p) for p in [STAGING, *prefixes()])
     env = {**os.environ, "AMENT_PREFIX_PATH": search, "CMAKE_PREFIX_PATH": search}
@@ -57,7 +61,7 @@ def cmake(source: Path, name: str) -> None:
         "-DBUILD_TESTING=OFF",
         "-DCMAKE_BUILD_TYPE=Release",
     ]
-    if ros_from_wheels():
+    if has_ros_from_wheels():
         options.append(f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}")
     jobs = str(os.cpu_count() or 1)
     for command in (
@@ -69,28 +73,28 @@ def cmake(source: Path, name: str) -> None:
 
 
 class BuildWithCMake(build_py):
-    """Let CMake build and lay out everything; setuptools only packs it."""
+    """Builds with CMake; setuptools only packs the result."""
 
     def run(self) -> None:
-        """Build into staging, then hand its parts to the wheel."""
-        for stale in (STAGING, Path(self.build_lib)):  # a module that is gone must not linger
-            shutil.rmtree(stale, ignore_errors=True)
+        """Build and install into the staging folder, then copy its files to the wheel."""
+        for old_folder in (STAGING, Path(self.build_lib)):  # it may have modules that were deleted
+            shutil.rmtree(old_folder, ignore_errors=True)
         for name in UNDERLAY:
             if not has_package(name):
                 cmake(ROOT / "underlay" / name, name)
                 (STAGING / "share" / name / BUILT_HERE).touch()
         cmake(ROOT, "clip_surgery_ros")
         (site_packages,) = STAGING.glob("lib/python3*/*-packages")
-        for part in site_packages.iterdir():
-            if part.is_dir() and not part.name.endswith(".egg-info"):
-                shutil.copytree(part, Path(self.build_lib) / part.name, dirs_exist_ok=True)
-        if ros_from_wheels():
+        for package in site_packages.iterdir():
+            if package.is_dir() and not package.name.endswith(".egg-info"):
+                shutil.copytree(package, Path(self.build_lib) / package.name, dirs_exist_ok=True)
+        if has_ros_from_wheels():
             (Path(self.build_lib) / "clip_surgery_ros.pth").write_text(AT_START)
         self.distribution.data_files = data_files(site_packages)
 
 
 def data_files(site_packages: Path) -> list[tuple[str, list[str]]]:
-    """Everything in staging that is no Python package, by folder."""
+    """Return the files of the staging folder outside of site-packages, by folder."""
     folders: dict[str, list[str]] = {}
     for path in sorted(STAGING.rglob("*")):
         if path.is_file() and not path.is_relative_to(site_packages):
@@ -100,15 +104,15 @@ def data_files(site_packages: Path) -> list[tuple[str, list[str]]]:
 
 
 class BinaryDistribution(Distribution):
-    """The interfaces are compiled, so the wheel is of this platform."""
+    """A distribution with compiled code, so that its wheel is for this platform only."""
 
     def has_ext_modules(self) -> bool:
-        """Compiled code is in it."""
+        """Whether there is compiled code: the message types are compiled."""
         return True
 
 
 def version() -> str:
-    """The package's version, as package.xml has it."""
+    """Return the version in package.xml."""
     match = re.search(r"<version>(.+?)</version>", (ROOT / "package.xml").read_text())
     if match is None:
         raise SystemExit("package.xml has no version")
@@ -116,7 +120,7 @@ def version() -> str:
 
 
 def requirements() -> list[str]:
-    """Lines of setup/requirements.txt."""
+    """Return the requirements in setup/requirements.txt."""
     lines = (ROOT / "setup" / "requirements.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -129,9 +133,9 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=["clip_surgery_ros"],
     install_requires=requirements(),
-    # The code of MobileSAM's and SAM 2's authors: theirs is in no index, or a source archive that
-    # pip builds against another torch.
-    # The rendered world: embreex has no wheels for ARM.
+    # mobile_sam: the authors do not publish a package; this is a copy of their repository.
+    # sam2: Meta's own package is a source archive, for which pip would download a second torch.
+    # world: the rendered world. There are no wheels of embreex for ARM.
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],

@@ -11,13 +11,14 @@ ruff check .
 echo "types"
 mypy
 echo "rooms"
-# The source tree's own package, not the installed one.
+# This checks the imports of the source tree, not of the installed package.
 PYTHONPATH=$ROOT lint-imports --no-logo --no-cache
 echo "tests"
-# A sourced ROS brings plugins that are written for another pytest; the tests need none.
+# Plugins of a sourced ROS are written for another version of pytest. The tests need no plugins but
+# xdist.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
-# Two processes: tests over ROS wait for each other's answers most of their time. One file stays in
-# one process, which shares fixtures, and the longest files come first (test/conftest.py).
-# Away from the source tree's own package: what is tested is what was installed.
+# Two processes, because tests over ROS wait most of their time. The tests of a file share fixtures,
+# so they stay in one process; the longest files come first (test/conftest.py). The tests import the
+# installed package, because set_up sets PYTHONSAFEPATH.
 exec pytest -p xdist.plugin --numprocesses "${TEST_PROCESSES:-2}" --dist loadfile \
   --no-loadscope-reorder "$@"

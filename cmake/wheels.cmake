@@ -1,9 +1,9 @@
-# For ROS from PyPI's wheels, given as CMAKE_PROJECT_INCLUDE. CMake's generate step would fail on
-# two kinds of exported include folders:
+# For ROS from PyPI's wheels; setup.py gives this file as CMAKE_PROJECT_INCLUDE.
+# CMake's generate step would fail because of two kinds of exported include folders:
 # - those of the machine that built the wheels (/opt/python/...), in targets imported from them;
-# - numpy's, in the target built here, where the environment lies inside the source tree.
-# Python's and numpy's real headers come from find_package; nobody needs them from an export.
-function(tame_include_folders)
+# - numpy's, in the target built here, if the environment is inside the source tree.
+# find_package finds the headers of Python and numpy, so these exports are not needed.
+function(remove_unusable_include_folders)
   get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)
   foreach(target IN LISTS targets)
     get_target_property(includes ${target} INTERFACE_INCLUDE_DIRECTORIES)
@@ -20,4 +20,4 @@ function(tame_include_folders)
     set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${includes}")
   endif()
 endfunction()
-cmake_language(DEFER CALL tame_include_folders)
+cmake_language(DEFER CALL remove_unusable_include_folders)

@@ -1,8 +1,8 @@
-# Sourced by ./demo and ./test.sh: makes .venv what setup/ says it should be, and enters it.
+# Sourced by ./demo and ./test.sh: creates or updates the environment .venv, and enters it.
 #
-# Each step leaves a stamp with a hash of what it depends on, so that only what changed is done
-# again. Where ROS 2 comes from apt, that ROS is used, and no wheel of it is installed; elsewhere
-# ROS_DISTRO chooses whose wheels, jazzy or kilted.
+# Each step writes a stamp file with a hash of its inputs, and runs again only when they change. If
+# ROS 2 is installed from apt, or is sourced, that ROS is used. Otherwise ROS 2 is installed from
+# wheels; ROS_DISTRO chooses the distribution, jazzy or kilted.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
@@ -16,7 +16,7 @@ fail() {
 }
 
 find_python() {
-  # ROS from apt is compiled for the system's Python; without it 3.11 or 3.12 serve.
+  # ROS from apt is compiled for the system's Python. Without it, Python 3.11 or 3.12 is used.
   local candidate
   for candidate in ${PYTHON:-} ${ROS_PREFIX:+/usr/bin/python3} python3.12 python3.11 python3; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' \
@@ -25,15 +25,15 @@ find_python() {
       return
     fi
   done
-  local there
-  there=$(python3 --version 2>/dev/null) || there=${there:-nothing}
-  fail "Python 3.11 or 3.12 is needed${ROS_PREFIX:+ with the rclpy of $ROS_PREFIX}, but $there is" \
-    "what there is; apt install python3.11 python3.11-venv, or name one: PYTHON=/path/to/python3.12"
+  local found
+  found=$(python3 --version 2>/dev/null) || found=${found:-none}
+  fail "Python 3.11 or 3.12 is needed${ROS_PREFIX:+ with the rclpy of $ROS_PREFIX}, but" \
+    "$found was found; apt install python3.11 python3.11-venv, or name one: PYTHON=/path/to/python3.12"
 }
 
 find_ros() {
-  # A sourced ROS first, wherever it is, else what apt puts under /opt/ros; empty where there is
-  # none. A prefix with pyvenv.cfg is an environment like ours, with ROS from wheels.
+  # Prints the folder of a sourced ROS, else of a ROS from apt in /opt/ros, else nothing. A folder
+  # with pyvenv.cfg is a Python environment with ROS from wheels, as .venv may be.
   local prefix prefixes
   IFS=: read -r -a prefixes <<<"${AMENT_PREFIX_PATH:-}"
   for prefix in "${prefixes[@]}"; do
@@ -53,19 +53,19 @@ find_ros() {
 }
 
 source_ros() {
-  # A ROS that is sourced already is the one in force, whatever ROS_DISTRO asks for.
-  local asked=${ROS_DISTRO:-}
+  # A ROS that is sourced already is used, even if ROS_DISTRO names another.
+  local requested=${ROS_DISTRO:-}
   set +u # ROS's own scripts read unset variables
   # shellcheck disable=SC1091
   . "$ROS_PREFIX/setup.bash"
   set -u
-  [ "${asked:-${ROS_DISTRO:-}}" = "${ROS_DISTRO:-}" ] ||
-    fail "ROS_DISTRO is '$asked', but the ROS in force is '$ROS_DISTRO' in $ROS_PREFIX; unset" \
+  [ "${requested:-${ROS_DISTRO:-}}" = "${ROS_DISTRO:-}" ] ||
+    fail "ROS_DISTRO is '$requested', but the ROS in force is '$ROS_DISTRO' in $ROS_PREFIX; unset" \
       "ROS_DISTRO, or start in a shell where that ROS is not sourced"
 }
 
 choose_wheels() {
-  # Without a ROS on the machine: the list of wheels of the distribution asked for.
+  # Sets the list of wheels for the distribution that ROS_DISTRO names.
   local known
   ROS_WHEELS=${ROS_DISTRO:-jazzy}
   ROS_LIST=$ROOT/setup/requirements-ros-$ROS_WHEELS.txt
@@ -90,13 +90,13 @@ sys.exit(not os.path.isfile(os.path.join(sysconfig.get_path("include"), "Python.
 
 hash_of() { cat "$@" | sha256sum | cut -d ' ' -f 1; }
 
-step() { # name, what it depends on (a hash), then the command
+step() { # arguments: name, hash of the inputs, command
   local name=$1 hash=$2 start=$SECONDS
   shift 2
   local stamp=$VENV/stamps/$name
   [ "$(cat "$stamp" 2>/dev/null)" = "$hash" ] && return
   printf '  %-34s' "$name ..." >&2
-  # A job in the background ignores Ctrl-C by itself.
+  # A background job ignores Ctrl-C, so the trap below kills it.
   set -m
   "$@" >>"$LOG" 2>&1 </dev/null &
   local job=$! ticks=0
@@ -111,15 +111,16 @@ step() { # name, what it depends on (a hash), then the command
   wait "$job" || {
     printf ' failed\n' >&2
     tail -n 15 "$LOG" >&2
-    fail "Set-up failed at \"$name\"; the whole story is in $LOG"
+    fail "Set-up failed at \"$name\"; the complete log is $LOG"
   }
   trap - INT TERM HUP
   printf '%s' "$hash" >"$stamp"
   printf ' %d s\n' $((SECONDS - start)) >&2
 }
 
-fits_venv() {
-  # Of the same interpreter, seeing the system's packages or not as ROS needs it, and not moved.
+can_keep_venv() {
+  # Whether .venv has the chosen interpreter, the access to the system's packages that ROS needs,
+  # and was not moved.
   local system=false
   [ -z "$ROS_PREFIX" ] || system=true
   grep -qi "^include-system-site-packages = $system" "$VENV/pyvenv.cfg" 2>/dev/null &&
@@ -128,12 +129,12 @@ fits_venv() {
 }
 
 make_venv() {
-  # ROS from apt lives in the system's site-packages; wheels live in the environment. What the
-  # build tree remembers is of the environment before, or of the folder that this one was in.
+  # The build folder has paths of the old environment, or of the folder in which it was before.
   rm -rf "$VENV/stamps" "$ROOT"/build/pip-*
-  # One that somebody made by hand is kept if it fits; pip brings it to what is asked. Not with
-  # venv's --clear: the log of this very step must stay.
-  fits_venv || find "$VENV/" -mindepth 1 -maxdepth 1 ! -name "${LOG##*/}" -exec rm -rf {} +
+  # An environment that the user made is kept if possible; later steps install what it lacks. venv's
+  # --clear is not used, because it would delete the log of this step.
+  can_keep_venv || find "$VENV/" -mindepth 1 -maxdepth 1 ! -name "${LOG##*/}" -exec rm -rf {} +
+  # ROS from apt is in the system's site-packages, ROS from wheels in the environment.
   "$PY" -m venv ${ROS_PREFIX:+--system-site-packages} "$VENV"
   [ -z "$ROS_PREFIX" ] || complete_activate
   mkdir -p "$VENV/stamps"
@@ -141,17 +142,17 @@ make_venv() {
 }
 
 profiles_variable() {
-  # Fast DDS 3, which Kilted has, named it anew.
+  # Prints the variable that names Fast DDS's profiles; Fast DDS 3, of Kilted, has a new name.
   [ -d "${ROS_PREFIX:-$VENV}/share/fastdds" ] && echo FASTDDS_DEFAULT_PROFILES_FILE ||
     echo FASTRTPS_DEFAULT_PROFILES_FILE
 }
 
 complete_activate() {
-  # `. .venv/bin/activate` alone is enough, also where ROS comes from apt. With wheels, a .pth file
-  # does the like for every Python of the environment (clip_surgery_ros/ros/wheels.py).
+  # Lets `. .venv/bin/activate` source a ROS from apt too. With ROS from wheels, a .pth file sets
+  # these variables in every Python of the environment (clip_surgery_ros/ros/wheels.py).
   cat >>"$VENV/bin/activate" <<END
 
-# ROS, and what is installed here, which overlays it:
+# ROS, and this environment as its overlay:
 [ ! -f "$ROS_PREFIX/setup.sh" ] || . "$ROS_PREFIX/setup.sh"
 export AMENT_PREFIX_PATH="$VENV\${AMENT_PREFIX_PATH:+:\$AMENT_PREFIX_PATH}"
 export LD_LIBRARY_PATH="$VENV/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
@@ -165,7 +166,7 @@ install_file() {
 }
 
 remove_other_ros() {
-  # Wheels of two distributions unpack into the same folders.
+  # Wheels of two distributions would overwrite each other's files.
   local installed
   installed=$("$VENV/bin/python" -m pip freeze | sed -n 's/^\(ros-[^ =]*\).*/\1/p')
   grep -q '^ros-[a-z]*-rclpy$' <<<"$installed" || return 0
@@ -194,12 +195,12 @@ source_hash() {
 }
 
 enter() {
-  # The environment's prefix is a ROS underlay like any other.
+  # The environment has the layout of a ROS prefix.
   export PATH="$VENV/bin:$PATH" VIRTUAL_ENV="$VENV"
   export AMENT_PREFIX_PATH="$VENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}"
   export CMAKE_PREFIX_PATH="$VENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}"
   export LD_LIBRARY_PATH="$VENV/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-  # Ninja only where there is no make: the build trees of both do not mix.
+  # Ninja only if there is no make: a build folder cannot change from one to the other.
   command -v make >/dev/null || export CMAKE_GENERATOR=Ninja
   # In this folder `python -m` would find the sources, which lack the message types, before the
   # installed package.
@@ -207,7 +208,7 @@ enter() {
   export "$(profiles_variable)=$ROOT/config/fastdds.xml"
 }
 
-set_up() { # requirement files beside the package's own
+set_up() { # arguments: further requirement files, from the root of the repository
   ROS_PREFIX=$(find_ros)
   [ ! -f "$ROS_PREFIX/setup.bash" ] || source_ros
   ROS_WHEELS='' ROS_LIST=''

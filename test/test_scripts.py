@@ -69,7 +69,7 @@ def test_an_unsupported_python_is_one_sentence(checkout: Path) -> None:
     python.chmod(0o755)
     done = run(checkout, "demo")
     assert done.returncode == 1
-    assert done.stderr.startswith("Python 3.11 or 3.12 is needed, but Python 3.8.10 is what")
+    assert done.stderr.startswith("Python 3.11 or 3.12 is needed, but Python 3.8.10 was")
     assert not (checkout / ".venv").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,15 +16,19 @@ from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 from clip_surgery_ros.evaluation.annotated import DatasetError
 from clip_surgery_ros.evaluation.coco import coco_examples
-from clip_surgery_ros.evaluation.examples import Example, scene_examples
+from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.metrics import (
     METRICS,
     Bootstrap,
     auroc,
     calibration_error,
+    of_sizes,
     reliability,
 )
 from clip_surgery_ros.evaluation.outcome import Outcome, match_objects, outcome_of
+from clip_surgery_ros.evaluation.report import report_of
+from clip_surgery_ros.evaluation.report_files import markdown
+from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
 from clip_surgery_ros.evaluation.voc import voc_examples
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
@@ -83,6 +88,8 @@ def test_outcome_of_hand_made_segments() -> None:
     assert outcome.present == (True, True, False)
     assert outcome.found == (True, False)
     assert outcome.false_alarms == (True,)
+    assert outcome.instance_sizes == pytest.approx((8**0.5 / 8, 4 / 8, 3 / 8))
+    assert outcome.first_right == (False, False)
 
 
 def test_ignored_pixels_do_not_change_the_overlap() -> None:
@@ -92,6 +99,48 @@ def test_ignored_pixels_do_not_change_the_overlap() -> None:
     assert outcome_of(truth, answer(truth, found, (0, 0))).label_ious == (1,)
 
 
+def test_segment_on_ignored_pixels_counts_only_where_its_label_is_absent() -> None:
+    ignored = block(4, 0, 8, 8)
+    truth = Example.of_objects(picture(), ["mug"], [block(0, 0, 4, 4)], ["car"], ignored)
+    found = [
+        segment(0, "mug", 0.9, (5, 0, 4, 4)),
+        segment(0, "mug", 0.5, (0, 0, 5, 4)),
+        segment(1, "car", 0.3, (5, 0, 4, 4)),
+    ]
+    outcome = outcome_of(truth, answer(truth, found, (0, 0)))
+    assert outcome.scores == (0.5, 0.3) and outcome.true_positives == (True, False)
+    assert outcome.first_right == (True,) and outcome.false_alarms == (True,)
+
+
+def test_a_phrase_means_objects_that_a_name_means_too() -> None:
+    red, blue = block(0, 0, 4, 4), block(6, 0, 4, 4)
+    truth = Example(
+        picture(),
+        ("mug", "mug"),
+        (red, blue),
+        ("red mug",),
+        (),
+        np.zeros(SIZE, np.bool_),
+        (frozenset({"red mug", "red cup"}), frozenset()),
+    )
+    assert truth.masks_of("mug") == [red, blue] and truth.masks_of("red cup") == [red]
+    both = [segment(0, "red mug", 0.9, (6, 0, 4, 4)), segment(0, "red mug", 0.8, (0, 0, 4, 4))]
+    outcome = outcome_of(truth, answer(truth, both, (0, 0)))
+    assert outcome.first_right == (False,) and outcome.true_positives == (False, True)
+
+
+def test_objects_are_told_by_size() -> None:
+    found = replace(outcome(0.2, 0.9, 0.6), instance_sizes=(0.05, 0.1, 0.3))
+    assert of_sizes(found, 0.1, 0.3).instance_ious == (0.9,)
+    assert of_sizes(found, 0.1, 0.3).label_ious == found.label_ious
+    report = report_of({"one": {"a": [found], "b": [found]}})
+    assert [size.objects for size in report.sizes] == [1, 1, 1]
+    assert report.sizes[0].metrics["instance recall"]["b"].value == 0
+    lines = markdown(report).splitlines()
+    assert lines[2].startswith("| one | 1 | 0.567 | 0.667 |")
+    assert "| 10% to 20% | 1 | 0.900 | 0.900 | 1.000 | 1.000 |" in lines
+
+
 def test_object_matches_only_the_segment_with_the_best_score() -> None:
     first, second = block(0, 0, 4, 4), block(6, 0, 4, 4)
     assert match_objects([first, first, second], [second, first]) == {1: 0, 0: 2}
@@ -99,7 +148,8 @@ def test_object_matches_only_the_segment_with_the_best_score() -> None:
 
 
 def outcome(*ious: float) -> Outcome:
-    return Outcome(ious, ious, (), (), (), (), (), (), ())
+    sizes = (0.2,) * len(ious)
+    return Outcome(ious, ious, (), (), (), (), (), (), (), sizes, ())
 
 
 def test_metric_is_over_all_labels_and_paired_difference_has_a_narrow_interval() -> None:
@@ -136,7 +186,7 @@ def test_reliability_bins_and_calibration_error() -> None:
 
 @pytest.mark.parametrize("name", SCENE_SETS)
 def test_generated_examples_query_present_and_absent_names(name: str) -> None:
-    for truth in scene_examples(name, "development", 5):
+    for truth in StickerScenes().examples(name, "development", 5):
         assert not set(truth.absent) & set(truth.names)
         assert set(truth.queried) <= set(NAMES)
         if name == "absent":
@@ -273,6 +323,7 @@ def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
         (["--coco", "a.json"], "give both"),
         (["--coco", "a.json", "--voc", "b"], "one after the other"),
         (["--count", "0"], "at least one picture"),
+        (["--sets", "large"], "no set large of stickers; add --world"),
     ],
 )
 def test_evaluate_rejects_invalid_options(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, measurement
-from clip_surgery_ros.tools.truth import SETS
+from clip_surgery_ros.tools.truth import SETS, WORLD_SETS
+from clip_surgery_ros.world import sets
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
 HEAVY = (
@@ -89,4 +90,5 @@ def test_an_answer_costs_less_than_half_a_second(arguments: list[str]) -> None:
 
 def test_what_options_name_without_importing_it_is_there() -> None:
     assert tuple(SCENE_SETS) == SETS
+    assert tuple(sets.SETS) == WORLD_SETS
     assert all(callable(measurement(name)) for name in MEASUREMENTS)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
-from clip_surgery_ros.world.scenes import Scene
-from clip_surgery_ros.world.sprites import NAMES
 
 ABSENT_PER_EXAMPLE = 2
 """Labels queried per picture that are not in it. On 200 pictures, two let the rate of false alarms
@@ -26,7 +22,9 @@ class Example:
     :param masks: (H, W) bool each, the visible pixels of an object.
     :param present: queried labels that are in the picture.
     :param absent: queried labels that are not.
-    :param ignored: (H, W) bool, pixels that no metric counts: borders, crowds.
+    :param ignored: (H, W) bool, pixels that no metric counts: borders, crowds, hidden objects.
+    :param phrases: of each object, labels other than its name that mean it; empty for none.
+    :param misleading: those of ``absent`` whose name is in the picture, but not as the label says.
 
     >>> left = np.array([[True, False]])
     >>> example = Example.of_objects(np.zeros((1, 2, 3), np.uint8), ["mug"], [left], ["saw"])
@@ -42,6 +40,8 @@ class Example:
     present: tuple[str, ...]
     absent: tuple[str, ...]
     ignored: NDArray[np.bool_]
+    phrases: tuple[frozenset[str], ...] = ()
+    misleading: frozenset[str] = frozenset()
 
     @classmethod
     def of_objects(
@@ -64,8 +64,13 @@ class Example:
         return self.present + self.absent
 
     def masks_of(self, label: str) -> list[NDArray[np.bool_]]:
-        """Return the masks of the objects of this name."""
-        return [mask for mask, name in zip(self.masks, self.names, strict=True) if name == label]
+        """Return the masks of the objects that a label means: by their name or a phrase."""
+        phrases = self.phrases or (frozenset[str](),) * len(self.names)
+        return [
+            mask
+            for mask, name, others in zip(self.masks, self.names, phrases, strict=True)
+            if name == label or label in others
+        ]
 
 
 def sample_absent(
@@ -80,25 +85,3 @@ def sample_absent(
     absent = [name for name in names if name not in present]
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(absent))
     return tuple(absent[int(index)] for index in order[:count])
-
-
-def scene_examples(
-    set_name: str, split: str, count: int, absent_count: int = ABSENT_PER_EXAMPLE
-) -> Iterator[Example]:
-    """Return the first ``count`` examples of a scene set.
-
-    :param absent_count: absent labels queried per example; those of ``twins`` are the twins of
-        what is present instead.
-    :raises KeyError: when there is no set of this name.
-    """
-    scenes = SCENE_SETS[set_name].scenes(split, count)
-    return (_scene_example(scene, set_name, absent_count) for scene in scenes)
-
-
-def _scene_example(scene: Scene, set_name: str, absent_count: int) -> Example:
-    absent = sample_absent(NAMES, scene.names, scene.seed, absent_count)
-    if set_name == "twins":
-        twins = dict.fromkeys(TWINS[name] for name in scene.names)
-        absent = tuple(name for name in twins if name not in scene.names)
-    example = Example.of_objects(scene.image, scene.names, tuple(scene.masks), absent)
-    return replace(example, present=()) if set_name == "absent" else example

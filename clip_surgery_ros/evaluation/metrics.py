@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +33,32 @@ METRICS: tuple[Metric, ...] = (
     Metric("mean IoU per instance", lambda o: (sum(o.instance_ious), len(o.instance_ious))),
     Metric("instance recall", lambda o: (_count_found(o), len(o.instance_ious))),
     Metric("instance precision", lambda o: (sum(o.true_positives), len(o.true_positives))),
+    Metric("first segment right", lambda o: (sum(o.first_right), len(o.first_right))),
     Metric("pointing accuracy", lambda o: (sum(o.peak_inside), len(o.peak_inside))),
     Metric("present labels found", lambda o: (sum(o.found), len(o.found))),
     Metric("false alarms per absent label", lambda o: (sum(o.false_alarms), len(o.false_alarms))),
 )
 
 
+OBJECT_METRICS = ("mean IoU per instance", "instance recall")
+"""Names of those that are of objects, so that they can be told by size."""
+SIZE_LIMITS = (0.0, 0.1, 0.2, 0.4, math.inf)
+"""Of the sizes that are told apart, as ``Outcome.instance_sizes``."""
+
+
 def _count_found(outcome: Outcome) -> int:
     return sum(iou >= MATCH_IOU for iou in outcome.instance_ious)
+
+
+def of_sizes(outcome: Outcome, low: float, high: float) -> Outcome:
+    """Return the outcome with objects of sizes in [low, high) only; all else is as it was."""
+    kept = [
+        (iou, size)
+        for iou, size in zip(outcome.instance_ious, outcome.instance_sizes, strict=True)
+        if low <= size < high
+    ]
+    ious, sizes = tuple(iou for iou, _ in kept), tuple(size for _, size in kept)
+    return replace(outcome, instance_ious=ious, instance_sizes=sizes)
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,7 @@ class Bootstrap:
     :param examples: number of examples.
 
     >>> outcomes = [
-    ...     Outcome((iou,), (iou,), (), (), (), (), (), (), ()) for iou in (0.5, 0.7, 0.9)
+    ...     Outcome((iou,), (iou,), (), (), (), (), (), (), (), (), ()) for iou in (0.5, 0.7, 0.9)
     ... ]
     >>> round(Bootstrap(3).estimate(METRICS[0], outcomes).value, 3)
     0.7

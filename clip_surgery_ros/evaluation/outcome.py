@@ -15,6 +15,9 @@ from clip_surgery_ros.evaluation.examples import Example
 
 MATCH_IOU = 0.5
 """Smallest IoU of a segment with the object that it finds, as in COCO and VOC."""
+MOSTLY_IGNORED = 0.5
+"""Share of a segment in ignored pixels above which it counts neither way, as COCO's do that find a
+crowd."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,16 @@ class Outcome:
     :param present: of the same labels, whether it is in the picture.
     :param found: per present label, whether it has a segment.
     :param false_alarms: per absent label, whether it has a segment.
+    :param instance_sizes: per object, side of a square as large, as a share of the picture's
+        shorter side.
+    :param first_right: per present label, whether its segment with the highest score is matched.
 
     A mug that was found, and a saw that is not there and was not found:
 
     >>> Outcome(
     ...     label_ious=(0.9,), instance_ious=(0.9,), peak_inside=(True,), scores=(0.8,),
     ...     true_positives=(True,), presence=(0.95, 0.1), present=(True, False), found=(True,),
-    ...     false_alarms=(False,),
+    ...     false_alarms=(False,), instance_sizes=(0.2,), first_right=(True,),
     ... ).found
     (True,)
     """
@@ -51,6 +57,8 @@ class Outcome:
     present: tuple[bool, ...]
     found: tuple[bool, ...]
     false_alarms: tuple[bool, ...]
+    instance_sizes: tuple[float, ...]
+    first_right: tuple[bool, ...]
 
 
 def outcome_of(example: Example, result: FrameResult) -> Outcome:
@@ -58,29 +66,30 @@ def outcome_of(example: Example, result: FrameResult) -> Outcome:
 
     :param result: of a query for ``example.queried``, in this order.
     """
-    label_ious, instance_ious, peak_inside = [], [], []
-    scores, true_positives = [], []
+    label_ious, instance_ious, peak_inside, first_right = [], [], [], []
+    scores, true_positives, found_names = [], [], set()
+    sizes: list[float] = []
     for label, name in enumerate(example.queried):
-        segments = sorted(
-            (segment for segment in result.segments if segment.name == name),
-            key=lambda segment: -segment.score,
-        )
-        masks = [_full_size(segment, result.size_hw) & ~example.ignored for segment in segments]
         objects = example.masks_of(name)
+        segments = _counted(example, result, name, bool(objects))
+        masks = [mask for _, mask in segments]
         matched = match_objects(masks, objects)
-        scores += [segment.score for segment in segments]
+        scores += [score for score, _ in segments]
         true_positives += [index in matched.values() for index in range(len(segments))]
+        if segments:
+            found_names.add(name)
         if not objects:
             continue
         instance_ious += [
             iou(masks[matched[index]], mask) if index in matched else 0.0
             for index, mask in enumerate(objects)
         ]
+        sizes += [float(np.sqrt(mask.sum()) / min(mask.shape)) for mask in objects]
         union = np.any(objects, axis=0)
         found = np.any(masks, axis=0) if masks else np.zeros_like(union)
         label_ious.append(iou(found, union))
         peak_inside.append(peak_is_inside(result.similarity[label], union))
-    found_names = {segment.name for segment in result.segments}
+        first_right.append(0 in matched.values())
     return Outcome(
         tuple(label_ious),
         tuple(instance_ious),
@@ -91,7 +100,29 @@ def outcome_of(example: Example, result: FrameResult) -> Outcome:
         tuple(name in example.present for name in example.queried),
         tuple(name in found_names for name in example.present),
         tuple(name in found_names for name in example.absent),
+        tuple(sizes),
+        tuple(first_right),
     )
+
+
+def _counted(
+    example: Example, result: FrameResult, name: str, is_there: bool
+) -> list[tuple[float, NDArray[np.bool_]]]:
+    """Return scores and masks, without ignored pixels, of a label's segments that count.
+
+    :param is_there: whether the label means an object. If not, even a segment that is ignored
+        pixels for the most part is a false alarm.
+    :return: highest score first.
+    """
+    counted = []
+    for segment in sorted(result.segments, key=lambda segment: -segment.score):
+        if segment.name != name:
+            continue
+        mask = _full_size(segment, result.size_hw)
+        lost = np.count_nonzero(mask & example.ignored)
+        if not is_there or lost <= MOSTLY_IGNORED * np.count_nonzero(mask):
+            counted.append((segment.score, mask & ~example.ignored))
+    return counted
 
 
 def match_objects(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from clip_surgery_ros.evaluation.comparison import Outcomes
 from clip_surgery_ros.evaluation.metrics import (
     METRICS,
+    OBJECT_METRICS,
+    SIZE_LIMITS,
     Bin,
     Bootstrap,
     Estimate,
+    of_sizes,
     presence_auroc,
     reliability,
 )
@@ -35,17 +39,35 @@ class SetReport:
 
 
 @dataclass(frozen=True)
+class SizeReport:
+    """The metrics of all variants on the objects of one size, of all sets together.
+
+    :param low: least size, as ``Outcome.instance_sizes``.
+    :param high: the size that none reaches.
+    :param objects: how many there are.
+    :param metrics: those of :data:`metrics.OBJECT_METRICS`, by variant.
+    """
+
+    low: float
+    high: float
+    objects: int
+    metrics: Mapping[str, Mapping[str, Estimate]]
+
+
+@dataclass(frozen=True)
 class Report:
     """The metrics of all variants on all sets.
 
     :param variants: names; the first is the baseline of the others.
     :param sets: by name; with several sets, :data:`OVERALL` is the last.
+    :param sizes: from the smallest; those that no object has are left out.
     :param score_reliability: of all sets together, by variant.
     :param presence_reliability: of all sets together, by variant.
     """
 
     variants: Sequence[str]
     sets: Mapping[str, SetReport]
+    sizes: Sequence[SizeReport]
     score_reliability: Mapping[str, Sequence[Bin]]
     presence_reliability: Mapping[str, Sequence[Bin]]
 
@@ -64,6 +86,7 @@ def report_of(sets: Mapping[str, Outcomes]) -> Report:
     return Report(
         variants,
         {name: _set_report(outcomes) for name, outcomes in all_sets.items()},
+        [*_size_reports(merged)],
         {variant: _score_reliability(merged[variant]) for variant in variants},
         {variant: _presence_reliability(merged[variant]) for variant in variants},
     )
@@ -89,6 +112,27 @@ def _set_report(outcomes: Outcomes) -> SetReport:
             for metric in METRICS
         },
     )
+
+
+def _size_reports(outcomes: Outcomes) -> Iterator[SizeReport]:
+    baseline = next(iter(outcomes))
+    bootstrap = Bootstrap(len(outcomes[baseline]))
+    for low, high in pairwise(SIZE_LIMITS):
+        chosen = {
+            variant: [of_sizes(outcome, low, high) for outcome in results]
+            for variant, results in outcomes.items()
+        }
+        objects = sum(len(outcome.instance_sizes) for outcome in chosen[baseline])
+        if objects:
+            metrics = {
+                metric.name: {
+                    variant: bootstrap.estimate(metric, results)
+                    for variant, results in chosen.items()
+                }
+                for metric in METRICS
+                if metric.name in OBJECT_METRICS
+            }
+            yield SizeReport(low, high, objects, metrics)
 
 
 def _score_reliability(outcomes: Sequence[Outcome]) -> list[Bin]:

@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from clip_surgery_ros.evaluation import plots
-from clip_surgery_ros.evaluation.metrics import Bin, Estimate, calibration_error
-from clip_surgery_ros.evaluation.report import Report, SetReport
+from clip_surgery_ros.evaluation.metrics import OBJECT_METRICS, Bin, Estimate, calibration_error
+from clip_surgery_ros.evaluation.report import Report, SetReport, SizeReport
+
+SUMMARY = {
+    "mean IoU per label": "IoU per label",
+    "instance recall": "objects found",
+    "instance precision": "segments right",
+    "present labels found": "labels found",
+    "first segment right": "first right",
+    "false alarms per absent label": "false alarms",
+}
+"""Metrics of the table of all sets, and what it calls them."""
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -34,7 +44,35 @@ def write(report: Report, folder: Path) -> list[Path]:
 
 def markdown(report: Report) -> str:
     """Return the tables of the report in Markdown."""
-    return "\n".join([*_metric_rows(report), "", *_reliability_rows(report)])
+    tables = (_summary_rows, _size_rows, _metric_rows, _reliability_rows)
+    return "\n\n".join("\n".join(rows(report)) for rows in tables)
+
+
+def _summary_rows(report: Report) -> Iterator[str]:
+    """Yield the table of the last variant, with a row for each set."""
+    variant = report.variants[-1]
+    yield from _header([f"{variant}: set", "pictures", *SUMMARY.values()])
+    for name, set_report in report.sets.items():
+        values = [set_report.metrics[metric][variant].value for metric in SUMMARY]
+        yield _row([name, str(set_report.pictures), *map(_cell, values)])
+
+
+def _size_rows(report: Report) -> Iterator[str]:
+    """Yield the table of sizes, in percent of the picture's shorter side."""
+    metrics = [(metric, variant) for metric in OBJECT_METRICS for variant in report.variants]
+    heads = [f"{metric}, {variant}" for metric, variant in metrics]
+    yield from _header(["size of object", "objects", *heads])
+    for size in report.sizes:
+        bounds = f"{size.low:.0%} to {size.high:.0%}"
+        if math.isinf(size.high):
+            bounds = f"{size.low:.0%} or more"
+        values = [size.metrics[metric][variant].value for metric, variant in metrics]
+        yield _row([bounds, str(size.objects), *map(_cell, values)])
+
+
+def _cell(value: float) -> str:
+    """Return a number, or nothing where there was nothing to count."""
+    return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def _metric_rows(report: Report) -> Iterator[str]:
@@ -97,6 +135,7 @@ def _json_values(report: Report) -> dict[str, Any]:
     values = {
         "recipes": report.variants,
         "sets": {name: _set_values(set_report) for name, set_report in report.sets.items()},
+        "sizes": [_size_values(size) for size in report.sizes],
     }
     for value, by_variant in _reliability_by_value(report).items():
         values[f"{value} reliability"] = {
@@ -111,6 +150,15 @@ def _set_values(report: SetReport) -> dict[str, Any]:
         "presence AUROC": report.presence_auroc,
         "figures": _estimate_values(report.metrics),
         "differences": _estimate_values(report.differences),
+    }
+
+
+def _size_values(size: SizeReport) -> dict[str, Any]:
+    return {
+        "from": size.low,
+        "to": None if math.isinf(size.high) else size.high,
+        "objects": size.objects,
+        "figures": _estimate_values(size.metrics),
     }
 
 

@@ -19,10 +19,12 @@ from clip_surgery_ros.tools.options import (
 )
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
-    SETS,
+    WORLD_SETS,
     Examples,
     add_count_option,
     add_truth_options,
+    add_world_option,
+    check_sets,
     folder_with_truth,
     scenes,
 )
@@ -55,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--topic", help="topic of the bag; not needed if only one has images")
     source.add_argument("--query", default="", help="labels of --folder or --bag: 'mug; banana'")
     add_truth_options(source)
-    source.add_argument("--set", choices=SETS, help="generated scenes, with ground truth")
+    source.add_argument("--set", choices=WORLD_SETS, help="generated scenes, with ground truth")
+    add_world_option(source)
     add_count_option(parser)
     parser.add_argument(
         "--false-alarms",
@@ -152,6 +155,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--{named[0]} has its own labels; leave --query out")
     if arguments.topic and not arguments.bag:
         raise ConfigError("--topic is for a --bag; give both")
+    if arguments.set:
+        check_sets([arguments.set], arguments.world)
     if not 0 <= arguments.false_alarms < 1:
         raise ConfigError(f"--false-alarms is {arguments.false_alarms}, but must be 0 to below 1")
 
@@ -191,7 +196,7 @@ def _examples(arguments: argparse.Namespace) -> Examples | None:
     if named:
         return named[1]
     if arguments.set:  # the development split, because thresholds are chosen on it
-        return scenes(arguments.set, "development", arguments.count)
+        return scenes(arguments.set, "development", arguments.count, world=arguments.world)
     return None
 
 

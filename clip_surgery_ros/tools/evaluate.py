@@ -15,9 +15,12 @@ from clip_surgery_ros.tools.options import add_network_options, config_from_opti
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
     SETS,
+    WORLD_SETS,
     Examples,
     add_count_option,
     add_truth_options,
+    add_world_option,
+    check_sets,
     folder_with_truth,
     scenes,
 )
@@ -25,7 +28,7 @@ from clip_surgery_ros.tools.truth import (
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
 
-OWN_ABSENT = {"twins", "absent"}
+OWN_ABSENT = {"twins", "binding", "absent"}
 """Scene sets with absent names of their own."""
 
 
@@ -35,11 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--sets",
         nargs="+",
-        choices=SETS,
+        choices=WORLD_SETS,
         metavar="SET",
-        help=f"generated scenes: {', '.join(SETS)} (default: all; with several numbers of "
-        "--absent, all but twins and absent)",
+        help=f"generated scenes: {', '.join(WORLD_SETS)}; stickers have those up to twins, and "
+        f"absent (default: all; with several numbers of --absent, all but "
+        f"{', '.join(sorted(OWN_ABSENT))})",
     )
+    add_world_option(source)
     source.add_argument(
         "--split",
         choices=("development", "held_out"),
@@ -103,7 +108,7 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
     if arguments.coco or arguments.voc or OWN_ABSENT & set(arguments.sets or ()):
         raise ConfigError(
             "--absent compares several numbers on generated scenes only, of --sets other than "
-            f"{' and '.join(sorted(OWN_ABSENT))}, which have absent names of their own"
+            f"{', '.join(sorted(OWN_ABSENT))}, which have absent names of their own"
         )
     return {f"{count} absent": Variant(config, count) for count in counts}
 
@@ -113,13 +118,18 @@ def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     named = folder_with_truth(arguments)
     if named:
         return dict([named])
-    names = arguments.sets or _default_sets(len(arguments.absent))
+    names = arguments.sets or _default_sets(arguments)
+    check_sets(names, arguments.world)
     absent = max(arguments.absent, default=None)
-    return {name: scenes(name, arguments.split, arguments.count, absent) for name in names}
+    return {
+        name: scenes(name, arguments.split, arguments.count, absent, arguments.world)
+        for name in names
+    }
 
 
-def _default_sets(numbers: int) -> list[str]:
+def _default_sets(arguments: argparse.Namespace) -> list[str]:
     """Return all sets, or only those whose number of absent names can vary, if several numbers are
     compared.
     """
-    return [name for name in SETS if numbers < 2 or name not in OWN_ABSENT]
+    sets = WORLD_SETS if arguments.world else SETS
+    return [name for name in sets if len(arguments.absent) < 2 or name not in OWN_ABSENT]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,18 @@ from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.examples import Example
+    from clip_surgery_ros.evaluation.scene_source import SceneSource
 
 Examples = Callable[[], "Iterator[Example]"]
 """A function to call once: the pictures of a folder are read one by one."""
 SETS = ("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "absent")
 """The names of ``SCENE_SETS`` in ``world/scene_sets.py``, whose import would make ``--help`` slow;
 ``test_start.py`` compares the two."""
+WORLD_SETS = (
+    *("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "same_colour"),
+    *("binding", "absent", "large"),
+)
+"""The names of ``SETS`` in ``world/sets.py``, likewise."""
 
 
 def add_truth_options(parser: argparse._ActionsContainer) -> None:
@@ -65,17 +71,52 @@ def _with_first_read(examples: Iterator[Example]) -> Examples:
     return lambda: chain(first, examples)
 
 
-def scenes(name: str, split: str, count: int, absent: int | None = None) -> Examples:
+def add_world_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--world``."""
+    parser.add_argument(
+        "--world",
+        action="store_true",
+        help="generated scenes are those of the rendered world instead of the stickers, for "
+        "networks trained on it; its pictures are kept in the folder of weights",
+    )
+
+
+def check_sets(names: Sequence[str], world: bool) -> None:
+    """Check that there are sets of these names.
+
+    :raises ConfigError: when one is of the rendered world, which the options do not name.
+    """
+    unknown = [name for name in names if name not in (WORLD_SETS if world else SETS)]
+    if unknown:
+        raise ConfigError(f"there is no set {unknown[0]} of stickers; add --world")
+
+
+def scene_source(world: bool) -> SceneSource:
+    """Return the generated scenes: those of the rendered world, or the stickers."""
+    if world:
+        from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+        from clip_surgery_ros.weights.fetching import weights_folder
+
+        return WorldScenes(weights_folder() / "world_views")
+    from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
+
+    return StickerScenes()
+
+
+def scenes(
+    name: str, split: str, count: int, absent: int | None = None, world: bool = False
+) -> Examples:
     """Return generated examples of a set, from the start of its split.
 
     :param absent: how many absent names each query has; None for the usual number.
+    :param world: of the rendered world.
     """
 
     def examples() -> Iterator[Example]:
-        from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, scene_examples
+        from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE
 
         absent_count = ABSENT_PER_EXAMPLE if absent is None else absent
-        return scene_examples(name, split, count, absent_count)
+        return scene_source(world).examples(name, split, count, absent_count)
 
     return examples
 

@@ -1,0 +1,66 @@
+"""Examples of the rendered world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, Example
+from clip_surgery_ros.world.asking import Asked, ask, claims
+from clip_surgery_ros.world.colours import COLOURS
+from clip_surgery_ros.world.kept_views import views
+from clip_surgery_ros.world.objects import NAMES
+from clip_surgery_ros.world.sets import SETS, SIZE, SetView
+from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS
+
+
+class WorldScenes:
+    """The sets of the rendered world as a :class:`scene_source.SceneSource`.
+
+    :param folder: where views are kept: rendering one takes a third of a second.
+    :param size: width and height of the pictures, pixels.
+    """
+
+    names = tuple(word for name in NAMES for word in (name, *SYNONYMS.get(name, ())))
+    attributes = (*COLOURS, *(word for words in FINISH_WORDS.values() for word in words))
+    sets = tuple(SETS)
+
+    def __init__(self, folder: Path, size: tuple[int, int] = SIZE) -> None:
+        self._folder, self._size = folder, size
+
+    def examples(
+        self, set_name: str, split: str, count: int, absent_count: int = ABSENT_PER_EXAMPLE
+    ) -> Iterator[Example]:
+        """See :class:`scene_source.SceneSource`."""
+        asks = SETS[set_name].asks
+        for view in views(self._folder, set_name, split, count, self._size):
+            rng = np.random.default_rng([view.seed, 5])
+            yield example_of(view, ask(asks, view.things, view.there(), rng, absent_count))
+
+    def claims(self, set_name: str, split: str, count: int) -> Iterator[Example]:
+        """See :class:`scene_source.SceneSource`."""
+        for view in views(self._folder, set_name, split, count, self._size):
+            rng = np.random.default_rng([view.seed, 6])
+            yield example_of(view, claims(view.things, view.there(), rng))
+
+
+def example_of(view: SetView, asked: Asked) -> Example:
+    """Return the example of a view with the labels that are asked of it.
+
+    What is seen of objects that are not there is ignored.
+    """
+    there = view.there()
+    hidden = [thing.instance for thing in view.things if thing not in there]
+    names = {thing.name for thing in view.things}
+    return Example(
+        view.rgb,
+        tuple(thing.name for thing in there),
+        tuple(view.mask(thing) for thing in there),
+        tuple(each.text for each in asked.present),
+        tuple(each.text for each in asked.absent),
+        np.isin(view.ids, hidden),
+        tuple(frozenset(p.text for p in asked.present if p.means(thing)) for thing in there),
+        frozenset(each.text for each in asked.absent if each.name in names),
+    )

@@ -1,0 +1,209 @@
+"""Which labels are asked of a view, and which objects each means.
+
+A label is a phrase: a name, its plural or a synonym, with a colour and a word for a finish before
+it or without. It means all objects that have the name and what else it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from clip_surgery_ros.world.objects import KINDS, NAMES
+from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS, phrase, random_form
+
+Rng = np.random.Generator
+
+LEAST_VISIBLE = 0.35
+"""Visible share of an object that is there. One of which less is seen is not asked for, and its
+pixels count neither way."""
+LEAST_ACROSS = 0.05
+"""Side of a square as large as the smallest object that is there, as a share of the picture's
+shorter side: 12 pixels of 240."""
+MOST_SWAPS = 2
+"""Labels asked that name an object in the colour of another."""
+WRONG_COLOURS = 2
+"""Claims of a wrong colour for each object, beside those that other objects have."""
+
+
+class Asks(Enum):
+    """Which labels a set asks of its views."""
+
+    ANY = "every name that is there: as a name, with its colour, or with its finish"
+    COLOURS = "every name that is there, with its colour if it has one"
+    SWAPS = "names that are there, in the colours of other things that are there"
+    NOTHING = "names that are not there"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of a view.
+
+    :param instance: its value in the ids.
+    :param name: key of ``catalogue.KINDS``.
+    :param colour: key of ``colours.COLOURS``, or empty.
+    :param finish: one of ``colours.FINISHES``, or empty.
+    :param pixels: how many it has.
+    :param visible: its pixels over those that it would have alone, 0 to 1.
+    """
+
+    instance: int
+    name: str
+    colour: str
+    finish: str
+    pixels: int
+    visible: float
+
+
+def is_there(thing: Thing, side: int) -> bool:
+    """Return whether so much of an object is seen that a label which means it is present.
+
+    :param side: shorter side of the picture, pixels.
+    """
+    return thing.visible >= LEAST_VISIBLE and thing.pixels >= (LEAST_ACROSS * side) ** 2
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A label and what it says.
+
+    >>> mug = Thing(1, "mug", "red", "glossy", 900, 1.0)
+    >>> Phrase("shiny cup", "mug", finish="glossy").means(mug)
+    True
+    >>> Phrase("blue mug", "mug", "blue").means(mug)
+    False
+
+    :param text: the label.
+    :param name: key of ``catalogue.KINDS``.
+    :param colour: key of ``colours.COLOURS``, or empty for any.
+    :param finish: one of ``colours.FINISHES``, or empty for any.
+    """
+
+    text: str
+    name: str
+    colour: str = ""
+    finish: str = ""
+
+    def means(self, thing: Thing) -> bool:
+        """Return whether a thing is what the label says."""
+        return (
+            self.name == thing.name
+            and self.colour in ("", thing.colour)
+            and self.finish in ("", thing.finish)
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The labels that are asked of a view.
+
+    :param present: each means an object that is there.
+    :param absent: these mean nothing in the scene, not even what is hidden.
+    """
+
+    present: tuple[Phrase, ...]
+    absent: tuple[Phrase, ...]
+
+
+def ask(
+    asks: Asks, things: Sequence[Thing], there: Sequence[Thing], rng: Rng, absent_count: int
+) -> Asked:
+    """Choose the labels of a view.
+
+    :param things: all of its scene.
+    :param there: those of which enough is seen.
+    :param absent_count: labels that mean nothing in the scene; :data:`MOST_SWAPS` at most where
+        these are swaps.
+    """
+    present: list[Phrase] = []
+    if asks in (Asks.ANY, Asks.COLOURS):
+        for name in dict.fromkeys(thing.name for thing in there):
+            same = [thing for thing in there if thing.name == name]
+            present += _phrases(same, rng, asks is Asks.COLOURS)
+    if asks is Asks.SWAPS:
+        found = swaps(things, there)
+        absent = [found[int(k)] for k in rng.permutation(len(found))[:MOST_SWAPS]]
+    else:
+        absent = list(_elsewhere(things, rng, absent_count))
+    return Asked(tuple(present), tuple(absent))
+
+
+def _phrases(same: Sequence[Thing], rng: Rng, coloured: bool) -> list[Phrase]:
+    """Return one label for things of one name, or one for each of their colours."""
+    form, draw = random_form(same[0].name, rng), rng.random()
+    first = same[int(rng.integers(len(same)))]
+    if first.colour and (coloured or draw < 0.4):
+        colours = list(dict.fromkeys(thing.colour for thing in same))
+        chosen = colours if rng.random() < 0.5 else [first.colour]
+        return [Phrase(phrase(form, colour), first.name, colour) for colour in chosen]
+    if first.finish and draw < 0.55:
+        word = str(rng.choice(FINISH_WORDS[first.finish]))
+        colour = first.colour if rng.random() < 0.7 else ""
+        return [Phrase(phrase(form, colour, word), first.name, colour, first.finish)]
+    return [Phrase(form, first.name)]
+
+
+def _elsewhere(things: Sequence[Thing], rng: Rng, count: int) -> Iterator[Phrase]:
+    """Yield labels of names that are not in a scene; a larger count adds labels behind them."""
+    in_scene = {thing.name for thing in things}
+    others = [name for name in NAMES if name not in in_scene]
+    for name in (others[int(k)] for k in rng.permutation(len(others))[:count]):
+        form, colours = random_form(name, rng), KINDS[name].colours
+        colour = str(rng.choice(colours)) if colours and rng.random() < 0.4 else ""
+        yield Phrase(phrase(form, colour), name, colour)
+
+
+def swaps(things: Sequence[Thing], there: Sequence[Thing]) -> list[Phrase]:
+    """Return the labels that name one thing in the colour of another, and mean none.
+
+    Of a blue mug and a red bowl these are "red mug" and "blue bowl".
+
+    :param things: all of a scene.
+    :param there: those of which enough is seen.
+    """
+    phrases = {
+        Phrase(phrase(one.name, other.colour), one.name, other.colour): None
+        for one in there
+        for other in there
+        if one.name != other.name and other.colour and other.colour in KINDS[one.name].colours
+    }
+    return [each for each in phrases if not any(map(each.means, things))]
+
+
+def claims(things: Sequence[Thing], there: Sequence[Thing], rng: Rng) -> Asked:
+    """Return all that can be said of a view: names, and phrases that nearly are right.
+
+    True are all names and synonyms of what is there, and the same with their colours. Absent are
+    all other names; right names in wrong colours; and wrong names in colours that are there.
+
+    :param things: all of a scene.
+    :param there: those of which enough is seen.
+    """
+    in_scene = {thing.name for thing in things}
+    seen = {thing.name for thing in there}
+    pairs = {(one.name, one.colour) for one in there if one.colour}
+    present = [Phrase(word, name) for name in NAMES if name in seen for word in _words(name)]
+    present += [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(pairs)]
+    absent = [Phrase(word, n) for n in NAMES if n not in in_scene for word in _words(n)]
+    wrong = {(each.name, each.colour) for each in swaps(things, there)}
+    for name, colour in sorted(pairs):
+        others = [other for other in KINDS[name].colours if other != colour]
+        wrong |= {(name, others[int(k)]) for k in rng.permutation(len(others))[:WRONG_COLOURS]}
+        beside = [n for n in NAMES if n not in in_scene and colour in KINDS[n].colours]
+        wrong.add((beside[int(rng.integers(len(beside)))], colour))
+    hard = [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(wrong)]
+    absent += [each for each in hard if not any(map(each.means, things))]
+    return Asked(tuple(present), tuple(absent))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Return a name and its synonyms."""
+    return (name, *SYNONYMS.get(name, ()))
+
+
+def _word(name: str, rng: Rng) -> str:
+    """Return a name or, one time in four, a synonym."""
+    return str(rng.choice(_words(name))) if rng.random() < 0.25 else name

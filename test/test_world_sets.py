@@ -1,0 +1,216 @@
+"""Sets of the rendered world: what each shows and asks, and how its views are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from clip_surgery_ros.core.errors import WorldError
+from clip_surgery_ros.core.vocabulary import Vocabulary
+from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes, example_of
+from clip_surgery_ros.world.asking import Asks, Phrase, Thing, ask, claims, is_there, swaps
+from clip_surgery_ros.world.kept_views import views
+from clip_surgery_ros.world.objects import NAMES
+from clip_surgery_ros.world.seeds import split_of
+from clip_surgery_ros.world.sets import SETS, SetView
+from clip_surgery_ros.world.words import all_forms
+
+SIZE = (160, 120)
+VIEWS = 2
+
+
+@lru_cache
+def seen(name: str, split: str = "development") -> tuple[SetView, ...]:
+    """The first views of a set, small."""
+    return tuple(SETS[name].view(split, index, SIZE) for index in range(VIEWS))
+
+
+def asked(view: SetView, name: str, absent: int = 2) -> Example:
+    """The example of a view as the sets ask it."""
+    rng = np.random.default_rng([view.seed, 5])
+    return example_of(view, ask(SETS[name].asks, view.things, view.there(), rng, absent))
+
+
+def meant(label: str, view: SetView) -> list[int]:
+    """Instances that a label means, read word by word."""
+    finishes = {"shiny": "glossy", "glossy": "glossy", "matte": "matte"}
+    finishes |= {"metal": "metallic", "metallic": "metallic"}
+    forms = {form: name for name in NAMES for form in all_forms(name)}
+    words, colour, finish = label.split(" "), "", ""
+    if words[0] in finishes:
+        finish = finishes[words.pop(0)]
+    if len(words) > 1 and " ".join(words) not in forms:
+        colour = words.pop(0)
+    return [
+        thing.instance
+        for thing in view.things
+        if thing.name == forms[" ".join(words)]
+        and colour in ("", thing.colour)
+        and finish in ("", thing.finish)
+    ]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_labels_mean_what_they_say(name: str) -> None:
+    for view in seen(name):
+        example = asked(view, name)
+        there = {thing.instance: thing for thing in view.there()}
+        for label in example.present:
+            union = np.any(example.masks_of(label), axis=0)
+            expected = [instance for instance in meant(label, view) if instance in there]
+            assert expected and (union == np.isin(view.ids, expected)).all()
+            assert not (union & example.ignored).any()
+        for label in example.absent:
+            assert meant(label, view) == [] and example.masks_of(label) == []
+        hidden = [thing.instance for thing in view.things if thing.instance not in there]
+        assert (example.ignored == np.isin(view.ids, hidden)).all()
+        assert len(set(example.queried)) == len(example.queried) > 0
+        assert view.rgb.shape == (SIZE[1], SIZE[0], 3)
+
+
+def test_each_set_shows_its_difficulty() -> None:
+    for view in seen("single"):
+        assert len(view.things) == 1
+    for view in seen("cluttered"):
+        assert len(view.there()) >= 6
+    for view in seen("occluded"):
+        assert any(0.35 <= thing.visible < 0.75 for thing in view.there())
+    for view in seen("several"):
+        assert max(Counter((one.name, one.colour) for one in view.there()).values()) >= 2
+    for view in seen("small"):
+        assert all(6 <= one.pixels**0.5 <= 15 for one in view.there())
+    for view in seen("large"):
+        largest = max(view.there(), key=lambda one: one.pixels)
+        rows, columns = np.nonzero(view.ids == largest.instance)
+        assert 0.4 * SIZE[1] < max(np.ptp(rows), np.ptp(columns)) <= SIZE[1]
+
+
+def test_twins_and_same_colour_are_asked_with_their_colours() -> None:
+    for view in seen("twins"):
+        pairs = {(one.name, one.colour) for one in view.there()}
+        assert len({name for name, _ in pairs}) < len(pairs)
+    for view in seen("same_colour"):
+        pairs = {(one.name, one.colour) for one in view.there() if one.colour}
+        assert len({colour for _, colour in pairs}) < len(pairs)
+    for name in ("twins", "same_colour"):
+        for view in seen(name):
+            for label in asked(view, name).present:
+                things = [one for one in view.things if one.instance in meant(label, view)]
+                assert len({one.colour for one in things}) == 1
+                assert things[0].colour in label.split()
+
+
+def test_a_swap_is_a_thing_that_is_there_in_the_colour_of_another() -> None:
+    for view in seen("binding"):
+        example = asked(view, "binding")
+        assert example.present == () and example.misleading == set(example.absent)
+        for label in example.absent:
+            colour, _, form = label.partition(" ")
+            assert colour in {one.colour for one in view.there()}
+            assert meant(form, view)
+    for view in seen("absent"):
+        assert asked(view, "absent").present == ()
+        assert len(asked(view, "absent", 5).absent) == 5
+
+
+MUG, BOWL = Thing(1, "mug", "blue", "matte", 900, 1.0), Thing(2, "bowl", "red", "glossy", 900, 1.0)
+
+
+def test_swaps_of_a_blue_mug_and_a_red_bowl() -> None:
+    def texts(*others: Thing) -> set[str]:
+        return {each.text for each in swaps([MUG, BOWL, *others], [MUG, BOWL])}
+
+    assert texts() == {"red mug", "blue bowl"}
+    hidden = Thing(3, "mug", "red", "matte", 0, 0.0)
+    assert texts(hidden) == {"blue bowl"}
+
+
+def test_more_absent_labels_are_added_behind_fewer() -> None:
+    few, many = (
+        ask(Asks.ANY, [MUG, BOWL], [MUG], np.random.default_rng(3), count) for count in (2, 6)
+    )
+    assert few.present == many.present and few.absent == many.absent[:2]
+    assert len({each.name for each in many.absent} - {"mug", "bowl"}) == 6
+
+
+@pytest.mark.parametrize(
+    ("visible", "pixels", "there"),
+    [(0.35, 144, True), (0.34, 5000, False), (1.0, 143, False), (0.9, 400, True)],
+)
+def test_an_object_is_there_if_a_third_of_it_and_twelve_pixels_across_are_seen(
+    visible: float, pixels: int, there: bool
+) -> None:
+    assert is_there(Thing(1, "mug", "", "", pixels, visible), 240) == there
+
+
+def test_claims_have_names_phrases_and_phrases_that_nearly_are_right() -> None:
+    said = claims([MUG, BOWL], [MUG, BOWL], np.random.default_rng(0))
+    present = {each.text for each in said.present}
+    assert {"mug", "cup", "coffee mug", "bowl"} < present
+    assert any(text.startswith("blue ") for text in present)
+    assert all(any(each.means(one) for one in (MUG, BOWL)) for each in said.present)
+    assert not any(each.means(one) for each in said.absent for one in (MUG, BOWL))
+    wrong = {(each.name, each.colour) for each in said.absent if each.colour}
+    assert {("mug", "red"), ("bowl", "blue")} < wrong
+    assert any(name not in ("mug", "bowl") and colour == "blue" for name, colour in wrong)
+    assert {each.name for each in said.absent if not each.colour} == set(NAMES) - {"mug", "bowl"}
+
+
+def test_what_is_hidden_is_claimed_neither_way() -> None:
+    said = claims([MUG, BOWL], [MUG], np.random.default_rng(0))
+    named = {each.name for each in (*said.present, *said.absent) if not each.colour}
+    assert "bowl" not in named
+    assert Phrase("red bowl", "bowl", "red") not in said.absent
+
+
+def test_a_network_of_this_world_reads_every_label_as_it_is() -> None:
+    vocabulary = Vocabulary(WorldScenes.names, WorldScenes.attributes)
+    for name in ("mixed", "twins", "binding"):
+        for view in seen(name):
+            for label in asked(view, name).queried:
+                read = vocabulary.known_name(label)
+                assert read and meant(read, view) == meant(label, view)
+
+
+def test_views_of_a_set_follow_from_split_and_number_and_share_no_seed() -> None:
+    again = SETS["twins"].view("development", 1, SIZE)
+    assert (again.rgb == seen("twins")[1].rgb).all() and again.things == seen("twins")[1].things
+    every = [view for name in SETS for view in seen(name)] + list(seen("single", "held_out"))
+    assert len({view.seed for view in every}) == len(every)
+    assert split_of(every[0].seed) == "development" and split_of(every[-1].seed) == "held_out"
+
+
+def test_views_are_rendered_once_and_then_read_from_disk(tmp_path: Path) -> None:
+    (first,) = views(tmp_path, "single", "development", 1, SIZE)
+    expected = seen("single")[0]
+    assert (first.rgb == expected.rgb).all() and (first.ids == expected.ids).all()
+    assert first.things == expected.things and first.seed == expected.seed
+    picture = next(file for file in tmp_path.rglob("*.png") if "ids" not in file.name)
+    cv2.imwrite(str(picture), np.full((*SIZE[::-1], 3), 7, np.uint8))
+    (kept,) = views(tmp_path, "single", "development", 1, SIZE)
+    assert (kept.rgb == 7).all()
+    picture.unlink()
+    (again,) = views(tmp_path, "single", "development", 1, SIZE)
+    assert (again.rgb == expected.rgb).all()
+    for damaged in (picture, picture.with_suffix(".json")):
+        damaged.write_text("{}")
+        with pytest.raises(WorldError, match=r"view 0 .* damaged; delete"):
+            list(views(tmp_path, "single", "development", 1, SIZE))
+        damaged.unlink()
+        list(views(tmp_path, "single", "development", 1, SIZE))
+
+
+def test_a_source_of_scenes_gives_examples_and_claims_of_the_same_pictures(tmp_path: Path) -> None:
+    source = WorldScenes(tmp_path, SIZE)
+    (example,) = source.examples("single", "development", 1, 3)
+    (known,) = source.claims("single", "development", 1)
+    assert (example.image == known.image).all() and len(example.absent) == 3
+    assert len(known.present) > 0 and len(known.absent) > 60
+    assert all(len(known.masks_of(label)) == 1 for label in known.present)
+    assert set(source.sets) == set(SETS) and {"mug", "cup"} < set(source.names)

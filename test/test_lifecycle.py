@@ -1,4 +1,4 @@
-"""What the lifecycle owes: retries, one frame's patience, memory given back."""
+"""Lifecycle transitions: retries, waiting for the current frame, and released memory."""
 
 import threading
 
@@ -21,8 +21,8 @@ from clip_surgery_ros.world.scenes import SceneGenerator
 CYCLES = 10
 
 
-class Managed:
-    """A node process that a lifecycle manager, the test, leads from state to state."""
+class ManagedNode:
+    """A node process whose lifecycle the test manages over services."""
 
     def __init__(self, ros_node, process):
         self.ros_node, self.process = ros_node, process
@@ -49,10 +49,10 @@ class Managed:
 def managed(ros_node):
     with Process(*NODE, "-p", "autostart:=false", "-p", "distractors:=false") as process:
         process.wait_for_line("query 1", START_S)
-        yield Managed(ros_node, process)
+        yield ManagedNode(ros_node, process)
 
 
-def test_memory_is_given_back_ten_times_in_a_row(managed):
+def test_cleanup_releases_memory_in_ten_cycles(managed):
     image = SceneGenerator().scene(1).image
     request = Segment.Request(image=image_message(image, "rgb8", Header()), labels=["red apple"])
     before = managed.process.resident_mib
@@ -65,19 +65,19 @@ def test_memory_is_given_back_ten_times_in_a_row(managed):
         assert managed.change(DEACTIVATE) and managed.change(CLEANUP)
         released.append(managed.process.resident_mib)
     print(f"MiB before {before:.0f}, loaded {loaded}, released {released}")
-    # The first time imports what only networks need, which stays; after that nothing more does.
+    # The first cycle imports modules of the networks, which stay; later cycles add nothing.
     assert released[0] < 1.15 * before
     assert max(released) < 1.05 * released[0]
-    # The networks themselves take some 25 MiB and their work more: were they kept, it would show.
-    assert min(one - two for one, two in zip(loaded, released, strict=True)) > 25
+    # The networks take about 25 MiB and inference more, so a leak would be visible.
+    assert min(high - low for high, low in zip(loaded, released, strict=True)) > 25
 
 
-def test_a_failed_configure_says_what_to_do_and_may_be_tried_again(managed, tmp_path):
+def test_failed_configure_reports_the_remedy_and_can_be_repeated(managed, tmp_path):
     clip = demo_weights("clip_demo")
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(clip.read_bytes()[:100_000])
     checkpoint = {"clip_model": "openai", "clip_checkpoint": str(clip)}
-    for wrong, right, said in (
+    for wrong, correct, error in (
         ({"device": "cuda:7"}, {"device": "cpu"}, "set device to cpu or auto"),
         (
             {**checkpoint, "clip_checkpoint": "/nowhere/clip.pt"},
@@ -90,21 +90,21 @@ def test_a_failed_configure_says_what_to_do_and_may_be_tried_again(managed, tmp_
         managed.set(**wrong)
         assert not managed.change(CONFIGURE)
         assert managed.state() == "unconfigured"
-        managed.process.wait_for_line(said)
-        managed.set(**right)
+        managed.process.wait_for_line(error)
+        managed.set(**correct)
         assert managed.change(CONFIGURE) and managed.state() == "inactive"
         assert managed.change(CLEANUP)
     assert "Traceback" not in managed.process.text()
 
 
-def test_deactivating_waits_for_the_frame_in_work_and_for_no_other(rigs):
+def test_deactivate_waits_for_the_current_frame_only(rigs):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "segments")
     rig.ask("mug")
-    rig.show("in work")
+    rig.show("in progress")
     wait_until(lambda: rig.engine.asked)
     rig.show("waiting")
     wait_frames(rig, "in", 2)
@@ -114,12 +114,12 @@ def test_deactivating_waits_for_the_frame_in_work_and_for_no_other(rigs):
     gate.release()
     stopper.join()
     assert rig.state() == "inactive"
-    assert [message.header.frame_id for message in segments.wait_count(1)] == ["in work"]
+    assert [message.header.frame_id for message in segments.wait_count(1)] == ["in progress"]
     assert len(rig.engine.asked) == 1
 
 
 @pytest.mark.parametrize("transition", [0, ACTIVATE, DEACTIVATE, CLEANUP, 99, 255])
-def test_a_transition_that_an_unconfigured_node_does_not_have_is_refused(rig, transition):
+def test_invalid_transition_of_an_unconfigured_node_is_rejected(rig, transition):
     assert not rig.change(transition)
     assert rig.state() == "unconfigured"
     assert rig.change(CONFIGURE)

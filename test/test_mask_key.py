@@ -1,4 +1,4 @@
-"""The mask is never read by the key of another query, whatever changes and when."""
+"""Subscribers never read a mask with the label_info of another query."""
 
 import threading
 from dataclasses import replace
@@ -21,36 +21,36 @@ PERIOD_S = 0.1
 
 
 class Gate:
-    """Holds the first frame in work until it is opened."""
+    """Blocks inference of the first frame until the test opens the gate."""
 
     def __init__(self):
-        self.begun, self._open = threading.Event(), threading.Event()
+        self.started, self._open = threading.Event(), threading.Event()
 
     def __call__(self, _):
-        self.begun.set()
+        self.started.set()
         assert self._open.wait(30)
 
     def open(self):
         self._open.set()
 
 
-def every_key():
-    """Latched, and none is lost while the reader does something else."""
+def label_info_qos():
+    """Return a latched profile deep enough to keep all messages."""
     profile = qos.latched()
     profile.depth = 50
     return profile
 
 
 class Reader:
-    """Keys, masks and segments in the order in which they were published."""
+    """Collects label_info, masks and segments in the order of their publication."""
 
     def __init__(self, rig, camera=""):
         self.arrived = []
-        below = f"{camera}/" if camera else ""
+        prefix = f"{camera}/" if camera else ""
         for kind, name, quality in (
-            (LabelInfo, "label_info", every_key()),
-            (Image, f"{below}mask", 50),
-            (SegmentArray, f"{below}segments", 50),
+            (LabelInfo, "label_info", label_info_qos()),
+            (Image, f"{prefix}mask", 50),
+            (SegmentArray, f"{prefix}segments", 50),
         ):
             self._listen(rig.outside, kind, f"/clip_surgery/{name}", quality)
 
@@ -60,20 +60,20 @@ class Reader:
 
         node.create_subscription(kind, topic, keep, quality)
 
-    def all_of(self, kind):
+    def messages_of(self, kind):
         return [
             message
-            for _, message in sorted(self.arrived, key=lambda one: one[0])
+            for _, message in sorted(self.arrived, key=lambda entry: entry[0])
             if isinstance(message, kind)
         ]
 
-    def wait_for_a_frame(self):
-        wait_until(lambda: self.all_of(Image) and self.all_of(SegmentArray))
+    def wait_for_frame(self):
+        wait_until(lambda: self.messages_of(Image) and self.messages_of(SegmentArray))
 
-    def read(self):
-        """What each mask shows, by the key that was published before it."""
+    def labels_of_masks(self):
+        """Return the labels in each mask, by the label_info published before it."""
         names, shown = {}, []
-        for _, message in sorted(self.arrived, key=lambda one: one[0]):
+        for _, message in sorted(self.arrived, key=lambda entry: entry[0]):
             if isinstance(message, LabelInfo):
                 names = {entry.class_id: entry.class_name for entry in message.class_map}
             if isinstance(message, Image):
@@ -82,7 +82,7 @@ class Reader:
 
 
 class MugEngine(FakeEngine):
-    """Finds the mug, wherever it is in the query."""
+    """Finds the mug at any position in the query."""
 
     def run(self, image_rgb, query, wanted):
         super().run(image_rgb, query, wanted)
@@ -98,57 +98,62 @@ def gate():
 
 
 @pytest.fixture
-def held(rigs, gate):
-    """A node with a frame in work for ``mug; saw``."""
+def blocked(rigs, gate):
+    """Give a node whose inference of a frame for ``mug; saw`` is blocked."""
     rig = rigs(engine=MugEngine(gate))
     rig.activate()
     rig.reader = Reader(rig)
     wait_readers(rig, "mask", "segments")
     rig.ask("mug; saw")
-    rig.show("in work")
-    assert gate.begun.wait(30)
+    rig.show("in progress")
+    assert gate.started.wait(30)
     yield rig
     gate.open()
 
 
 def keys(rig):
-    return [[entry.class_name for entry in key.class_map] for key in rig.reader.all_of(LabelInfo)]
+    return [
+        [entry.class_name for entry in key.class_map] for key in rig.reader.messages_of(LabelInfo)
+    ]
 
 
-def test_a_frame_in_work_while_the_query_changes_is_answered_again_under_the_new_one(held, gate):
-    held.ask("saw; mug")
-    wait_until(lambda: ["saw", "mug"] in keys(held))  # at once, without a frame
+def test_frame_in_progress_is_repeated_after_a_query_change(blocked, gate):
+    blocked.ask("saw; mug")
+    wait_until(lambda: ["saw", "mug"] in keys(blocked))  # at once, without a frame
     gate.open()
-    held.reader.wait_for_a_frame()
-    assert held.reader.read() == [{"mug"}]
-    (mask,) = held.reader.all_of(Image)
-    assert mask.header.frame_id == "in work"
+    blocked.reader.wait_for_frame()
+    assert blocked.reader.labels_of_masks() == [{"mug"}]
+    (mask,) = blocked.reader.messages_of(Image)
+    assert mask.header.frame_id == "in progress"
     assert set(mask.data) == {1, 255}
-    assert [query.names for _, query, _ in held.engine.asked] == [("mug", "saw"), ("saw", "mug")]
-    (segments,) = held.reader.all_of(SegmentArray)
+    assert [query.names for _, query, _ in blocked.engine.asked] == [
+        ("mug", "saw"),
+        ("saw", "mug"),
+    ]
+    (segments,) = blocked.reader.messages_of(SegmentArray)
     assert list(segments.query.labels) == ["saw", "mug"]
-    wait_frames(held, "answered", 1)
+    wait_frames(blocked, "answered", 1)
 
 
-def test_the_same_labels_asked_again_cost_no_second_answer(held, gate):
-    held.ask("mug; saw")
+def test_frame_in_progress_is_not_repeated_for_the_same_labels(blocked, gate):
+    blocked.ask("mug; saw")
     gate.open()
-    held.reader.wait_for_a_frame()
-    assert held.reader.read() == [{"mug"}]
-    assert len(held.engine.asked) == 1
+    blocked.reader.wait_for_frame()
+    assert blocked.reader.labels_of_masks() == [{"mug"}]
+    assert len(blocked.engine.asked) == 1
 
 
-def test_a_frame_in_work_while_the_threshold_changes_is_answered_again_by_it(held, gate):
-    assert held.set("presence_threshold", 0.25).successful
+def test_frame_in_progress_is_repeated_after_a_threshold_change(blocked, gate):
+    assert blocked.set("presence_threshold", 0.25).successful
     gate.open()
-    held.reader.wait_for_a_frame()
-    assert [config.presence_threshold for config in held.networks.configs] == [0.5, 0.25]
-    assert held.reader.all_of(LabelInfo)[-1].threshold == 0.25
-    assert len(held.reader.all_of(Image)) == 1
+    blocked.reader.wait_for_frame()
+    assert [config.presence_threshold for config in blocked.networks.configs] == [0.5, 0.25]
+    assert blocked.reader.messages_of(LabelInfo)[-1].threshold == 0.25
+    assert len(blocked.reader.messages_of(Image)) == 1
 
 
-class RestlessEngine(MugEngine):
-    """Changes the presence threshold before each result is there."""
+class ChangingEngine(MugEngine):
+    """Changes the presence threshold during each inference."""
 
     def run(self, image_rgb, query, wanted):
         result = super().run(image_rgb, query, wanted)
@@ -156,45 +161,45 @@ class RestlessEngine(MugEngine):
         return result
 
 
-def test_a_threshold_that_changes_faster_than_frames_does_not_stop_them(rigs):
-    rig = rigs(engine=RestlessEngine())
+def test_threshold_that_changes_in_every_inference_does_not_stop_results(rigs):
+    rig = rigs(engine=ChangingEngine())
     rig.engine.rig = rig
     rig.activate()
     rig.reader = Reader(rig)
     wait_readers(rig, "mask", "segments")
     rig.ask("mug; saw")
-    rig.show("restless")
-    rig.reader.wait_for_a_frame()
-    assert rig.reader.read() == [{"mug"}]
+    rig.show("changing")
+    rig.reader.wait_for_frame()
+    assert rig.reader.labels_of_masks() == [{"mug"}]
     assert len(rig.engine.asked) == 2
 
 
-def test_a_frame_in_work_while_the_query_is_cleared_is_not_published(held, gate):
-    held.ask("")
+def test_frame_in_progress_is_not_published_after_the_query_was_cleared(blocked, gate):
+    blocked.ask("")
     gate.open()
-    wait_frames(held, "skipped: nothing asked", 1)
-    assert not held.reader.all_of(Image)
+    wait_frames(blocked, "skipped: nothing asked", 1)
+    assert not blocked.reader.messages_of(Image)
 
 
-def test_a_frame_in_work_while_query_and_node_end_is_dropped(held, gate):
-    held.ask("saw; mug")
-    stopper = threading.Thread(target=lambda: held.change(DEACTIVATE))
+def test_frame_in_progress_is_dropped_after_query_change_and_deactivate(blocked, gate):
+    blocked.ask("saw; mug")
+    stopper = threading.Thread(target=lambda: blocked.change(DEACTIVATE))
     stopper.start()
-    wait_until(lambda: not held.node._worker.is_running)
+    wait_until(lambda: not blocked.node._worker.is_running)
     gate.open()
     stopper.join()
-    wait_frames(held, "dropped", 1)
-    assert not held.reader.all_of(Image)
+    wait_frames(blocked, "dropped", 1)
+    assert not blocked.reader.messages_of(Image)
 
 
-def test_a_call_in_work_while_the_query_changes_tells_the_query_it_answers(rigs, gate):
+def test_segment_call_in_progress_keeps_its_query(rigs, gate):
     rig = rigs(engine=MugEngine(gate))
     rig.activate()
     sequence = rig.ask("mug; saw").sequence
     image, answers = image_message(PIXELS, "rgb8", Header()), []
     caller = threading.Thread(target=lambda: answers.append(rig.ask_segment(image=image)))
     caller.start()
-    assert gate.begun.wait(30)
+    assert gate.started.wait(30)
     rig.ask("saw; mug")
     gate.open()
     caller.join()
@@ -206,7 +211,7 @@ def test_a_call_in_work_while_the_query_changes_tells_the_query_it_answers(rigs,
     assert answer.result.segments[0].label_id == 0
 
 
-def test_two_cameras_share_one_key(rigs, gate):
+def test_two_cameras_share_label_info(rigs, gate):
     topics = ["front:=/front/image_raw", "rear:=/rear/image_raw"]
     rig = rigs(engine=MugEngine(gate), image_topics=topics)
     rig.activate()
@@ -218,18 +223,18 @@ def test_two_cameras_share_one_key(rigs, gate):
         wait_readers(rig, "mask", "segments", camera=index)
     rig.ask("mug; saw")
     for camera in cameras:
-        rig.show("in work or waiting", publisher=camera)
-    assert gate.begun.wait(30)
+        rig.show("in progress or waiting", publisher=camera)
+    assert gate.started.wait(30)
     rig.ask("saw; mug")
     gate.open()
     for reader in readers:
-        reader.wait_for_a_frame()
-        assert reader.read() == [{"mug"}]
+        reader.wait_for_frame()
+        assert reader.labels_of_masks() == [{"mug"}]
 
 
-def test_queries_that_change_at_10_hz_leave_no_mask_that_is_misread(rigs):
-    """Counted two ways: by the key published last, and by the query in the segments of the
-    same stamp, which needs no order."""
+def test_every_mask_fits_label_info_while_queries_change_at_10_hz(rigs):
+    """Checks each mask by the label_info before it, and by the query of the segments with the
+    same stamp."""
     work = threading.Event()
     rig = rigs(engine=MugEngine(lambda _: work.wait(0.02)))
     rig.activate()
@@ -243,11 +248,16 @@ def test_queries_that_change_at_10_hz_leave_no_mask_that_is_misread(rigs):
             rig.show(f"{number}")
             work.wait(PERIOD_S / 4)
     wait_until(lambda: len(rig.echo.messages) >= CHANGES)
-    wait_until(lambda: len(reader.all_of(Image)) == len(reader.all_of(SegmentArray)))
-    shown = reader.read()
+    wait_until(lambda: len(reader.messages_of(Image)) == len(reader.messages_of(SegmentArray)))
+    shown = reader.labels_of_masks()
     assert len(shown) > CHANGES / 2
-    assert sum(one != {"mug"} for one in shown) == 0
-    by_stamp = {str(one.header.stamp): one.query.labels for one in reader.all_of(SegmentArray)}
+    assert all(labels == {"mug"} for labels in shown)
+    by_stamp = {
+        str(message.header.stamp): message.query.labels
+        for message in reader.messages_of(SegmentArray)
+    }
     pixel = BOX.y * PIXELS.shape[1] + BOX.x + 1
-    named = [by_stamp[str(mask.header.stamp)][mask.data[pixel]] for mask in reader.all_of(Image)]
-    assert np.unique(named).tolist() == ["mug"]
+    labels = [
+        by_stamp[str(mask.header.stamp)][mask.data[pixel]] for mask in reader.messages_of(Image)
+    ]
+    assert np.unique(labels).tolist() == ["mug"]

@@ -1,4 +1,4 @@
-"""Results to messages, field by field, with values written down by hand."""
+"""Converts results to messages: every field against values written by hand."""
 
 import math
 
@@ -29,14 +29,14 @@ def frame(result):
     return Frame(result, image_rgb, HEADER, messages.query_message(QUERY, STAMP))
 
 
-def test_a_query_message_echoes_labels_thresholds_and_sequence():
+def test_query_message_has_labels_thresholds_and_sequence():
     message = messages.query_message(QUERY, STAMP)
     assert message.header.stamp == STAMP
     assert (list(message.labels), message.sequence) == (["red mug", "saw"], 7)
     assert message.thresholds[0] == 0.25 and math.isnan(message.thresholds[1])
 
 
-def test_segments_carry_every_field(frame):
+def test_segment_array_has_every_field(frame):
     message = messages.segment_array(frame.result, HEADER, frame.query)
     assert message.header == HEADER
     assert message.query.sequence == 7
@@ -53,12 +53,12 @@ def test_segments_carry_every_field(frame):
     assert points == [(3, 2, True), (7, 5, False)]
 
 
-def test_absent_labels_come_with_the_reason(frame):
+def test_absent_labels_have_a_reason(frame):
     (absent,) = messages.segment_array(frame.result, HEADER, frame.query).absent
     assert (absent.label, absent.reason) == ("saw", "nothing like it")
 
 
-def test_stage_times_come_with_their_names(frame):
+def test_stage_times_have_names(frame):
     message = messages.segment_array(frame.result, HEADER, frame.query)
     assert dict(zip(message.stage_names, message.stage_seconds, strict=True)) == {
         "clip": 0.25,
@@ -66,7 +66,7 @@ def test_stage_times_come_with_their_names(frame):
     }
 
 
-def test_a_detection_is_the_box_by_its_centre(result):
+def test_detection_box_has_centre_and_size(result):
     message = messages.detection_array(result, HEADER)
     (detection,) = message.detections
     assert message.header == detection.header == HEADER
@@ -78,7 +78,7 @@ def test_a_detection_is_the_box_by_its_centre(result):
     assert (hypothesis.class_id, hypothesis.score, detection.id) == ("red mug", 0.75, "1")
 
 
-def test_heatmaps_are_row_major_label_by_label(result):
+def test_heatmaps_are_stored_by_label_and_row(result):
     message = messages.heatmap_array(result, HEADER)
     assert (message.header, message.sequence) == (HEADER, 7)
     assert list(message.labels) == ["red mug", "saw"]
@@ -88,14 +88,14 @@ def test_heatmaps_are_row_major_label_by_label(result):
     assert list(message.thresholds) == [0.125, 0.125]
 
 
-def test_classification_gives_every_label_its_probability(result):
+def test_classification_has_a_probability_for_every_label(result):
     message = messages.classification(result, HEADER)
     assert message.header == HEADER
     found = [(hypothesis.class_id, hypothesis.score) for hypothesis in message.results]
     assert found == [("red mug", 0.5), ("saw", 0.5)]
 
 
-def test_label_info_is_the_masks_key():
+def test_label_info_maps_mask_values_to_labels():
     message = messages.label_info(QUERY, STAMP, 0.5)
     key = {entry.class_id: entry.class_name for entry in message.class_map}
     assert key == {0: "red mug", 1: "saw"}
@@ -103,11 +103,11 @@ def test_label_info_is_the_masks_key():
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda output: output.name)
-def test_every_output_carries_the_header_and_survives_the_wire(output, frame):
+def test_every_output_keeps_the_header_after_serialization(output, frame):
     message = output.build(frame)
     assert message.header == HEADER
-    again = deserialize_message(serialize_message(message), output.message_type)
-    assert again.header == HEADER and type(again) is output.message_type
+    copy = deserialize_message(serialize_message(message), output.message_type)
+    assert copy.header == HEADER and type(copy) is output.message_type
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_every_output_carries_the_header_and_survives_the_wire(output, frame):
         ("overlay", "rgb8", 3),
     ],
 )
-def test_pictures_have_the_size_of_the_source_image(name, encoding, bytes_per_pixel, frame):
+def test_output_images_have_the_size_of_the_source_image(name, encoding, bytes_per_pixel, frame):
     (output,) = [output for output in OUTPUTS if output.name == name]
     message = output.build(frame)
     assert (message.encoding, (message.height, message.width)) == (encoding, SIZE_HW)
@@ -128,7 +128,7 @@ def test_pictures_have_the_size_of_the_source_image(name, encoding, bytes_per_pi
     assert len(message.data) == message.step * SIZE_HW[0]
 
 
-def test_the_mask_is_the_label_index_and_255_elsewhere(frame):
+def test_mask_holds_label_indices_and_255_elsewhere(frame):
     (output,) = [output for output in OUTPUTS if output.name == "mask"]
     pixels = np.frombuffer(output.build(frame).data, np.uint8).reshape(SIZE_HW)
     expected = np.full(SIZE_HW, 255, np.uint8)
@@ -137,7 +137,7 @@ def test_the_mask_is_the_label_index_and_255_elsewhere(frame):
     assert pixels.tolist() == expected.tolist()
 
 
-def test_work_is_asked_for_by_what_is_read():
+def test_subscribed_outputs_decide_the_wanted_work():
     outputs = {output.name: output for output in OUTPUTS}
     assert wanted_work([]) is None
     assert not wanted_work([outputs["heatmap"], outputs["heatmaps"]]).segments

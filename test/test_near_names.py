@@ -1,4 +1,4 @@
-"""Names that are nearly those of a network lead to it."""
+"""Errors suggest the network with a similar name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clip_surgery_ros.weights.catalogue import PRETRAINED, suggestion
 
 
 @pytest.mark.parametrize(
-    ("asked", "first"),
+    ("name", "expected"),
     [
         ("ViT-B/16", "openai/ViT-B-16"),
         ("ViT-B-16", "openai/ViT-B-16"),
@@ -35,36 +35,38 @@ from clip_surgery_ros.weights.catalogue import PRETRAINED, suggestion
         ("hiera_small", "sam2.1_hiera_small"),
     ],
 )
-def test_a_near_name_of_a_published_network_is_led_to_it(asked: str, first: str) -> None:
-    assert suggestion(asked).startswith(f"; did you mean '{first}'")
+def test_similar_name_suggests_the_pretrained_network(name: str, expected: str) -> None:
+    assert suggestion(name).startswith(f"; did you mean '{expected}'")
 
 
-def test_a_published_name_is_its_own_nearest() -> None:
-    for one in PRETRAINED:
-        assert suggestion(one.name) == f"; did you mean '{one.name}'?"
+def test_exact_name_suggests_only_itself() -> None:
+    for network in PRETRAINED:
+        assert suggestion(network.name) == f"; did you mean '{network.name}'?"
 
 
-@pytest.mark.parametrize("asked", ["", "mug", "💡", "-", "x" * 1000])
-def test_a_name_like_none_is_led_nowhere(asked: str) -> None:
-    assert suggestion(asked) == ""
+@pytest.mark.parametrize("name", ["", "mug", "💡", "-", "x" * 1000])
+def test_unlike_name_has_no_suggestion(name: str) -> None:
+    assert suggestion(name) == ""
 
 
-def test_at_most_three_are_named_in_the_order_given() -> None:
+def test_at_most_three_names_are_suggested_in_order() -> None:
     assert nearest("a", ["a-1", "a-2", "b", "a-3", "a-4"]) == ["a-1", "a-2", "a-3"]
     assert did_you_mean("a-1", ["a_1", "b"]) == "; did you mean 'a_1'?"
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"clip_model": "ViT-B/16"}, "did you mean 'openai/ViT-B-16' or"),
-        ({"clip_model": "vit_b"}, "did you mean 'openai/ViT-B-"),  # a segmenter's name
+        ({"clip_model": "vit_b"}, "did you mean 'openai/ViT-B-"),  # a name of a SAM
         ({"sam_model": "vit-b"}, "did you mean 'vit_b'"),
         ({"sam_model": "sam2_hiera_tiny"}, "did you mean 'sam2.1_hiera_tiny'"),
         ({"image_transport": "compresed"}, "did you mean 'compressed'"),
     ],
 )
-def test_parameters_lead_to_near_names(values: dict[str, str], told: str) -> None:
+def test_invalid_parameter_value_suggests_similar_names(
+    values: dict[str, str], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_values(values)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The documentation's tables of networks name what the catalogue has, with its sizes."""
+"""The documentation's tables of networks agree with the catalogue."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from clip_surgery_ros.weights.catalogue import PRETRAINED, SAM, PretrainedNetwor
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "docs" / "models.md"
-OPENAI = [one for one in PRETRAINED if one.name.startswith("openai/")]
-TABLED = [
-    *(one for one in OPENAI if one.name != "openai/ViT-L-14-336px"),
-    *(one for one in PRETRAINED if one.kind == SAM),
+OPENAI = [network for network in PRETRAINED if network.name.startswith("openai/")]
+IN_TABLE = [
+    *(network for network in OPENAI if network.name != "openai/ViT-L-14-336px"),
+    *(network for network in PRETRAINED if network.kind == SAM),
 ]
-"""Networks with a row of their own: the other CLIPs have the sizes of these."""
+"""Networks with a row of their own; other CLIPs have the sizes of these."""
 
 
 def sizes(page: Path) -> dict[str, int]:
-    """Millions of parameters by network, of all rows of a page's tables that tell them."""
+    """Return the millions of parameters by network in a page's tables."""
     found: dict[str, int] = {}
     for line in page.read_text().splitlines():
         millions = re.findall(r"(\d+) M", line)
@@ -34,12 +34,12 @@ def row_name(network: PretrainedNetwork) -> str:
     return network.name.removeprefix("openai/")
 
 
-@pytest.mark.parametrize("network", TABLED, ids=lambda network: network.name)
-def test_a_network_of_the_catalogue_has_a_row_with_its_size(network: PretrainedNetwork) -> None:
+@pytest.mark.parametrize("network", IN_TABLE, ids=lambda network: network.name)
+def test_network_has_a_row_with_its_size(network: PretrainedNetwork) -> None:
     assert abs(sizes(MODELS)[row_name(network)] - network.parameters) <= 0.5
 
 
-def test_times_that_the_catalogue_states_are_those_of_the_table() -> None:
+def test_times_of_the_catalogue_agree_with_the_table() -> None:
     stated = {
         network.name: time[1]
         for network in PRETRAINED
@@ -53,7 +53,7 @@ def test_times_that_the_catalogue_states_are_those_of_the_table() -> None:
         assert row.split("|")[-2].strip() == ratio
 
 
-def test_tables_name_no_other_network() -> None:
-    names = {network.name for network in PRETRAINED} | {row_name(one) for one in TABLED}
+def test_tables_have_no_unknown_network() -> None:
+    names = {network.name for network in PRETRAINED} | {row_name(network) for network in IN_TABLE}
     assert sizes(MODELS).keys() <= names
     assert sizes(ROOT / "README.md").keys() <= names

@@ -1,4 +1,4 @@
-"""The newest frame wins: with a camera faster than inference, results stay fresh."""
+"""Results stay recent with a camera faster than inference: the newest frame is processed."""
 
 import time
 
@@ -17,7 +17,7 @@ SLACK_S = 0.020
 
 
 class Arrivals(Inbox):
-    """Keeps when each message arrived, and its age then, in seconds."""
+    """Records arrival time and age of each message, in seconds."""
 
     def __init__(self, *arguments):
         self.times_s, self.ages_s = [], []
@@ -30,11 +30,11 @@ class Arrivals(Inbox):
         super()._keep(message)
 
 
-def test_a_result_is_no_older_than_one_inference_and_one_frame(ros_node):
-    """Nine in ten must be, so that a hiccup of the machine fails nothing.
+def test_result_age_is_at_most_one_inference_and_one_frame(ros_node):
+    """Nine in ten results must meet the bound, because a machine sometimes stalls.
 
-    An inference is what passed since the result before. How late images come by themselves, which
-    on a busy machine is much, is seen by a reader of images beside the node.
+    The bound uses the time since the previous result as the inference time. A second subscriber
+    measures how late the images themselves arrive, which may be much on a busy machine.
     """
     camera = Process(*CAMERA, "--rate", str(RATE_HZ), "--size", "320x240", "--scenes", "1")
     query = ("-p", "default_query:=red apple; hammer; car", "-p", "presence_threshold:=0.0")
@@ -52,18 +52,19 @@ def test_a_result_is_no_older_than_one_inference_and_one_frame(ros_node):
         health = Inbox(ros_node, DiagnosticArray, "/diagnostics")
         values = values_of(health.wait(lambda message: len(message.status) == 2).status[1])
 
-        works_s = [sum(result.stage_seconds) for result in results]
-        assert min(works_s) > 1 / RATE_HZ, "inference shall be slower than the camera"
-        passed_s = np.diff(segments.times_s[first - 1 : first + RESULTS])
+        inference_s = [sum(result.stage_seconds) for result in results]
+        assert min(inference_s) > 1 / RATE_HZ, "inference must be slower than the camera"
+        interval_s = np.diff(segments.times_s[first - 1 : first + RESULTS])
         slack_s = SLACK_S + images_s[int(0.9 * len(images_s))]
-        late_s = np.array(ages_s) - passed_s - 1 / RATE_HZ
+        late_s = np.array(ages_s) - interval_s - 1 / RATE_HZ
         fresh = np.count_nonzero(late_s < slack_s)
         print(
-            f"inference {min(works_s):.3f} to {max(works_s):.3f} s, age {min(ages_s):.3f} to "
-            f"{max(ages_s):.3f} s, {fresh} of {RESULTS} within {slack_s:.3f} s of the bound, "
+            f"inference {min(inference_s):.3f} to {max(inference_s):.3f} s, "
+            f"age {min(ages_s):.3f} to {max(ages_s):.3f} s, "
+            f" {fresh} of {RESULTS} within {slack_s:.3f} s of the bound, "
             f"{before_mib:.0f} to {node.held_mib:.0f} MiB, {values}"
         )
-        assert slack_s < np.median(passed_s), "one more frame in between would not be seen"
+        assert slack_s < np.median(interval_s), "the bound would not detect a delay of one frame"
         assert fresh >= 0.9 * RESULTS
         stamps = [(r.header.stamp.sec, r.header.stamp.nanosec) for r in results]
         assert stamps == sorted(set(stamps)), "an older frame came after a newer one"

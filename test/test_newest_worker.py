@@ -10,10 +10,10 @@ DEADLINE_S = 10
 
 
 class Station:
-    """Work that stops at a gate, so that a test decides what happens while it runs."""
+    """A worker whose jobs wait at a gate until the test opens it."""
 
     def __init__(self):
-        self.seen = []
+        self.started = []
         self.errors = []
         self.dropped = []
         self.arrived = threading.Semaphore(0)
@@ -29,7 +29,7 @@ class Station:
         return self.worker.offer(source, job)
 
     def work(self, item):
-        self.seen.append(item)
+        self.started.append(item)
         self.arrived.release()
         assert self.gate.acquire(timeout=DEADLINE_S)
         if isinstance(item, Exception):
@@ -48,7 +48,7 @@ def station():
     station.worker.stop()
 
 
-def test_only_the_newest_waiting_job_is_done(station):
+def test_newer_job_replaces_the_waiting_one(station):
     station.offer(1)
     station.wait_for_arrival()
     for item in (2, 3, 4):
@@ -57,10 +57,10 @@ def test_only_the_newest_waiting_job_is_done(station):
     station.wait_for_arrival()
     station.gate.release()
     station.worker.stop()
-    assert (station.seen, station.dropped) == ([1, 4], [2, 3])
+    assert (station.started, station.dropped) == ([1, 4], [2, 3])
 
 
-def test_a_fast_source_does_not_keep_a_slow_one_waiting(station):
+def test_fast_source_does_not_starve_slow_sources(station):
     station.offer("a1", "a")
     station.wait_for_arrival()
     station.offer("a2", "a")
@@ -69,22 +69,22 @@ def test_a_fast_source_does_not_keep_a_slow_one_waiting(station):
     station.offer("a3", "a")
     station.gate.release()
     station.wait_for_arrival()
-    # b and c were there before this one: a newer frame keeps its source's place, no better one.
+    # b and c were queued before a3; the newer a4 replaces a3 and keeps its place in the queue.
     station.offer("a4", "a")
     station.gate.release(10)
     for _ in range(3):
         station.wait_for_arrival()
-    assert (station.seen, station.dropped) == (["a1", "a3", "b1", "c1", "a4"], ["a2"])
+    assert (station.started, station.dropped) == (["a1", "a3", "b1", "c1", "a4"], ["a2"])
 
 
-def test_offering_does_not_wait_for_the_work(station):
+def test_offer_does_not_wait_for_the_job(station):
     station.offer(1)
     station.wait_for_arrival()
-    # The work stands at its gate; had this waited, the test would never come to open it.
+    # The job waits at the gate; if offer() waited for it, the test would never continue.
     assert station.offer(2)
 
 
-def test_an_error_is_told_with_its_traceback_and_the_thread_lives_on(station):
+def test_error_is_reported_with_its_traceback_and_the_thread_continues(station):
     station.gate.release(2)
     station.offer(ValueError("bad frame"))
     station.wait_for_arrival()
@@ -96,35 +96,35 @@ def test_an_error_is_told_with_its_traceback_and_the_thread_lives_on(station):
     assert "Traceback" in text and "in work" in text
 
 
-def test_stopping_waits_for_the_job_in_work_and_drops_the_waiting_ones(station):
+def test_stop_waits_for_the_running_job_and_drops_waiting_jobs(station):
     station.offer(1)
     station.wait_for_arrival()
     station.offer(2)
-    station.offer(3, "another")
+    station.offer(3, "second camera")
     opener = threading.Timer(0.05, station.gate.release)
     opener.start()
     station.worker.stop()
-    assert (station.seen, station.dropped) == ([1], [2, 3])
+    assert (station.started, station.dropped) == ([1], [2, 3])
 
 
-def test_a_stopped_worker_refuses_jobs(station):
+def test_stopped_worker_rejects_jobs(station):
     station.worker.stop()
     assert not station.offer(1)
     assert not station.worker.is_running
-    assert station.seen == []
+    assert station.started == []
 
 
-def test_stopping_and_starting_may_be_repeated(station):
+def test_stop_and_start_can_be_repeated(station):
     station.worker.stop()
     station.worker.stop()
     station.worker.start()
     station.worker.start()
     station.offer("again")
     station.wait_for_arrival()
-    assert station.seen == ["again"]
+    assert station.started == ["again"]
 
 
-def test_the_worker_cannot_stop_itself():
+def test_job_cannot_stop_its_worker():
     errors = []
     done = threading.Event()
     worker = NewestWorker()

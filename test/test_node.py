@@ -1,4 +1,4 @@
-"""The node over real ROS, with networks that answer at once."""
+"""The node over real ROS, with fake networks."""
 
 import threading
 
@@ -26,7 +26,7 @@ from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
 
 
-def test_a_frame_and_a_query_give_segments_with_the_images_header(active):
+def test_frame_and_query_give_segments_with_the_image_header(active):
     segments = active.inbox(SegmentArray, "segments")
     detections = active.inbox(Detection2DArray, "detections")
     wait_readers(active, "segments", "detections")
@@ -42,32 +42,32 @@ def test_a_frame_and_a_query_give_segments_with_the_images_header(active):
     assert message.query.sequence == query.sequence
 
 
-def test_without_a_query_no_work_is_done_and_that_is_said_once(active, capfd):
+def test_images_without_a_query_are_skipped_with_one_log_message(active, capfd):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     for count in (1, 2, 3):
-        active.show("unasked")
+        active.show("without a query")
         wait_frames(active, "skipped: nothing asked", count)
     assert capfd.readouterr().err.count("nothing is asked for") == 1
     active.ask("mug")
-    active.show("asked")
-    assert segments.wait().header.frame_id == "asked"
+    active.show("with a query")
+    assert segments.wait().header.frame_id == "with a query"
     assert len(active.engine.asked) == 1
 
 
-def test_an_empty_query_clears(active):
+def test_empty_query_clears_the_query(active):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
     assert list(active.ask(" ").labels) == []
-    active.show("unasked")
+    active.show("without a query")
     wait_frames(active, "skipped: nothing asked", 1)
     active.ask("saw")
-    active.show("asked")
-    assert segments.wait().header.frame_id == "asked"
+    active.show("with a query")
+    assert segments.wait().header.frame_id == "with a query"
 
 
-def test_what_nobody_reads_is_not_computed(active):
+def test_outputs_without_subscribers_are_not_computed(active):
     active.ask("mug")
     active.show("unread")
     wait_frames(active, "skipped: nobody reads", 1)
@@ -91,7 +91,7 @@ def test_what_nobody_reads_is_not_computed(active):
     ],
     ids=["encoding", "truncated"],
 )
-def test_a_frame_that_cannot_be_used_is_survived(active, bad):
+def test_node_continues_after_an_invalid_image(active, bad):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
@@ -101,7 +101,7 @@ def test_a_frame_that_cannot_be_used_is_survived(active, bad):
     assert segments.wait().header.frame_id == "good"
 
 
-def test_networks_that_raise_are_survived(rigs):
+def test_node_continues_after_an_error_in_inference(rigs):
     failures = [ValueError("numerical trouble")]
 
     def before(_):
@@ -119,7 +119,7 @@ def test_networks_that_raise_are_survived(rigs):
     assert segments.wait().header.frame_id == "good"
 
 
-def test_a_query_that_cannot_be_used_leaves_the_one_before(active):
+def test_invalid_query_keeps_the_previous_one(active):
     before = active.ask("mug")
     active.queries.publish(String(data="saw\x07"))
     wait_for_reader(active.text_queries)
@@ -131,7 +131,7 @@ def test_a_query_that_cannot_be_used_leaves_the_one_before(active):
     assert active.ask("axe").sequence == before.sequence + 1
 
 
-def test_a_text_query_brings_thresholds(active):
+def test_text_query_sets_thresholds(active):
     wait_for_reader(active.text_queries)
     before = len(active.echo.messages)
     active.text_queries.publish(TextQuery(labels=["mug"], thresholds=[0.25]))
@@ -139,7 +139,7 @@ def test_a_text_query_brings_thresholds(active):
     assert (list(echo.labels), list(echo.thresholds)) == (["mug"], [0.25])
 
 
-def test_set_query_answers_with_the_sequence_in_force(active):
+def test_set_query_returns_the_new_sequence(active):
     response = active.call(SetQuery, "set_query", SetQuery.Request(labels=["mug"]))
     assert response.success
     assert (
@@ -147,7 +147,7 @@ def test_set_query_answers_with_the_sequence_in_force(active):
     )
 
 
-def test_live_parameters_take_effect_with_the_next_frame(active):
+def test_changed_parameter_applies_to_the_next_frame(active):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
@@ -157,24 +157,24 @@ def test_live_parameters_take_effect_with_the_next_frame(active):
     for count in (2, 3):
         active.show("more")
         assert len(segments.wait_count(count)) == count
-    # Made anew when a parameter changed, and not for every frame.
+    # The engine is rebuilt for a changed parameter, not for every frame.
     assert [config.presence_threshold for config in active.networks.configs] == [0.5, 0.25]
 
 
-def test_who_comes_late_still_gets_query_and_key(active):
+def test_late_subscriber_receives_label_info(active):
     active.ask("mug; saw")
     late = active.inbox(LabelInfo, "label_info", qos.latched())
     assert [entry.class_name for entry in late.wait().class_map] == ["mug", "saw"]
 
 
-def test_the_default_query_is_asked_at_the_start_and_when_it_is_set(rigs):
+def test_default_query_takes_effect_at_start_and_when_set(rigs):
     rig = rigs(default_query="mug")
     assert list(rig.echo.wait().labels) == ["mug"]
     assert rig.set("default_query", "saw").successful
     rig.echo.wait(lambda echo: list(echo.labels) == ["saw"])
 
 
-def test_a_busy_node_answers_calls_and_takes_the_newest_frame(rigs):
+def test_busy_node_answers_calls_and_processes_the_newest_frame(rigs):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=10)))
     rig.activate()
@@ -186,7 +186,7 @@ def test_a_busy_node_answers_calls_and_takes_the_newest_frame(rigs):
     for count, frame_id in ((2, "second"), (3, "third")):
         rig.show(frame_id)
         wait_frames(rig, "in", count)
-    # Inference stands still, and the executor does not: this call is answered.
+    # Inference is blocked, but the executor answers this call.
     assert rig.state() == "active"
     gate.release(10)
     segments.wait_count(2)
@@ -194,7 +194,7 @@ def test_a_busy_node_answers_calls_and_takes_the_newest_frame(rigs):
     assert rig.engine.threads == {"newest-worker"}
 
 
-def test_enable_pauses_the_work(active):
+def test_enable_service_pauses_and_resumes_inference(active):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.ask("mug")
@@ -206,7 +206,7 @@ def test_enable_pauses_the_work(active):
     assert segments.wait().header.frame_id == "resumed"
 
 
-def test_frames_older_than_allowed_are_left_alone(rigs):
+def test_frames_older_than_the_limit_are_skipped(rigs):
     rig = rigs(max_frame_age_s=30.0)
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
@@ -221,7 +221,7 @@ def test_frames_older_than_allowed_are_left_alone(rigs):
     assert segments.wait().header.frame_id == "fresh"
 
 
-def test_the_rate_is_limited(rigs):
+def test_frames_above_the_rate_limit_are_skipped(rigs):
     rig = rigs(max_rate_hz=0.01)
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
@@ -236,23 +236,23 @@ def test_the_rate_is_limited(rigs):
     assert segments.wait(after=1).header.frame_id == "unlimited"
 
 
-def test_autostart_ends_active(rig):
+def test_autostart_activates_the_node(rig):
     assert rig.node.autostart()
     assert rig.state() == "active"
 
 
-def test_every_transition_may_run_twice(rig):
+def test_every_transition_can_run_twice(rig):
     for _ in range(2):
         assert rig.change(CONFIGURE) and rig.state() == "inactive"
         for _ in range(2):
             assert rig.change(ACTIVATE) and rig.state() == "active"
             assert rig.change(DEACTIVATE) and rig.state() == "inactive"
         assert rig.change(CLEANUP) and rig.state() == "unconfigured"
-    # Once for each configure: activating again does not load what is loaded.
+    # Once for each configure; activate does not load networks again.
     assert rig.loads == 2
 
 
-def test_results_flow_again_after_deactivating_and_activating(active):
+def test_results_resume_after_deactivate_and_activate(active):
     active.ask("mug")
     assert active.change(DEACTIVATE) and active.change(ACTIVATE)
     segments = active.inbox(SegmentArray, "segments")
@@ -262,13 +262,13 @@ def test_results_flow_again_after_deactivating_and_activating(active):
 
 
 @pytest.mark.parametrize("transition", [CONFIGURE, ACTIVATE, CLEANUP, 200])
-def test_a_transition_that_the_state_does_not_have_is_refused(active, transition):
+def test_invalid_transition_of_an_active_node_is_rejected(active, transition):
     assert not active.change(transition)
     assert active.state() == "active"
 
 
 @pytest.mark.parametrize("error", [WeightsError("no such file"), ValueError("a defect")])
-def test_networks_that_do_not_load_leave_the_node_unconfigured(rigs, error):
+def test_loading_error_leaves_the_node_unconfigured(rigs, error):
     failures = [error]
 
     def load(_):

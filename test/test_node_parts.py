@@ -1,4 +1,4 @@
-"""The parts of the node, each without a running node."""
+"""The parts of the node, tested without a running node."""
 
 from types import SimpleNamespace
 
@@ -36,12 +36,12 @@ ERROR = TransitionCallbackReturn.ERROR
 
 
 def config(**values):
-    """Default parameters but for these."""
+    """Return the default parameters with these changes."""
     return Config.from_values(values)
 
 
 class Logger:
-    """Keeps what is logged, by level."""
+    """Records log messages by level."""
 
     def __init__(self):
         self.infos, self.warnings, self.errors = [], [], []
@@ -72,11 +72,11 @@ def camera_with(readers):
         (MUG, True, 0, "skipped: nobody reads"),
     ],
 )
-def test_an_image_is_skipped_on_arrival_for_the_first_reason(query, enabled, readers, reason):
+def test_image_on_arrival_is_skipped_for_the_first_reason(query, enabled, readers, reason):
     assert reason_on_arrival(camera_with(readers), query, enabled, 0.0) == reason
 
 
-def test_only_images_that_would_be_processed_use_up_the_rate():
+def test_skipped_images_do_not_count_for_the_rate_limit():
     camera = camera_with(readers=1)
     assert reason_on_arrival(camera, Query(), True, 0.1) == "skipped: nothing asked"
     assert reason_on_arrival(camera, MUG, True, 0.1) == ""
@@ -95,23 +95,25 @@ def test_only_images_that_would_be_processed_use_up_the_rate():
         (Query(), 1, 4.0, 3.0, "skipped: nothing asked"),
     ],
 )
-def test_an_image_may_be_skipped_when_its_turn_comes(query, readers, age, max_age, reason):
+def test_image_before_inference_is_skipped_for_the_first_reason(
+    query, readers, age, max_age, reason
+):
     assert reason_before_work(camera_with(readers), query, age, max_age) == reason
 
 
-def test_age_is_counted_from_the_stamp():
+def test_age_is_the_time_since_the_stamp():
     stamped = Header(stamp=Time(sec=5, nanosec=250_000_000))
     assert age_s(stamped, 7 * 10**9) == 1.75
     assert age_s(stamped, 5 * 10**9) == -0.25
     assert age_s(Header(stamp=Time(sec=-1)), 10**9) == 2.0
 
 
-def test_age_is_unknown_without_a_stamp_or_before_simulated_time_begins():
+def test_age_is_unknown_without_stamp_or_simulated_time():
     assert age_s(Header(), 7 * 10**9) is None
     assert age_s(Header(stamp=Time(sec=5)), 0) is None
 
 
-def test_log_shows_the_traceback_of_unexpected_errors_only():
+def test_log_has_a_traceback_only_for_unexpected_errors():
     assert log_text(ImageError("too large"), "Traceback") == "too large"
     assert log_text(ValueError("a defect"), "Traceback") == "Traceback"
 
@@ -120,7 +122,7 @@ def test_log_shows_the_traceback_of_unexpected_errors_only():
 
 
 def node_networks(loads, logger=None, **networks):
-    """Networks that note each load and release."""
+    """Return node networks that record each load and release."""
 
     def load(parameters):
         loads.append(parameters.device)
@@ -134,7 +136,7 @@ def node_networks(loads, logger=None, **networks):
     )
 
 
-def test_networks_are_loaded_once_for_the_same_parameters():
+def test_networks_load_once_for_the_same_parameters():
     events = []
     networks = node_networks(events)
     first = networks.load(config(device="cpu", max_rate_hz=1.0))
@@ -142,7 +144,7 @@ def test_networks_are_loaded_once_for_the_same_parameters():
     assert events == ["free", "cpu", "loaded"]
 
 
-def test_old_networks_are_released_before_new_ones_are_loaded():
+def test_old_networks_are_released_before_new_ones_load():
     events = []
     networks = node_networks(events)
     networks.load(config(device="cpu"))
@@ -152,13 +154,13 @@ def test_old_networks_are_released_before_new_ones_are_loaded():
     assert networks.loaded is None and networks.unknown_notes(MUG) == []
 
 
-def test_a_fall_back_to_the_cpu_is_a_warning():
+def test_fallback_to_the_cpu_is_a_warning():
     logger = Logger()
     node_networks([], logger, fell_back=True).load(config(device="cuda:0"))
     assert "device cuda:0 is not available; running on the CPU" in logger.warnings[0]
 
 
-def test_an_engine_is_made_anew_when_parameters_change():
+def test_engine_is_rebuilt_when_parameters_change():
     networks = node_networks([])
     first, second = config(), config()
     networks.engine(first)
@@ -183,7 +185,7 @@ def test_inference_converts_an_image_and_times_its_stages():
 
 
 class FakeCamera:
-    """A camera without topics; notes what is done with it."""
+    """A camera without topics that records calls."""
 
     def __init__(self, topic, newest=None):
         self.topic, self.newest_image = topic, newest
@@ -200,7 +202,7 @@ class FakeCamera:
         self.events.append("close")
 
 
-def test_cameras_stay_open_while_their_topics_do_not_change():
+def test_cameras_stay_open_while_topics_are_unchanged():
     cameras = CameraSet(FakeCamera)
     cameras.open(["front:=/a", "rear:=/b"])
     first = cameras.all
@@ -211,7 +213,7 @@ def test_cameras_stay_open_while_their_topics_do_not_change():
     assert [camera.topic.name for camera in cameras] == ["front"]
 
 
-def test_the_newest_image_is_found_by_the_name_of_its_camera():
+def test_newest_image_is_found_by_camera_name():
     cameras = CameraSet(FakeCamera)
     cameras.open(["front:=/a", "rear:=/b"])
     cameras.all[1].newest_image = image = Image()
@@ -223,7 +225,7 @@ def test_the_newest_image_is_found_by_the_name_of_its_camera():
             cameras.newest_image(name)
 
 
-def test_a_single_camera_needs_no_name():
+def test_newest_image_of_a_single_camera_needs_no_name():
     cameras = CameraSet(FakeCamera)
     cameras.open(["image_raw"])
     cameras.all[0].newest_image = image = Image()
@@ -236,18 +238,18 @@ def test_a_single_camera_needs_no_name():
 
 
 class LifecycleParts:
-    """A lifecycle with fakes of everything it starts and stops.
+    """A lifecycle with fakes of all parts that it starts and stops.
 
-    :param fails: names of steps that raise an error.
+    :param failing: names of steps that raise an error.
     """
 
-    def __init__(self, *fails):
+    def __init__(self, *failing):
         self.events, self.logger = [], Logger()
 
         def step(name, result=None):
             def run(*_):
                 self.events.append(name)
-                if name in fails:
+                if name in failing:
                     raise ClipSurgeryError(f"{name} failed")
                 return result
 
@@ -267,7 +269,7 @@ class LifecycleParts:
         )
 
 
-def test_transitions_start_and_stop_the_parts_in_order():
+def test_transitions_start_and_stop_parts_in_order():
     parts = LifecycleParts()
     assert parts.lifecycle.configure() == parts.lifecycle.activate() == SUCCESS
     assert parts.events == ["load", "open", "load", "open", "start", "listen"]
@@ -276,7 +278,7 @@ def test_transitions_start_and_stop_the_parts_in_order():
     assert parts.events == ["stop listening", "stop"] * 2 + ["close", "release"]
 
 
-def test_an_activation_that_fails_is_undone():
+def test_failed_activation_is_undone():
     parts = LifecycleParts("listen")
     assert parts.lifecycle.activate() == FAILURE
     assert parts.events[-2:] == ["stop listening", "stop"]
@@ -284,14 +286,14 @@ def test_an_activation_that_fails_is_undone():
     assert parts.logger.errors == ["cannot activate: listen failed"]
 
 
-def test_a_transition_that_cannot_be_undone_is_an_error():
+def test_failed_transition_that_cannot_be_undone_is_an_error():
     parts = LifecycleParts("load", "close")
     assert parts.lifecycle.configure() == ERROR
     assert parts.lifecycle.last_error == "cannot configure: load failed"
     assert parts.logger.errors[1] == "cannot undo configure: close failed"
 
 
-def test_the_last_error_is_forgotten_when_a_transition_succeeds():
+def test_successful_transition_clears_the_last_error():
     parts = LifecycleParts("load")
     parts.lifecycle.configure()
     assert parts.lifecycle.deactivate() == SUCCESS
@@ -301,7 +303,7 @@ def test_the_last_error_is_forgotten_when_a_transition_succeeds():
 # Services and diagnostics
 
 
-def test_a_request_without_labels_takes_the_query_in_force():
+def test_request_without_labels_uses_the_active_query():
     active = ActiveQuery(MUG, query_message(MUG, Time()))
     assert requested_query(Segment.Request(), active, Time()) is active
     saw = requested_query(Segment.Request(labels=["saw"], thresholds=[0.5]), active, Time(sec=3))
@@ -312,13 +314,13 @@ def test_a_request_without_labels_takes_the_query_in_force():
 @pytest.mark.parametrize(
     ("labels", "message"), [([], "nothing is asked for"), ([" "], "the labels are empty")]
 )
-def test_a_request_without_any_label_is_refused(labels, message):
-    nothing = ActiveQuery(Query(), query_message(Query(), Time()))
+def test_request_without_labels_and_query_is_rejected(labels, message):
+    empty = ActiveQuery(Query(), query_message(Query(), Time()))
     with pytest.raises(QueryError, match=message):
-        requested_query(Segment.Request(labels=labels), nothing, Time())
+        requested_query(Segment.Request(labels=labels), empty, Time())
 
 
-def test_work_on_the_worker_returns_its_result_or_its_error():
+def test_run_on_worker_returns_the_result_or_raises_the_error():
     worker = NewestWorker()
     with pytest.raises(ClipSurgeryError, match="the node was deactivated"):
         run_on_worker(worker, lambda: "result")
@@ -329,7 +331,7 @@ def test_work_on_the_worker_returns_its_result_or_its_error():
     worker.stop()
 
 
-def test_images_are_described_by_size_and_encoding():
+def test_image_description_has_size_and_encoding():
     assert describe_image(None) == "none yet"
     assert describe_image(Image(width=640, height=480, encoding="rgb8")) == "640 x 480 rgb8"
     jpeg = CompressedImage(format="jpeg", data=b"abc")

@@ -1,4 +1,4 @@
-"""Both ways to install, from the same CMakeLists.txt: colcon build, and pip install."""
+"""Installation from CMakeLists.txt with colcon build and with pip install."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def copy_sources(target: Path) -> Path:
 
 
 def from_wheels() -> str:
-    """CMake's option for ROS from wheels; nothing where ROS comes from apt."""
+    """Return CMake's option for ROS from wheels; empty where ROS comes from apt."""
     if not (Path(sys.prefix) / "share" / "rclpy").is_dir():
         return ""
     return f"-DCMAKE_PROJECT_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}"
 
 
-LOOK = """
+IMPORTS = """
 import clip_surgery_ros.core.pipeline, clip_surgery_ros.node.node
 from clip_surgery_ros.msg import SegmentArray
 from clip_surgery_ros.srv import SetQuery
@@ -66,22 +66,22 @@ print(get_package_prefix("clip_surgery_ros"), clip_surgery_ros.node.node.__file_
 """
 
 
-def test_colcon_build_and_sourcing_give_a_ros_package(tmp_path: Path) -> None:
+def test_colcon_build_installs_a_ros_package(tmp_path: Path) -> None:
     copy_sources(tmp_path / "ws" / "src" / "clip_surgery_ros")
     underlay = "src/clip_surgery_ros/underlay"
     arguments = f"--cmake-args {from_wheels()} -DPython3_EXECUTABLE={sys.executable}"
-    # Without what this environment has of the package and the underlay, as on a new machine.
+    # Without the package and the underlay of this environment, as on a new machine.
     prefix = _bare_prefix(tmp_path / "bare")
     environment = {"AMENT_PREFIX_PATH": str(prefix), "CMAKE_PREFIX_PATH": str(prefix)}
     run(f"colcon build --base-paths src {underlay} {arguments}", tmp_path / "ws", **environment)
     printed = run(
-        f"source install/setup.bash && cd /tmp && {sys.executable} -c '{LOOK}'",
+        f"source install/setup.bash && cd /tmp && {sys.executable} -c '{IMPORTS}'",
         tmp_path / "ws",
         **environment,
     )
     install = tmp_path / "ws" / "install" / "clip_surgery_ros"
-    where, module = printed.split()[-2:]
-    assert where == str(install)
+    prefix_printed, module = printed.split()[-2:]
+    assert prefix_printed == str(install)
     assert module.startswith(str(install))
     check_layout(install)
     help_text = run(
@@ -115,7 +115,7 @@ def _bare_prefix(folder: Path) -> Path:
 
 
 def check_layout(prefix: Path) -> None:
-    """Where `ros2 run`, `ros2 launch` and the ament index look."""
+    """Files are in the folders where `ros2 run`, `ros2 launch` and the ament index search."""
     executables = list((prefix / "lib" / "clip_surgery_ros").iterdir())
     assert {path.name for path in executables} == EXECUTABLES
     assert all(os.access(path, os.X_OK) for path in executables)
@@ -140,7 +140,7 @@ def build_wheel(sources: Path, target: Path, **environment: str) -> zipfile.ZipF
     return zipfile.ZipFile(wheel)
 
 
-def test_a_wheel_has_everything_and_installs_where_ros_looks(
+def test_wheel_has_all_files_and_installs_where_ros_searches(
     sources: Path, tmp_path: Path
 ) -> None:
     with build_wheel(sources, tmp_path / "dist") as wheel:
@@ -150,7 +150,7 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(
     assert "clip_surgery_ros/weights/demo/clip_demo.safetensors" in names
     assert "clip_surgery_ros/world/assets/sprites.png" in names
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
-    # A ROS from wheels has nobody to source it.
+    # ROS from wheels needs the .pth file, because no setup script is sourced.
     assert ("clip_surgery_ros.pth" in names) == bool(from_wheels())
     run(f"{sys.executable} -m venv --without-pip env", tmp_path)
     pip = f"{sys.executable} -m pip --python env/bin/python"
@@ -160,15 +160,15 @@ def test_a_wheel_has_everything_and_installs_where_ros_looks(
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
-def test_no_package_of_the_underlay_is_built_where_it_is_found(
+def test_underlay_package_is_not_built_if_it_exists(
     sources: Path, tmp_path: Path
 ) -> None:
     underlay = [path.name for path in (ROOT / "underlay").iterdir()]
-    index = tmp_path / "other" / "share" / "ament_index" / "resource_index" / "packages"
+    index = tmp_path / "ros" / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     for package in underlay:
         (index / package).touch()
-    prefixes = os.pathsep.join([str(tmp_path / "other"), os.environ.get("AMENT_PREFIX_PATH", "")])
+    prefixes = os.pathsep.join([str(tmp_path / "ros"), os.environ.get("AMENT_PREFIX_PATH", "")])
     with build_wheel(sources, tmp_path / "dist", AMENT_PREFIX_PATH=prefixes) as wheel:
         files = [name.split("/") for name in wheel.namelist()]
     assert not [path for path in files if set(underlay) & set(path)]

@@ -1,4 +1,4 @@
-"""The pages of ``docs/``: links lead somewhere, and tables are the code's."""
+"""The pages of ``docs/``: links have targets, and tables agree with the code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_and_headings(page: Path) -> None:
+def test_links_of_a_page_have_targets(page: Path) -> None:
     assert broken_links(page) == []
 
 
@@ -30,7 +30,7 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         "/etc/hosts",
     ],
 )
-def test_a_broken_link_is_noticed(tmp_path: Path, monkeypatch, target: str) -> None:
+def test_broken_link_is_detected(tmp_path: Path, monkeypatch, target: str) -> None:
     monkeypatch.setattr("pages.ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
@@ -49,7 +49,7 @@ def test_a_broken_link_is_noticed(tmp_path: Path, monkeypatch, target: str) -> N
         ("`feature_surgery` of [heatmap](a.py)", "feature_surgery-of-heatmap"),
     ],
 )
-def test_anchors_follow_the_rule_of_github(tmp_path: Path, heading: str, anchor: str) -> None:
+def test_anchors_follow_github(tmp_path: Path, heading: str, anchor: str) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# {heading}\n```\n# no heading\n```\n## {heading}\n")
     assert anchors(page) == {anchor, f"{anchor}-1"}
@@ -63,7 +63,7 @@ def test_every_page_and_picture_is_linked() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_rows_of_a_table_have_as_many_cells_as_its_heading(page: Path) -> None:
+def test_table_rows_have_as_many_cells_as_the_heading(page: Path) -> None:
     width = 0
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if not line.startswith("|"):
@@ -73,23 +73,23 @@ def test_rows_of_a_table_have_as_many_cells_as_its_heading(page: Path) -> None:
         assert len(cells(line)) == width, f"{page.name}:{number}"
 
 
-def test_the_table_of_parameters_is_the_code_s() -> None:
+def test_table_of_parameters_agrees_with_the_code() -> None:
     assert between(DOCS / "parameters.md", "parameters") == markdown_table()
 
 
-def test_the_table_of_subcommands_is_the_code_s() -> None:
-    named = [row[0].split()[1] for row in rows(DOCS / "command-line.md", "subcommands")]
-    assert named == [*SUBCOMMANDS]
+def test_table_of_subcommands_agrees_with_the_code() -> None:
+    names = [row[0].split()[1] for row in rows(DOCS / "command-line.md", "subcommands")]
+    assert names == [*SUBCOMMANDS]
 
 
-def test_values_of_the_demo_networks_are_those_of_their_card() -> None:
+def test_metrics_of_the_demo_networks_agree_with_their_card() -> None:
     card = (ROOT / "clip_surgery_ros" / "weights" / "demo" / "CARD.md").read_text()
     table = card.split("held-out scenes |")[1].split("\n\n")[0]
     values = [cells(line)[1] for line in table.splitlines() if line.startswith("|")][1:]
     assert [row[1] for row in rows(DOCS / "quality.md", "demo networks")] == values
 
 
-def test_python_code_of_the_recipes_can_be_compiled() -> None:
+def test_python_code_of_the_recipes_compiles() -> None:
     recipes = (DOCS / "recipes.md").read_text()
     programs = re.findall(r"^```python\n(.*?)^```", recipes, re.MULTILINE | re.DOTALL)
     assert programs

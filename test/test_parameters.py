@@ -1,4 +1,4 @@
-"""ROS parameters against the table they come from."""
+"""ROS parameters agree with the table of parameters."""
 
 import math
 from dataclasses import replace
@@ -22,35 +22,35 @@ TYPES = {
 }
 
 
-class Declared:
-    """The parameters on a bare node, and what was told of changes."""
+class DeclaredParameters:
+    """Parameters declared on a plain node, and the reported changes."""
 
     def __init__(self, node):
         self.node = node
         self.fixed = False
-        self.told = []
+        self.changes = []
         self.parameters = NodeParameters(
-            node, lambda: self.fixed, lambda config, names: self.told.append((config, names))
+            node, lambda: self.fixed, lambda config, names: self.changes.append((config, names))
         )
 
     def set(self, **values):
-        changes = [RosParameter(name, value=value) for name, value in values.items()]
-        return self.node.set_parameters_atomically(changes)
+        parameters = [RosParameter(name, value=value) for name, value in values.items()]
+        return self.node.set_parameters_atomically(parameters)
 
 
 @pytest.fixture
 def declared(ros_node):
-    return Declared(ros_node)
+    return DeclaredParameters(ros_node)
 
 
 @pytest.mark.parametrize("entry", PARAMETERS, ids=lambda entry: entry.name)
-def test_every_entry_is_declared_with_type_default_and_help(entry, declared):
+def test_every_parameter_is_declared_with_type_default_and_help(entry, declared):
     described = declared.node.describe_parameter(entry.name)
     assert described.type == TYPES[type(entry.default)]
     assert described.description == entry.help
     value = declared.node.get_parameter(entry.name).value
-    wanted = list(entry.default) if isinstance(entry.default, tuple) else entry.default
-    assert value == wanted or (math.isnan(value) and math.isnan(entry.default))
+    expected = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+    assert value == expected or (math.isnan(value) and math.isnan(entry.default))
     for choice in entry.choices:
         assert choice in described.additional_constraints
     assert described.read_only == entry.read_only
@@ -61,74 +61,74 @@ def test_every_entry_is_declared_with_type_default_and_help(entry, declared):
 @pytest.mark.parametrize(
     ("name", "value"), [("presence_threshold", 1.5), ("max_rate_hz", -1.0), ("min_area", 0)]
 )
-def test_values_out_of_range_are_refused(name, value, declared):
+def test_value_out_of_range_is_rejected(name, value, declared):
     outcome = declared.set(**{name: value})
     assert not outcome.successful and name in outcome.reason
-    assert declared.told == []
+    assert declared.changes == []
 
 
-def test_a_value_that_is_no_choice_is_refused_with_the_choices(declared):
+def test_value_that_is_no_choice_is_rejected_with_the_choices(declared):
     outcome = declared.set(recipe="guess")
     assert not outcome.successful
     assert "'guess'" in outcome.reason and "reference" in outcome.reason
 
 
-def test_values_that_cannot_work_together_are_refused_and_together_set_they_pass(declared):
+def test_values_that_depend_on_each_other_must_be_set_together(declared):
     outcome = declared.set(clip_model="ViT-B-16")
     assert not outcome.successful and "clip_checkpoint" in outcome.reason
     assert declared.set(clip_model="ViT-B-16", clip_checkpoint="clip.pt").successful
     assert declared.parameters.config.clip_model == "ViT-B-16"
 
 
-def test_the_snapshot_follows_and_the_change_is_told(declared):
+def test_change_updates_the_config_and_is_reported(declared):
     assert declared.set(presence_threshold=0.25, min_area=4).successful
     config = declared.parameters.config
     assert (config.presence_threshold, config.min_area) == (0.25, 4)
-    assert declared.told == [(config, {"presence_threshold", "min_area"})]
+    assert declared.changes == [(config, {"presence_threshold", "min_area"})]
 
 
-def test_fixed_parameters_are_refused_only_while_fixed(declared):
+def test_fixed_parameter_is_rejected_only_while_fixed(declared):
     declared.fixed = True
     outcome = declared.set(device="cpu")
     assert not outcome.successful and "'device' is fixed" in outcome.reason
     assert declared.set(presence_threshold=0.25).successful
-    assert declared.set(device="auto").successful, "the value it has already"
+    assert declared.set(device="auto").successful, "the value is unchanged"
     declared.fixed = False
     assert declared.set(device="cpu").successful
 
 
-def test_parameters_of_rclpy_itself_are_let_through(declared):
+def test_parameters_of_rclpy_are_accepted(declared):
     assert declared.set(use_sim_time=True).successful
-    assert declared.told == []
+    assert declared.changes == []
 
 
-def test_snapshots_that_differ_in_live_parameters_only_share_their_networks():
+def test_configs_that_differ_in_live_parameters_share_networks():
     config = Config.from_values()
     assert same_networks(config, replace(config, min_area=99, threshold=0.5))
     assert not same_networks(config, replace(config, device="cpu"))
 
 
-def test_what_is_fixed_and_not_the_nodes_own_makes_other_networks():
-    own = {"image_topics", "image_transport", "autostart"}
+def test_network_parameters_are_the_fixed_ones_that_networks_use():
+    of_node = {"image_topics", "image_transport", "autostart"}
     fixed = {entry.name for entry in PARAMETERS if not entry.live}
-    assert set(NETWORK_PARAMETERS) == fixed - own
+    assert set(NETWORK_PARAMETERS) == fixed - of_node
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_shipped_parameter_files_hold_parameters_of_the_table_that_work_together(path):
+def test_shipped_parameter_file_is_valid(path):
     names = {entry.name for entry in PARAMETERS}
     defaults = {entry.name: entry.default for entry in PARAMETERS}
     (content,) = yaml.safe_load(path.read_text()).values()
     values = content["ros__parameters"]
     assert values and set(values) <= names
     config = Config.from_values({**defaults, **values})
-    taken = {name: getattr(config, name) for name in values}
-    lists = {name: list(one) for name, one in taken.items() if isinstance(one, tuple)}
-    assert {**taken, **lists} == values
+    accepted = {name: getattr(config, name) for name in values}
+    lists = {name: list(value) for name, value in accepted.items() if isinstance(value, tuple)}
+    assert {**accepted, **lists} == values
 
 
-def test_a_misspelt_parameter_is_warned_of_and_others_are_let_through(rigs, capfd):
+def test_misspelt_parameter_warns_and_unknown_ones_are_accepted(rigs, capfd):
     rigs(presence_treshold=0.25, frame_rate=30.0)
-    said = capfd.readouterr().err
-    assert "there is no parameter 'presence_treshold'; is 'presence_threshold' meant?" in said
-    assert "frame_rate" not in said
+    log = capfd.readouterr().err
+    assert "there is no parameter 'presence_treshold'; is 'presence_threshold' meant?" in log
+    assert "frame_rate" not in log

@@ -1,4 +1,4 @@
-"""The pipeline on fakes whose answers are known by construction."""
+"""The pipeline with fake networks whose results are known by construction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID = 8
 
 
 class ColourClip:
-    """Knows colours: a token is the colour of its cell, CLS the set of colours in the image."""
+    """A fake CLIP for colours: a token is the colour of its cell, CLS the set of colours."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -53,17 +53,20 @@ class ColourClip:
         return self.surgery_tokens(pixel_values)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        rows = [torch.eye(len(NAMES))[NAMES.index(t)] if t in NAMES else _other(t) for t in texts]
+        rows = [
+            torch.eye(len(NAMES))[NAMES.index(t)] if t in NAMES else _unknown_word(t)
+            for t in texts
+        ]
         return F.normalize(torch.stack(rows), dim=-1)
 
 
-def _other(text: str) -> Tensor:
-    """An unknown word: equally near to everything."""
+def _unknown_word(text: str) -> Tensor:
+    """Return the feature of an unknown word: equally similar to all colours."""
     return torch.ones(len(NAMES)) + 0.01 * len(text)
 
 
-class FloodSegmenter:
-    """Answers each prompt with the region of one colour around the last positive point."""
+class RegionSegmenter:
+    """A fake SAM: the mask is the region of one colour around the last positive point."""
 
     def __init__(self) -> None:
         self.encoded = 0
@@ -77,13 +80,13 @@ class FloodSegmenter:
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
     ) -> list[MaskCandidates]:
         self.prompts += prompts
-        return [self._one(embedding.features, prompt) for prompt in prompts]
+        return [self._candidates(embedding.features, prompt) for prompt in prompts]
 
-    def _one(self, image: NDArray[np.uint8], prompt: PointPrompts) -> MaskCandidates:
+    def _candidates(self, image: NDArray[np.uint8], prompt: PointPrompts) -> MaskCandidates:
         x, y = prompt.xy[prompt.positive][-1]
         _, regions = cv2.connectedComponents((image == image[y, x]).all(axis=-1).astype(np.uint8))
-        right = regions == regions[y, x]
-        masks = np.stack([~right, right, np.zeros_like(right)])
+        region = regions == regions[y, x]
+        masks = np.stack([~region, region, np.zeros_like(region)])
         scores = np.array([0.1, 0.9, 0.5], np.float32)
         return MaskCandidates(scores, torch.from_numpy(masks.astype(np.float32)) - 0.5)
 
@@ -103,13 +106,13 @@ def image() -> NDArray[np.uint8]:
 LEVEL = PresenceLevel(scale=40.0, offset=0.3)
 
 
-def pipeline(clip: ColourClip, segmenter: FloodSegmenter, **settings: object) -> Pipeline:
-    given = {"presence_level": LEVEL, "distractor_names": ("grey",), **settings}
-    return Pipeline(clip, segmenter, Settings(**given))
+def pipeline(clip: ColourClip, segmenter: RegionSegmenter, **settings: object) -> Pipeline:
+    values = {"presence_level": LEVEL, "distractor_names": ("grey",), **settings}
+    return Pipeline(clip, segmenter, Settings(**values))
 
 
-def test_present_labels_get_their_own_masks(image: NDArray[np.uint8]) -> None:
-    segmenter = FloodSegmenter()
+def test_present_labels_have_their_own_masks(image: NDArray[np.uint8]) -> None:
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter).run(image, parse_query("red; green", 3))
     assert [s.name for s in result.segments] == ["red", "green"]
     assert [s.id for s in result.segments] == [1, 2]
@@ -122,37 +125,37 @@ def test_present_labels_get_their_own_masks(image: NDArray[np.uint8]) -> None:
     assert result.query.sequence == 3
 
 
-def test_an_absent_label_is_named_with_the_reason_and_not_decoded(
+def test_absent_label_has_a_reason_and_no_prompt(
     image: NDArray[np.uint8],
 ) -> None:
-    segmenter = FloodSegmenter()
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter).run(image, parse_query("red; blue"))
     assert [s.name for s in result.segments] == ["red"]
     assert [(a.name, a.reason[:15]) for a in result.absent] == [("blue", "its presence is")]
     assert len(segmenter.prompts) == 1
 
 
-def test_absence_is_decided_without_distractors_and_without_a_measured_level_too(
+def test_absence_is_decided_without_distractors_and_fitted_level(
     image: NDArray[np.uint8],
 ) -> None:
     result = pipeline(
-        ColourClip(), FloodSegmenter(), distractor_names=(), presence_level=PresenceLevel(40.0)
+        ColourClip(), RegionSegmenter(), distractor_names=(), presence_level=PresenceLevel(40.0)
     ).run(image, parse_query("red; blue"))
-    # Cosine of the picture: 0 with blue, 0.87 with the empty string, which then gives the level.
+    # The image's cosine is 0 with blue and 0.87 with the empty string, which gives the level.
     assert "blue" in [a.name for a in result.absent]
     assert result.presence[1] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_with_nothing_present_the_segmenter_does_not_run(image: NDArray[np.uint8]) -> None:
-    segmenter = FloodSegmenter()
+def test_sam_does_not_run_without_present_labels(image: NDArray[np.uint8]) -> None:
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter).run(image, parse_query("blue"))
     assert result.segments == ()
     assert segmenter.encoded == 0
 
 
-def test_a_label_that_no_place_resembles_enough_is_absent(image: NDArray[np.uint8]) -> None:
+def test_label_with_its_map_below_the_threshold_is_absent(image: NDArray[np.uint8]) -> None:
     query = query_of(["red", "green"], [0.99, -1.0])
-    clip, segmenter = ColourClip(), FloodSegmenter()
+    clip, segmenter = ColourClip(), RegionSegmenter()
     highest = pipeline(clip, segmenter).run(image, query).similarity[0].max()
     strict = query_of(["red", "green"], [min(1.0, float(highest) + 0.01), -1.0])
     result = pipeline(clip, segmenter).run(image, strict)
@@ -160,27 +163,27 @@ def test_a_label_that_no_place_resembles_enough_is_absent(image: NDArray[np.uint
     assert "no part of the image reaches" in result.absent[0].reason
 
 
-def test_a_constant_map_gives_no_points(image: NDArray[np.uint8]) -> None:
+def test_label_with_a_constant_map_is_absent(image: NDArray[np.uint8]) -> None:
     grey = np.full_like(image, 90)
-    result = pipeline(ColourClip(), FloodSegmenter(), presence_threshold=0.0).run(
+    result = pipeline(ColourClip(), RegionSegmenter(), presence_threshold=0.0).run(
         grey, parse_query("red; green")
     )
     assert result.segments == ()
     assert {a.reason for a in result.absent} == {"its map is the same everywhere"}
 
 
-def test_one_label_alone_has_a_map(image: NDArray[np.uint8]) -> None:
+def test_single_label_has_a_map(image: NDArray[np.uint8]) -> None:
     for distractors in (("grey",), ()):
         result = pipeline(
-            ColourClip(), FloodSegmenter(), distractor_names=distractors, presence_threshold=0.0
+            ColourClip(), RegionSegmenter(), distractor_names=distractors, presence_threshold=0.0
         ).run(image, parse_query("red"))
         row, column = np.unravel_index(result.similarity[0].argmax(), (GRID, GRID))
         assert (row, column) == (1, 1)  # the first cell on the red block
         assert np.ptp(result.similarity[0]) > 0.1
 
 
-def test_texts_asked_together_are_one_label(image: NDArray[np.uint8]) -> None:
-    segmenter = FloodSegmenter()
+def test_label_of_two_parts_is_one_prompt_and_one_segment(image: NDArray[np.uint8]) -> None:
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter).run(image, parse_query("red+green; blue"))
     (prompt,) = segmenter.prompts
     positive = [tuple(image[y, x]) for x, y in prompt.xy[prompt.positive]]
@@ -189,15 +192,15 @@ def test_texts_asked_together_are_one_label(image: NDArray[np.uint8]) -> None:
     assert result.similarity.shape == (2, GRID, GRID)
 
 
-def test_an_empty_query_runs_no_network(image: NDArray[np.uint8]) -> None:
-    clip, segmenter = ColourClip(), FloodSegmenter()
+def test_empty_query_runs_no_network(image: NDArray[np.uint8]) -> None:
+    clip, segmenter = ColourClip(), RegionSegmenter()
     result = pipeline(clip, segmenter).run(image, Query())
     assert (clip.images, segmenter.encoded) == (0, 0)
     assert result.segments == result.absent == ()
 
 
-def test_when_only_maps_are_wanted_the_segmenter_does_not_run(image: NDArray[np.uint8]) -> None:
-    segmenter = FloodSegmenter()
+def test_sam_does_not_run_when_only_maps_are_wanted(image: NDArray[np.uint8]) -> None:
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter).run(
         image, parse_query("red; blue"), Wanted(segments=False)
     )
@@ -206,11 +209,11 @@ def test_when_only_maps_are_wanted_the_segmenter_does_not_run(image: NDArray[np.
     assert [a.name for a in result.absent] == ["blue"]
 
 
-def test_two_objects_of_one_label_are_two_segments(image: NDArray[np.uint8]) -> None:
+def test_two_objects_of_a_label_are_two_segments(image: NDArray[np.uint8]) -> None:
     image[10:50, 10:50] = 90
     image[0:40, 0:60] = COLOURS["red"]
     image[50:80, 75:120] = COLOURS["red"]
-    segmenter = FloodSegmenter()
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter, recipe=RECIPES["instances"]).run(
         image, parse_query("red")
     )
@@ -218,17 +221,19 @@ def test_two_objects_of_one_label_are_two_segments(image: NDArray[np.uint8]) -> 
     assert [s.name for s in result.segments] == ["red", "red"]
 
 
-def test_choices_of_points_masks_and_score_can_be_combined(image: NDArray[np.uint8]) -> None:
+def test_recipe_combines_choices_of_points_masks_and_score(image: NDArray[np.uint8]) -> None:
     recipe = Recipe("peaks", "best_quality", "quality", supports_windows=False)
-    segmenter = FloodSegmenter()
+    segmenter = RegionSegmenter()
     result = pipeline(ColourClip(), segmenter, recipe=recipe).run(image, parse_query("red"))
     assert len(segmenter.prompts) == len(result.segments) > 0
     for segment in result.segments:
         assert segment.score == pytest.approx(segment.presence * 0.9)
 
 
-def test_segments_smaller_than_asked_are_dropped_and_said(image: NDArray[np.uint8]) -> None:
-    result = pipeline(ColourClip(), FloodSegmenter(), min_area=50_000).run(
+def test_segments_below_the_minimal_area_are_absent_with_a_reason(
+    image: NDArray[np.uint8],
+) -> None:
+    result = pipeline(ColourClip(), RegionSegmenter(), min_area=50_000).run(
         image, parse_query("red")
     )
     assert result.segments == ()
@@ -245,32 +250,34 @@ def test_segments_smaller_than_asked_are_dropped_and_said(image: NDArray[np.uint
         np.zeros((80, 1, 3), np.uint8),
     ],
 )
-def test_images_that_cannot_be_used_are_refused(broken: NDArray[np.uint8]) -> None:
+def test_invalid_image_is_rejected(broken: NDArray[np.uint8]) -> None:
     with pytest.raises(ImageError):
-        pipeline(ColourClip(), FloodSegmenter()).run(broken, parse_query("red"))
+        pipeline(ColourClip(), RegionSegmenter()).run(broken, parse_query("red"))
 
 
 def test_stage_times_are_in_the_order_of_the_stages(image: NDArray[np.uint8]) -> None:
-    result = pipeline(ColourClip(), FloodSegmenter()).run(image, parse_query("red"))
+    result = pipeline(ColourClip(), RegionSegmenter()).run(image, parse_query("red"))
     stages = ["text", "clip", "maps", "points", "sam encoder", "sam decoder", "masks"]
     assert list(result.stage_seconds) == stages
     assert all(seconds >= 0 for seconds in result.stage_seconds.values())
 
 
-def test_the_querys_threshold_goes_before_the_labels_and_that_before_the_common_one(
+def test_the_querys_threshold_goes_before_the_labels_and_that_before_the_common_candidates(
     image: NDArray[np.uint8],
 ) -> None:
     settings = {"threshold": 0.1, "label_thresholds": {"red": 0.2, "green": 0.3}}
     query = query_of(["red", "green", "blue"], [0.4, float("nan"), float("nan")])
-    result = pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query)
+    result = pipeline(ColourClip(), RegionSegmenter(), **settings).run(image, query)
     assert result.thresholds == pytest.approx([0.4, 0.3, 0.1])
-    alike = pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query_of(["red"]))
-    assert alike.thresholds == pytest.approx([0.2])
+    without_query_threshold = pipeline(ColourClip(), RegionSegmenter(), **settings).run(
+        image, query_of(["red"])
+    )
+    assert without_query_threshold.thresholds == pytest.approx([0.2])
 
 
-def test_synonyms_are_one_thing_shown_wherever_one_of_them_is(image: NDArray[np.uint8]) -> None:
+def test_map_of_synonyms_is_high_wherever_one_of_them_is(image: NDArray[np.uint8]) -> None:
     query = query_of(["red|green", "blue"])
-    result = pipeline(ColourClip(), FloodSegmenter()).run(image, query)
+    result = pipeline(ColourClip(), RegionSegmenter()).run(image, query)
     cells = ColourClip().surgery_tokens(ColourClip().preprocess(image))[0, 1:].numpy() > 0
     red, green = cells.T.reshape(-1, GRID, GRID)[:2]
     both = result.similarity[0]
@@ -283,36 +290,36 @@ def test_synonyms_are_one_thing_shown_wherever_one_of_them_is(image: NDArray[np.
 
 @pytest.mark.parametrize("recipe", ["instances", "reference"])
 @pytest.mark.parametrize("text", ["red|blue", "blue|red"])
-def test_a_name_more_that_is_not_there_changes_nothing_of_what_is_found(
+def test_absent_synonym_does_not_change_the_segment(
     image: NDArray[np.uint8], recipe: str, text: str
 ) -> None:
-    """The other colour is asked by itself too, so that both queries compare the same names."""
-    alone, more = (
-        pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES[recipe]).run(
+    """The query also has the absent colour alone, so that both queries compare the same names."""
+    alone, together = (
+        pipeline(ColourClip(), RegionSegmenter(), recipe=RECIPES[recipe]).run(
             image, query_of([label, "blue"])
         )
         for label in ("red", text)
     )
-    assert more.presence[0] == alone.presence[0]
-    assert more.segments[0].score == pytest.approx(alone.segments[0].score, abs=0.02)
-    assert (more.segments[0].mask == alone.segments[0].mask).all()
+    assert together.presence[0] == alone.presence[0]
+    assert together.segments[0].score == pytest.approx(alone.segments[0].score, abs=0.02)
+    assert (together.segments[0].mask == alone.segments[0].mask).all()
 
 
-def test_a_part_of_a_label_that_is_not_there_does_not_thin_the_map_of_one_that_is(
+def test_absent_part_does_not_lower_the_map_of_a_present_part(
     image: NDArray[np.uint8],
 ) -> None:
-    both = pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES["instances"]).run(
+    both = pipeline(ColourClip(), RegionSegmenter(), recipe=RECIPES["instances"]).run(
         image, query_of(["red+blue", "red", "blue"])
     )
     assert both.similarity[0] == pytest.approx(both.similarity[1], abs=1e-6)
     assert [s.name for s in both.segments] == ["red+blue", "red"]
 
 
-def test_a_label_that_is_not_there_is_no_rival_of_one_that_is(image: NDArray[np.uint8]) -> None:
-    """Stretched to 0 to 1, the map of what is not there would be as high as any."""
+def test_absent_label_does_not_change_scores_of_present_ones(image: NDArray[np.uint8]) -> None:
+    """Scaled to [0, 1], the map of an absent label would be as high as any other."""
 
     def scores(names: list[str]) -> list[float]:
-        result = pipeline(ColourClip(), FloodSegmenter(), recipe=RECIPES["instances"]).run(
+        result = pipeline(ColourClip(), RegionSegmenter(), recipe=RECIPES["instances"]).run(
             image, query_of(names)
         )
         return [segment.score for segment in result.segments]
@@ -320,23 +327,23 @@ def test_a_label_that_is_not_there_is_no_rival_of_one_that_is(image: NDArray[np.
     assert scores(["red", "green", "blue"]) == pytest.approx(scores(["red", "green"]), abs=0.01)
 
 
-def test_what_is_asked_does_not_move_the_level_that_distractors_give(
+def test_query_does_not_change_the_level_of_distractors(
     image: NDArray[np.uint8],
 ) -> None:
-    """Without a measured level, and with every distractor asked for beside the label."""
+    """Without a fitted level; the second query also has every distractor."""
     distractors = ("grey", "blue", "a", "bb", "ccc")
     settings = {"distractor_names": distractors, "presence_level": PresenceLevel(40.0)}
     presences = [
-        pipeline(ColourClip(), FloodSegmenter(), **settings).run(image, query_of(names)).presence
+        pipeline(ColourClip(), RegionSegmenter(), **settings).run(image, query_of(names)).presence
         for names in (["red"], ["red", *distractors])
     ]
     assert presences[0][0] == pytest.approx(presences[1][0], abs=1e-6)
 
 
-def test_maps_are_cosines_whatever_is_asked(image: NDArray[np.uint8]) -> None:
-    """The weights of the label-set form would make these maps reach beyond 1."""
+def test_maps_are_cosines_for_every_query(image: NDArray[np.uint8]) -> None:
+    """With the weights of feature surgery across labels, these maps would exceed 1."""
     for absent in ([], ["blue"], ["x" * length for length in range(1, 60)]):
-        result = pipeline(ColourClip(), FloodSegmenter()).run(
+        result = pipeline(ColourClip(), RegionSegmenter()).run(
             image, query_of(["red", "green", *absent])
         )
         assert np.abs(result.similarity).max() <= 1 + 1e-6

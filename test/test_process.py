@@ -22,13 +22,13 @@ from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
 
 END_S = 0.5
-"""Wanted of an idle machine, in which ros2 launch never gets impatient."""
-NEEDLESS = (
+"""Limit on an idle machine; ros2 launch sends SIGTERM only after seconds."""
+UNUSED = (
     *("transformers", "timm", "matplotlib", "scipy", "pandas", "sympy", "sam2", "mobile_sam"),
     *("torch._dynamo", "torch._inductor", "torch.utils.tensorboard", "triton", "hydra"),
     *("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "IPython", "pytest", "ray"),
 )
-"""What the demo's networks do without."""
+"""Modules that the demo's networks do not use."""
 
 
 def run_python(code, **environment):
@@ -44,21 +44,21 @@ def run_python(code, **environment):
     return done
 
 
-def test_nothing_is_imported_that_the_demos_networks_do_not_need():
+def test_node_imports_no_module_that_the_demo_networks_do_not_use():
     code = (
         "import sys, clip_surgery_ros.node.program\n"
         "from clip_surgery_ros.networks.factory import load_networks\n"
         "from clip_surgery_ros.parameters.config import Config\n"
         "load_networks(Config.from_values())\n"
-        f"print([name for name in {NEEDLESS!r} if name in sys.modules], len(sys.modules))"
+        f"print([name for name in {UNUSED!r} if name in sys.modules], len(sys.modules))"
     )
-    needless, count = run_python(code).stdout.splitlines()[-1].rsplit(" ", 1)
-    assert needless == "[]"
+    unused, count = run_python(code).stdout.splitlines()[-1].rsplit(" ", 1)
+    assert unused == "[]"
     # 2,000 today; 3,200 with torch's compiler, timm and transformers.
     assert int(count) < 2400
 
 
-def test_the_program_hears_signals_before_it_imports_anything_that_takes_long():
+def test_node_handles_signals_before_slow_imports():
     code = (
         "import sys, clip_surgery_ros.node.main;"
         "print('torch' in sys.modules, 'rclpy' in sys.modules)"
@@ -67,7 +67,7 @@ def test_the_program_hears_signals_before_it_imports_anything_that_takes_long():
 
 
 @pytest.mark.parametrize("first", ["import open_clip", "import torch._dynamo", ""])
-def test_what_was_left_out_is_there_for_towers_that_need_it(first):
+def test_lazy_imports_work_for_open_clip_and_timm_towers(first):
     code = (
         f"{first}\n"
         "import clip_surgery_ros.networks.factory\n"
@@ -80,7 +80,7 @@ def test_what_was_left_out_is_there_for_towers_that_need_it(first):
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("environment", "expected"),
     [
         ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
@@ -88,13 +88,13 @@ def test_what_was_left_out_is_there_for_towers_that_need_it(first):
         ({"KMP_BLOCKTIME": "0"}, {"KMP_BLOCKTIME": "0"}),
     ],
 )
-def test_how_threads_wait_is_set_unless_the_user_did(given, kept):
-    environment = dict(given)
+def test_thread_spinning_is_limited_unless_the_user_set_it(environment, expected):
+    environment = dict(environment)
     limit_thread_spinning(environment)
-    assert environment == kept
+    assert environment == expected
 
 
-def test_openmp_has_read_how_threads_shall_wait_in_the_nodes_process():
+def test_openmp_reads_the_spin_limit_in_the_node_process():
     with Process(*NODE, environment={"OMP_DISPLAY_ENV": "VERBOSE"}) as node:
         node.wait_for_line(f"GOMP_SPINCOUNT = '{SPINS}'", START_S)
 
@@ -109,14 +109,14 @@ def torch_threads():
 
 
 def threads_of_a_new_thread():
-    seen = []
-    worker = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    counts = []
+    worker = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     worker.start()
     worker.join()
-    return seen[0]
+    return counts[0]
 
 
-def test_networks_compute_on_as_many_threads_as_asked_also_on_other_threads(torch_threads):
+def test_cpu_threads_applies_to_all_python_threads(torch_threads):
     load_networks(Config.from_values({"cpu_threads": 1}))
     assert threads_of_a_new_thread() == 1
     load_networks(Config.from_values())
@@ -124,26 +124,26 @@ def test_networks_compute_on_as_many_threads_as_asked_also_on_other_threads(torc
 
 
 @pytest.mark.parametrize(
-    ("given", "small", "told", "chosen"),
+    ("available", "small", "is_set", "expected"),
     [(1, True, False, 1), (16, True, False, 4), (16, False, False, 16), (16, True, True, 16)],
 )
-def test_small_networks_take_few_threads_unless_the_user_told(
-    torch_threads, monkeypatch, given, small, told, chosen
+def test_small_networks_use_few_threads_unless_the_user_sets_them(
+    torch_threads, monkeypatch, available, small, is_set, expected
 ):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if told:
-        monkeypatch.setenv("OMP_NUM_THREADS", str(given))
-    torch.set_num_threads(given)
-    assert set_thread_count(0, small) == chosen == torch.get_num_threads()
+    if is_set:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(available))
+    torch.set_num_threads(available)
+    assert set_thread_count(0, small) == expected == torch.get_num_threads()
 
 
-def test_more_threads_than_cores_are_not_taken_and_that_is_said(torch_threads, caplog):
+def test_cpu_threads_is_limited_to_the_cores_with_a_warning(torch_threads, caplog):
     assert set_thread_count(1000, small=False) == usable_cores()
     assert f"cpu_threads is 1000, but the process may use {usable_cores()} cores" in caplog.text
 
 
 class Ending:
-    """Tells a process to end, and what that took."""
+    """Sends a signal to a process, waits for its end and measures the time."""
 
     def __init__(self, process, number):
         used_s, start_s = process.cpu_s, time.monotonic()
@@ -161,18 +161,18 @@ class Ending:
         print(f"ended in {self.wall_s:.2f} s, {self.cpu_s:.2f} s of processor time")
         assert self.status == 0
         assert self.cpu_s - computing * self.wall_s < END_S
-        # Programs beside this one come in turns, and so do the threads of this one.
+        # On a busy machine the wall time grows with the load.
         assert self.wall_s < END_S * 2 * slowdown()
 
 
 def children_s():
-    """Processor time of the processes that this one started and that have ended."""
+    """Return the processor time of all ended child processes, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_ends_at_once_in_the_middle_of_a_frame(ros_node, number, tmp_path):
+def test_node_ends_fast_during_inference(ros_node, number, tmp_path):
     arguments = ("-p", "default_query:=car; hammer", "-p", "presence_threshold:=0.0")
     logs = {"ROS_LOG_DIR": str(tmp_path)}
     with (
@@ -183,7 +183,7 @@ def test_a_node_ends_at_once_in_the_middle_of_a_frame(ros_node, number, tmp_path
         segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
         segments.wait(deadline_s=START_S)
         Ending(node, number).check()
-        # A lifecycle manager hears of it, and no reader of the graph believes it to be there.
+        # Lifecycle managers get the event, and the ROS graph no longer has the node.
         events.wait(lambda event: event.goal_state.label == "finalized")
         wait_until(lambda: not ros_node.count_publishers("/clip_surgery/segments"), 10.0)
         assert "Traceback" not in node.text() and "ERROR" not in node.text()
@@ -192,12 +192,12 @@ def test_a_node_ends_at_once_in_the_middle_of_a_frame(ros_node, number, tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_ends_at_once_while_it_loads_networks(ros_node, number, tmp_path):
+def test_node_ends_fast_while_it_loads_networks(ros_node, number, tmp_path):
     endless = tmp_path / "clip.pt"
     with endless.open("wb") as file:
-        file.truncate(2**42)  # holes, whose checksum takes an hour
+        file.truncate(2**42)  # a sparse file, whose checksum takes an hour
     networks = ("clip_model:=openai", f"clip_checkpoint:={endless}", "clip_sha256:='01234567'")
-    options = [word for one in networks for word in ("-p", one)]
+    options = [word for assignment in networks for word in ("-p", assignment)]
     with Process(*NODE, *options) as node:
         node.wait_for_line("query 1", START_S)
         wait_until(lambda: ros_node.count_publishers("/clip_surgery/active_query") == 1, START_S)
@@ -207,7 +207,7 @@ def test_a_node_ends_at_once_while_it_loads_networks(ros_node, number, tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_ends_at_once_while_it_starts(number):
+def test_node_ends_fast_while_it_starts(number):
     for _ in range(3):
         with Process(*NODE) as node:
             wait_until(lambda node=node: "libtorch_cpu" in str(maps(node)), START_S)
@@ -217,23 +217,23 @@ def test_a_node_ends_at_once_while_it_starts(number):
 
 
 def maps(process):
-    """Lines about what a process has mapped into its memory."""
+    """Return the lines of a process's memory map."""
     return (process.folder / "maps").read_text().splitlines()
 
 
 def own_shared_memory(process):
-    """Shared-memory files that Fast DDS made for a process or its domain.
+    """Return the shared-memory files that Fast DDS made for a process or its domain.
 
-    Ports below 7400, the lowest of any domain, serve all processes of the machine, such as those
-    of tests that run at the same time.
+    Ports below 7400, the lowest port of a domain, serve all processes of the machine, such as
+    tests that run at the same time.
     """
     files = {line.split()[-1] for line in maps(process) if "/dev/shm/fastrtps_" in line}
     return {name for name in files if not re.search("_port7[0-3][0-9]{2}$", name)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_leaves_nothing_in_shared_memory(ros_context, number):
-    """Nobody else is in its domain, who would keep a part of it."""
+def test_node_removes_its_shared_memory_files(ros_context, number):
+    """No other process is in the node's domain and keeps files open."""
     with Process(*NODE) as node:
         node.wait_for_line("active on", START_S)
         files = own_shared_memory(node)
@@ -242,7 +242,7 @@ def test_a_node_leaves_nothing_in_shared_memory(ros_context, number):
         assert not set(filter(os.path.exists, files))
 
 
-def test_an_error_that_nobody_handles_ends_the_process_at_once_with_its_traceback():
+def test_unhandled_error_ends_the_process_with_its_traceback():
     code = (
         "import atexit, clip_surgery_ros.node.ending as ending\n"
         "atexit.register(print, 'left in order')\n"
@@ -255,7 +255,7 @@ def test_an_error_that_nobody_handles_ends_the_process_at_once_with_its_tracebac
     assert done.stdout == "left in order\n"
 
 
-def test_a_node_that_cannot_start_says_so_and_keeps_its_status():
+def test_node_with_invalid_parameter_ends_with_status_2():
     with Process(*NODE, "-p", "threshold:=7.0") as node:
         assert node.wait(START_S) == 2
         assert node.text().startswith("clip_surgery: threshold is 7.0")

@@ -1,4 +1,4 @@
-"""How a CLIP checkpoint was trained: its activation and normalisation are never guessed wrong."""
+"""Provenance of a CLIP checkpoint: activation and normalisation of its training."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, PretrainedNetwo
 from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.weights.provenance import find_provenance
 
-CLIPS = [one for one in PRETRAINED if one.kind == CLIP]
+CLIPS = [network for network in PRETRAINED if network.kind == CLIP]
 
 
-def quick(clip: ClipBackend) -> bool:
-    """Whether the network computes QuickGELU, and nothing but it."""
-    told = str(clip.text.model)
-    assert ("QuickGELU()" in told) != ("GELU(approximate" in told)
-    quick = "QuickGELU()" in told
-    if isinstance(clip._encoder, SurgeryVit):  # others have another activation
-        computed = {block.mlp.expand.activation for block in clip._encoder._blocks}
-        assert computed == {"swish" if quick else "gelu"}
+def uses_quick_gelu(clip: ClipBackend) -> bool:
+    """Return whether the network uses QuickGELU; it must not mix activations."""
+    text = str(clip.text.model)
+    assert ("QuickGELU()" in text) != ("GELU(approximate" in text)
+    quick = "QuickGELU()" in text
+    if isinstance(clip._encoder, SurgeryVit):  # a ResNet uses ReLU
+        activations = {block.mlp.expand.activation for block in clip._encoder._blocks}
+        assert activations == {"swish" if quick else "gelu"}
     return quick
 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
-def test_every_published_network_is_built_with_the_activation_that_it_was_trained_with(
+def test_pretrained_clip_is_built_with_the_activation_of_its_training(
     model: PretrainedNetwork,
 ) -> None:
-    told = find_provenance(Path("weights") / model.file_name, {})
-    assert ("QuickGELU()" in str(build_open_clip_model(model.architecture))) == told.quick_gelu
-    assert told.quick_gelu or not model.name.startswith("openai/")
+    provenance = find_provenance(Path("weights") / model.file_name, {})
+    assert (
+        "QuickGELU()" in str(build_open_clip_model(model.architecture))
+    ) == provenance.quick_gelu
+    assert provenance.quick_gelu or not model.name.startswith("openai/")
 
 
-def test_what_open_clip_lists_is_known_by_its_repository_and_file_name() -> None:
+def test_provenance_is_known_for_all_checkpoints_of_open_clip() -> None:
     for pair in open_clip.list_pretrained():
         config = open_clip.get_pretrained_cfg(*pair)
         paths = []
@@ -55,29 +57,29 @@ def test_what_open_clip_lists_is_known_by_its_repository_and_file_name() -> None
             paths.append(Path("downloads", config["url"].rsplit("/", 1)[1]))
         assert paths
         for path in paths:
-            told = find_provenance(path, {})
-            assert told.quick_gelu == config.get("quick_gelu", False), path
-            assert (told.mean, told.std) == (config["mean"], config["std"]), path
+            provenance = find_provenance(path, {})
+            assert provenance.quick_gelu == config.get("quick_gelu", False), path
+            assert (provenance.mean, provenance.std) == (config["mean"], config["std"]), path
 
 
-def test_a_file_of_one_s_own_tells_nothing() -> None:
+def test_provenance_of_a_user_file_is_unknown() -> None:
     assert find_provenance(Path("runs/epoch_32.pt"), {}).quick_gelu is None
     assert find_provenance(Path("runs/ViT-B-16.pt"), {}).quick_gelu is None
 
 
 @pytest.mark.parametrize("resnet", [False, True])
-def test_an_archive_of_openai_s_loads_with_quick_gelu(tmp_path: Path, resnet: bool) -> None:
+def test_openai_archive_loads_with_quick_gelu(tmp_path: Path, resnet: bool) -> None:
     network = small_clip(resnet=resnet)
     rounded = {k: v.half().float() for k, v in network.state_dict().items()}
     save_as_openai(network.state_dict(), tmp_path / "clip.pt", 64)
     clip = ClipBackend.from_file(tmp_path / "clip.pt")
-    assert quick(clip)
+    assert uses_quick_gelu(clip)
     pixels = torch.randn(1, 3, 64, 64)
     expected = ClipBackend.from_state_dict(rounded).surgery_tokens(pixels)
     assert torch.equal(clip.surgery_tokens(pixels), expected)
 
 
-def test_an_archive_of_openai_s_is_refused_under_a_name_with_the_exact_gelu(
+def test_openai_archive_is_rejected_for_a_model_with_gelu(
     tmp_path: Path,
 ) -> None:
     tensors = hollow(shapes_of("ViT-B-32")) | {"input_resolution": torch.tensor(224)}
@@ -86,36 +88,38 @@ def test_an_archive_of_openai_s_is_refused_under_a_name_with_the_exact_gelu(
     with pytest.raises(ConfigError, match="set clip_model to 'ViT-B-32-quickgelu'") as caught:
         ClipBackend.from_open_clip("ViT-B-32", path)
     assert f"{path} was trained with QuickGELU" in str(caught.value)
-    assert quick(ClipBackend.from_open_clip("ViT-B-32-quickgelu", path))
+    assert uses_quick_gelu(ClipBackend.from_open_clip("ViT-B-32-quickgelu", path))
 
 
 @pytest.mark.parametrize("trained", [True, False, None])
-def test_openai_s_layout_follows_the_description_beside_it(
+def test_openai_layout_uses_the_activation_in_open_clip_config(
     tmp_path: Path, trained: bool | None
 ) -> None:
     torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     describe(tmp_path, trained)
-    assert quick(ClipBackend.from_file(tmp_path)) == bool(trained)
+    assert uses_quick_gelu(ClipBackend.from_file(tmp_path)) == bool(trained)
 
 
 @pytest.mark.parametrize(
-    ("trained", "name", "right"),
+    ("trained", "name", "expected"),
     [
         (True, "ViT-B-16", "ViT-B-16-quickgelu"),
         (False, "ViT-B-16-quickgelu", "ViT-B-16"),
         (True, "ViT-B-16-plus-240", "openai"),
     ],
 )
-def test_a_name_that_contradicts_the_description_is_refused_with_the_right_one(
-    tmp_path: Path, trained: bool, name: str, right: str
+def test_model_name_unlike_open_clip_config_is_rejected_with_the_correct_name(
+    tmp_path: Path, trained: bool, name: str, expected: str
 ) -> None:
     torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     describe(tmp_path, trained)
-    with pytest.raises(ConfigError, match=rf"open_clip_config\.json.*set clip_model to '{right}'"):
+    with pytest.raises(
+        ConfigError, match=rf"open_clip_config\.json.*set clip_model to '{expected}'"
+    ):
         ClipBackend.from_open_clip(name, tmp_path)
 
 
-def test_a_description_that_is_none_is_told(tmp_path: Path) -> None:
+def test_invalid_open_clip_config_is_an_error(tmp_path: Path) -> None:
     torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     for content in ("{", "[]", "{}", '{"model_cfg": 1}'):
         (tmp_path / "open_clip_config.json").write_text(content)
@@ -123,7 +127,7 @@ def test_a_description_that_is_none_is_told(tmp_path: Path) -> None:
             ClipBackend.from_file(tmp_path)
 
 
-def test_images_are_normalised_as_the_description_says(tmp_path: Path) -> None:
+def test_images_are_normalised_by_open_clip_config(tmp_path: Path) -> None:
     torch.save(small_clip().state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     describe(tmp_path, True, mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25])
     clip = ClipBackend.from_file(tmp_path)
@@ -132,26 +136,26 @@ def test_images_are_normalised_as_the_description_says(tmp_path: Path) -> None:
     )
 
 
-def test_the_reader_of_openai_s_layout_says_when_it_takes_quick_gelu_for_want_of_a_word(
+def test_unknown_activation_in_openai_layout_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "mine.pt"
     torch.save(small_clip().state_dict(), path)
     with caplog.at_level(logging.WARNING):
-        assert quick(ClipBackend.from_file(path))
+        assert uses_quick_gelu(ClipBackend.from_file(path))
     assert f"the activation of weight file {path} is unknown" in caplog.text
     caplog.clear()
     ClipBackend.from_file(demo_weights("clip_demo"))
     assert caplog.text == ""
 
 
-def test_a_logit_scale_that_is_a_list_of_one_fits() -> None:
+def test_logit_scale_of_shape_1_is_accepted() -> None:
     tensors = small_clip().state_dict()
     tensors["logit_scale"] = tensors["logit_scale"].reshape(1)
     assert ClipBackend.from_state_dict(tensors).input_size == 64
 
 
-def test_a_cached_checkpoint_is_refused_under_the_wrong_name(tmp_path: Path) -> None:
+def test_cached_checkpoint_is_rejected_for_the_wrong_model_name(tmp_path: Path) -> None:
     link = cache(tmp_path, "apple/DFN2B-CLIP-ViT-B-16", "open_clip_pytorch_model.bin", b"")
     torch.save(small_clip().state_dict(), link)
     with pytest.raises(ConfigError, match="set clip_model to 'ViT-B-16-quickgelu'"):
@@ -159,6 +163,6 @@ def test_a_cached_checkpoint_is_refused_under_the_wrong_name(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["ViT-H-14", "ViT-bigG-14-worldwide"])
-def test_openai_s_layout_does_not_pass_for_networks_that_have_more_to_tell(name: str) -> None:
+def test_openai_layout_rejects_networks_with_other_settings(name: str) -> None:
     with pytest.raises(WeightsError, match=rf"{name}|knows \d+ tokens"):
         ClipBackend.from_state_dict(shapes_of(name))

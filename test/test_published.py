@@ -1,4 +1,4 @@
-"""The published networks: sizes as told, and CLIP Surgery on every architecture of OpenAI's."""
+"""Pretrained networks: their catalogue, and CLIP Surgery on every OpenAI architecture."""
 
 from __future__ import annotations
 
@@ -19,51 +19,53 @@ from clip_surgery_ros.networks.sam.build import SPECS, load_weights
 from clip_surgery_ros.networks.sam.segmenters import SEGMENTERS
 from clip_surgery_ros.weights.catalogue import CLIP, PRETRAINED, SAM, PretrainedNetwork
 
-CLIPS = [one for one in PRETRAINED if one.kind == CLIP]
-OPENAI = [one for one in CLIPS if one.name.startswith("openai/")]
+CLIPS = [network for network in PRETRAINED if network.kind == CLIP]
+OPENAI = [network for network in CLIPS if network.name.startswith("openai/")]
 
 
-def told_to_one_decimal(module: torch.nn.Module) -> float:
-    return round(sum(one.numel() for one in module.parameters()) / 1e6, 1)
+def millions_of_parameters(module: torch.nn.Module) -> float:
+    return round(sum(parameter.numel() for parameter in module.parameters()) / 1e6, 1)
 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
-def test_a_clip_has_as_many_parameters_and_the_input_that_the_catalogue_tells(
+def test_clip_has_the_parameters_and_input_size_of_the_catalogue(
     model: PretrainedNetwork,
 ) -> None:
     network = network_of(model)
-    assert told_to_one_decimal(network) == model.parameters
+    assert millions_of_parameters(network) == model.parameters
     size = network.visual.image_size
     assert (size if isinstance(size, int) else size[0]) == model.input_size
 
 
 @pytest.mark.parametrize(
-    "model", [one for one in PRETRAINED if one.kind == SAM], ids=lambda model: model.name
+    "model",
+    [network for network in PRETRAINED if network.kind == SAM],
+    ids=lambda model: model.name,
 )
-def test_a_sam_has_as_many_parameters_as_the_catalogue_tells_and_is_known_by_its_file(
+def test_sam_has_the_parameters_of_the_catalogue_and_is_recognised(
     model: PretrainedNetwork,
 ) -> None:
-    # The other packages compute with values while they build.
-    weightless = torch.device("meta") if model.name in SPECS else contextlib.nullcontext()
-    with weightless:
+    # The packages of SAM 2 and MobileSAM compute with values in their constructors.
+    device = torch.device("meta") if model.name in SPECS else contextlib.nullcontext()
+    with device:
         network = SEGMENTERS[model.architecture].build()
-    assert told_to_one_decimal(network) == model.parameters
+    assert millions_of_parameters(network) == model.parameters
     with pytest.raises(WeightsError, match=f"looks like {model.name}: set sam_model to that"):
         load_weights(small_sam(), network.state_dict(), "sam.pt", "another")
 
 
-def test_names_and_files_are_unique_and_checksums_are_those_in_the_address() -> None:
-    assert len({one.name for one in PRETRAINED}) == len(PRETRAINED)
-    assert len({one.file_name for one in PRETRAINED}) == len(PRETRAINED)
+def test_catalogue_has_unique_names_and_files_and_valid_checksums() -> None:
+    assert len({network.name for network in PRETRAINED}) == len(PRETRAINED)
+    assert len({network.file_name for network in PRETRAINED}) == len(PRETRAINED)
     assert len(OPENAI) == 9
-    for one in PRETRAINED:
-        assert one.address.startswith("https://")
-        assert one.sha256 in one.address
-        assert re.fullmatch("[0-9a-f]{6,64}|", one.sha256)
+    for network in PRETRAINED:
+        assert network.address.startswith("https://")
+        assert network.sha256 in network.address
+        assert re.fullmatch("[0-9a-f]{6,64}|", network.sha256)
 
 
 @pytest.mark.parametrize("model", CLIPS, ids=lambda model: model.name)
-def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_table(
+def test_clip_of_the_catalogue_agrees_with_the_table_of_open_clip(
     model: PretrainedNetwork,
 ) -> None:
     name = model.architecture
@@ -84,21 +86,21 @@ def test_addresses_activation_and_normalisation_are_those_of_open_clip_s_own_tab
 
 
 def network_of(model: PretrainedNetwork) -> torch.nn.Module:
-    """open_clip's own, without memory for its weights."""
+    """Build open_clip's network without memory for its weights."""
     with torch.device("meta"):
         return open_clip.CLIP(**open_clip.get_model_config(model.architecture))
 
 
 @pytest.fixture(scope="module")
 def noise() -> torch.Tensor:
-    """Numbers for the largest tensor of all, the token embedding of RN50x64, and some more."""
+    """Random numbers for the largest tensor, the token embedding of RN50x64, and 50,000 more."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.empty(49408 * 1024 + 50_000).uniform_(-(3**0.5), 3**0.5, generator=generator)
     return noise.half()
 
 
 def random_weights(network: torch.nn.Module, noise: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A state dict as OpenAI's, in half precision; activations keep their size with depth."""
+    """Return random float16 weights whose activations keep their scale with depth."""
     tensors = {}
     for name, empty in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -107,7 +109,9 @@ def random_weights(network: torch.nn.Module, noise: torch.Tensor) -> dict[str, t
             start = 97 * len(tensors) % 50_000
             inputs = 1 if "positional" in name else empty[0].numel()
             tensors[name] = noise[start : start + empty.numel()].view(empty.shape) * inputs**-0.5
-        elif name.endswith((".weight", "running_var")):  # of norms; small where a branch ends
+        elif name.endswith(
+            (".weight", "running_var")
+        ):  # of normalisations; small at the end of a branch
             tensors[name] = torch.full(empty.shape, 0.1 if "bn3." in name else 1.0)
         else:
             tensors[name] = torch.zeros(empty.shape)
@@ -115,17 +119,17 @@ def random_weights(network: torch.nn.Module, noise: torch.Tensor) -> dict[str, t
 
 
 def heads(network: torch.nn.Module) -> dict[str, int]:
-    """Of every attention."""
+    """Return the number of heads of every attention."""
     return {k: m.num_heads for k, m in network.named_modules() if hasattr(m, "num_heads")}
 
 
 @pytest.mark.parametrize("model", OPENAI, ids=lambda model: model.name)
-def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
+def test_surgery_runs_on_openai_architecture_at_full_size(
     model: PretrainedNetwork, noise: torch.Tensor
 ) -> None:
     expected = network_of(model)
     built = load_openai_model(random_weights(expected, noise))
-    # Every layer has open_clip's kind, sizes and activation, every attention its heads.
+    # Layers have the types, sizes and activations of open_clip; attentions have as many heads.
     assert str(built) == str(expected)
     assert heads(built) == heads(expected)
     assert "QuickGELU()" in str(built)
@@ -145,13 +149,13 @@ def test_surgery_runs_on_every_architecture_of_openai_at_its_true_size(
     assert plain.shape == surgery.shape == (1, 1 + 3 * 4, channels)
     assert plain.isfinite().all()
     assert not torch.allclose(surgery[:, 1:], plain[:, 1:], atol=1e-3)
-    if model.parameters < 200:  # the text towers of the others take seconds
+    if model.parameters < 200:  # larger text towers take seconds
         assert clip.text_features(["mug"]).shape == (1, channels)
-    if model.name.startswith("openai/ViT"):  # whose CLS surgery leaves alone
+    if model.name.startswith("openai/ViT"):  # surgery does not change CLS of a ViT
         torch.testing.assert_close(surgery[:, 0], plain[:, 0], atol=1e-4, rtol=1e-4)
 
 
-def test_a_resnet_s_pool_has_a_head_per_64_channels(noise: torch.Tensor) -> None:
+def test_attention_pool_of_a_resnet_has_a_head_per_64_channels(noise: torch.Tensor) -> None:
     for model in OPENAI:
         config = open_clip.get_model_config(model.architecture)["vision_cfg"]
         if isinstance(config["layers"], list):

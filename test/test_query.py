@@ -1,4 +1,4 @@
-"""Text queries, kind and hostile."""
+"""Parsing of valid and hostile text queries."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def test_labels_are_split_trimmed_and_unique(text: str, names: tuple[str, ...]) 
     assert parse_query(text).names == names
 
 
-def test_a_plus_b_is_one_label_of_two_parts() -> None:
+def test_plus_joins_parts_into_one_label() -> None:
     (label,) = parse_query(" bench + person ").labels
     assert (label.name, label.parts) == ("bench+person", ("bench", "person"))
 
 
-def test_the_sequence_number_is_kept() -> None:
+def test_query_keeps_the_sequence_number() -> None:
     assert parse_query("mug", 7).sequence == 7
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "error"),
     [
         ("x" * 30_000, "characters"),
         ("; ".join(f"label {i}" for i in range(300)), "300 labels"),
@@ -45,18 +45,18 @@ def test_the_sequence_number_is_kept() -> None:
         ("mug\x1b[2J", "control characters"),
     ],
 )
-def test_queries_that_cannot_be_used_are_refused_in_a_sentence(text: str, complaint: str) -> None:
-    with pytest.raises(QueryError, match=complaint):
+def test_invalid_query_is_a_query_error(text: str, error: str) -> None:
+    with pytest.raises(QueryError, match=error):
         parse_query(text)
 
 
-def test_thresholds_belong_to_their_labels() -> None:
+def test_thresholds_are_assigned_in_label_order() -> None:
     query = query_of(["mug", "cup"], [0.2, math.nan])
     assert [label.threshold for label in query.labels] == [0.2, None]
 
 
 @pytest.mark.parametrize("thresholds", [[0.1], [0.1, 7.0], [math.inf, 0.0]])
-def test_thresholds_that_do_not_fit_are_refused(thresholds: list[float]) -> None:
+def test_invalid_thresholds_are_rejected(thresholds: list[float]) -> None:
     with pytest.raises(QueryError, match="threshold"):
         query_of(["mug", "cup"], thresholds)
 
@@ -69,17 +69,17 @@ def test_thresholds_that_do_not_fit_are_refused(thresholds: list[float]) -> None
         ("cap + mug|cup", ("cap", "mug|cup")),
     ],
 )
-def test_names_of_one_thing_are_parted_by_a_bar(text: str, parts: tuple[str, ...]) -> None:
+def test_bar_separates_synonyms(text: str, parts: tuple[str, ...]) -> None:
     (label,) = parse_query(text).labels
     assert label.parts == parts
     assert label.name == "+".join(parts)
     assert synonyms(parts[-1])[0] == "mug"
 
 
-def test_bars_without_names_are_no_labels() -> None:
+def test_separators_without_names_give_no_labels() -> None:
     assert parse_query("| ; + | +;|").labels == ()
 
 
-def test_synonyms_count_as_names() -> None:
+def test_synonyms_count_towards_the_limit_of_names() -> None:
     with pytest.raises(QueryError, match="1001 names"):
         query_of(["|".join(f"n{i}" for i in range(1001))])

@@ -1,4 +1,4 @@
-"""Query texts as people and other tools write them."""
+"""Query texts in the syntaxes of users and other tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LISTS = (
 
 
 @pytest.mark.parametrize("text", LISTS)
-def test_lists_of_other_tools_are_read_as_they_are_meant(text: str) -> None:
+def test_list_syntax_of_other_tools_is_read(text: str) -> None:
     assert parse_query(text).names == MUG_SAW
 
 
@@ -58,7 +58,7 @@ def test_lists_of_other_tools_are_read_as_they_are_meant(text: str) -> None:
         *("baseball_(ball)", "mug [red]", "${HOME}", "$(reboot)", "\\x00", "A4 paper", "No. 5"),
     ],
 )
-def test_a_name_keeps_what_belongs_to_it(name: str) -> None:
+def test_punctuation_inside_a_name_is_kept(name: str) -> None:
     assert parse_query(name).names == (name,)
     assert parse_query(f"{name}; saw").names == (name, "saw")
     assert query_of([name, "saw"]).names == (name, "saw")
@@ -67,7 +67,7 @@ def test_a_name_keeps_what_belongs_to_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("mug. saw", "full stop"),
         ("iphone 7. mug", "full stop"),
@@ -88,17 +88,15 @@ def test_a_name_keeps_what_belongs_to_it(name: str) -> None:
         ("saw) mug", "bracket"),
     ],
 )
-def test_what_could_be_meant_in_two_ways_is_refused_with_what_to_write(
-    text: str, said: str
-) -> None:
-    for ask in (parse_query, lambda one: query_of([one])):
-        with pytest.raises(QueryError, match=said) as refused:
+def test_ambiguous_text_is_rejected_with_a_correction(text: str, error: str) -> None:
+    for ask in (parse_query, lambda label: query_of([label])):
+        with pytest.raises(QueryError, match=error) as raised:
             ask(text)
-        assert "'mug; saw'" in str(refused.value)
-        assert len(str(refused.value)) < 300
+        assert "'mug; saw'" in str(raised.value)
+        assert len(str(raised.value)) < 300
 
 
-def test_the_way_to_write_that_a_refusal_names_is_taken() -> None:
+def test_suggested_corrections_are_accepted() -> None:
     assert parse_query('"mug. saw"').names == ("mug. saw",)
     assert parse_query('"mug. saw"; axe').names == ("mug. saw", "axe")
     assert parse_query("mug; saw").names == MUG_SAW
@@ -107,30 +105,30 @@ def test_the_way_to_write_that_a_refusal_names_is_taken() -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "[]", "{}", '""', "''", "'", ".", "...", "- ", "[[]]", '[""]']
 )
-def test_signs_without_a_name_ask_for_nothing(text: str) -> None:
+def test_punctuation_without_a_name_is_an_empty_query(text: str) -> None:
     assert parse_query(text).names == ()
 
 
-def test_a_name_in_quotes_may_have_separators_where_others_are_beside_it() -> None:
+def test_quoted_name_can_contain_separators() -> None:
     assert parse_query('"bed, single"; mug').names == ("bed, single", "mug")
     assert parse_query('["bed, single"]').names == ("bed, single",)
     assert query_of(['"bed, single"']).names == ("bed, single",)
 
 
-def test_escapes_of_json_are_read() -> None:
+def test_json_escapes_are_decoded() -> None:
     assert parse_query('["caf\\u00e9", "24\\" monitor"]').names == ("café", '24" monitor')
 
 
-def test_synonyms_and_parts_are_unwrapped_one_by_one() -> None:
+def test_quotes_of_synonyms_and_parts_are_removed() -> None:
     assert parse_query('"mug" | "coffee cup"; “a” + “b”').names == ("mug|coffee cup", "a+b")
     assert parse_query("mug｜cup；a＋b").names == ("mug|cup", "a+b")
     assert parse_query('"mug|cup"').names == ("mug|cup",)
 
 
-def test_entries_of_a_list_are_read_as_texts_and_share_their_threshold() -> None:
+def test_labels_of_one_list_entry_share_its_threshold() -> None:
     query = query_of(["mug, saw", "'axe'", "key . lock ."], [0.1, 0.2, 0.3])
-    told = [(label.name, label.threshold) for label in query.labels]
-    assert told == [("mug", 0.1), ("saw", 0.1), ("axe", 0.2), ("key", 0.3), ("lock", 0.3)]
+    labels = [(label.name, label.threshold) for label in query.labels]
+    assert labels == [("mug", 0.1), ("saw", 0.1), ("axe", 0.2), ("key", 0.3), ("lock", 0.3)]
     with pytest.raises(QueryError, match="1 labels came with 2 thresholds"):
         query_of(["mug, saw"], [0.1, 0.2])
 
@@ -142,22 +140,22 @@ def test_entries_of_a_list_are_read_as_texts_and_share_their_threshold() -> None
         *("a+b", '24" monitor', 'a "b" c, d', "back\\slash, here", "杯子、锯子", "mug ("),
     ],
 )
-def test_a_name_that_was_read_can_be_sent_again(name: str) -> None:
+def test_as_entry_writes_a_name_that_is_read_back(name: str) -> None:
     assert query_of([as_entry(name), "axe"]).names == (name, "axe")
 
 
-def test_names_of_data_sets_stay_what_they_are() -> None:
+def test_query_of_names_does_not_parse_names() -> None:
     names = ("bed, single", '"mug"', "mug. saw", "x=0.2", "[mug")
     assert query_of_names(names).names == names
 
 
-def test_two_names_joined_by_and_are_one_label_and_how_to_ask_for_two_is_told() -> None:
+def test_and_joins_one_label_with_a_hint() -> None:
     assert split_hint("mug and saw") == "'mug and saw' is one label; for two write 'mug; saw'"
     assert split_hint("mug & saw") and split_hint("mug or saw")
     assert not split_hint("sandwich") and not split_hint("android")
 
 
-def test_parameters_read_names_as_queries_do() -> None:
+def test_parameters_use_the_query_syntax() -> None:
     assert Config.from_values({"default_query": '["mug", "saw"]'}).default_query
     with pytest.raises(ConfigError, match=r"default_query cannot be used.*full stop"):
         Config.from_values({"default_query": "mug. saw"})
@@ -168,7 +166,7 @@ def test_parameters_read_names_as_queries_do() -> None:
 
 
 @pytest.mark.parametrize("name", ["bed, single", '"mug"', "axe. bed", "mug、saw", "[mug"])
-def test_a_name_that_would_be_read_otherwise_cannot_be_written(name: str) -> None:
+def test_name_that_changes_when_parsed_is_not_parsable(name: str) -> None:
     assert not is_parsable(name)
     assert is_parsable("Red mug") and is_parsable("no. 2 pencil") and is_parsable("x=y")
 
@@ -177,7 +175,7 @@ def test_a_name_that_would_be_read_otherwise_cannot_be_written(name: str) -> Non
     "piece",
     ['"a,', "[", "(", '"', "'", ".", "a. ", "a (", "\\", "=.1!", '"a" ', "x'x", "1. ", "- "],
 )
-def test_hostile_texts_are_read_or_refused_at_once(piece: str) -> None:
+def test_long_hostile_text_is_processed_fast(piece: str) -> None:
     start_s = time.process_time()
     try:
         parse_query(piece * (19_000 // len(piece)))

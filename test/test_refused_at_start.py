@@ -1,4 +1,4 @@
-"""What the node is told at the start and cannot use: one sentence on stderr and status 2."""
+"""Invalid parameters and arguments at start: the node prints one error and ends with status 2."""
 
 from queue import SimpleQueue
 
@@ -12,7 +12,7 @@ from clip_surgery_ros.ros.arguments import check_files_apply, check_parameter_fi
 
 DIGITS = "0123456789" * 6 + "0123"
 IMAGES, QUERY = "qos_overrides./image_raw.subscription", "qos_overrides./query.subscription"
-REFUSED = [
+INVALID = [
     ("default_query:=7", "'default_query' wants str, got 7; YAML takes digits"),
     ("default_query:=off", "'default_query' wants str, got False; YAML takes"),
     ("default_query:=1e3", "'default_query' wants str, got 1000.0;"),
@@ -83,37 +83,39 @@ ARGUMENTS = [
 ]
 
 
-def refusal(capfd, *arguments):
-    """What the node's program says before it ends with status 2."""
+def start_error(capfd, *arguments):
+    """Start the node's program; return its error when it ends with status 2."""
     assert run(["clip_surgery_node", "--ros-args", *arguments], SimpleQueue()) == 2
-    said = capfd.readouterr().err
-    assert "Traceback" not in said
-    (sentence,) = (line for line in said.splitlines() if line.startswith("clip_surgery: "))
-    return sentence
+    output = capfd.readouterr().err
+    assert "Traceback" not in output
+    (error,) = (line for line in output.splitlines() if line.startswith("clip_surgery: "))
+    return error
 
 
 @pytest.mark.usefixtures("ros_context")
-@pytest.mark.parametrize(("assignment", "said"), REFUSED, ids=[one for one, _ in REFUSED])
-def test_values_that_a_parameter_cannot_have_are_refused(assignment, said, capfd):
-    assert said in refusal(capfd, "-p", assignment)
+@pytest.mark.parametrize(
+    ("assignment", "error"), INVALID, ids=[assignment for assignment, _ in INVALID]
+)
+def test_invalid_parameter_value_ends_the_node(assignment, error, capfd):
+    assert error in start_error(capfd, "-p", assignment)
 
 
 @pytest.mark.usefixtures("ros_context")
-@pytest.mark.parametrize(("content", "said"), FILES)
-def test_parameter_files_that_cannot_be_used_are_refused(content, said, capfd, tmp_path):
+@pytest.mark.parametrize(("content", "error"), FILES)
+def test_invalid_parameter_file_ends_the_node(content, error, capfd, tmp_path):
     path = tmp_path / "parameters.yaml"
     path.write_text(content)
-    assert said in refusal(capfd, "--params-file", str(path))
+    assert error in start_error(capfd, "--params-file", str(path))
 
 
 @pytest.mark.usefixtures("ros_context")
-@pytest.mark.parametrize(("arguments", "said"), ARGUMENTS)
-def test_arguments_that_ros_cannot_use_are_refused(arguments, said, capfd):
-    assert said in refusal(capfd, *arguments)
+@pytest.mark.parametrize(("arguments", "error"), ARGUMENTS)
+def test_invalid_ros_arguments_end_the_node(arguments, error, capfd):
+    assert error in start_error(capfd, *arguments)
 
 
 @pytest.mark.parametrize(
-    ("section", "node", "meant"),
+    ("section", "node", "applies"),
     [
         ("/**", "/robot/clip_surgery", True),
         ("clip_surgery", "/clip_surgery", True),
@@ -129,17 +131,17 @@ def test_arguments_that_ros_cannot_use_are_refused(arguments, said, capfd):
         ("/robot/**", "/clip_surgery", False),
     ],
 )
-def test_a_file_is_for_the_nodes_that_ros_takes_it_for(section, node, meant, tmp_path):
+def test_parameter_file_applies_to_the_nodes_of_its_sections(section, node, applies, tmp_path):
     path = tmp_path / "parameters.yaml"
     path.write_text(f"{section}:\n  ros__parameters:\n    x: 1\n")
     arguments = ["node", "--ros-args", "--params-file", str(path)]
-    if meant:
+    if applies:
         return check_files_apply(arguments, node)
     with pytest.raises(ConfigError, match="sets nothing of"):
         check_files_apply(arguments, node)
 
 
-def test_a_whole_number_serves_at_the_start_where_a_fraction_may_be(rigs):
+def test_integer_is_accepted_for_a_float_parameter_at_start(rigs):
     rig = rigs(max_rate_hz=2, threshold=0, presence_threshold=1)
     for name, value in (("max_rate_hz", 2.0), ("threshold", 0.0), ("presence_threshold", 1.0)):
         declared = rig.node.get_parameter(name)
@@ -147,29 +149,29 @@ def test_a_whole_number_serves_at_the_start_where_a_fraction_may_be(rigs):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error"),
     [
         (None, "does not exist, or is no file; name one that does"),
         ("max_rate_hz: 2.0\n", "has no ros__parameters"),
         ("/**: {ros__parameters: {max_rate_hz: 2.0}}\n", ""),
     ],
 )
-def test_a_parameter_file_is_looked_at_before_a_launch_goes_on(content, said, tmp_path):
+def test_parameter_file_is_checked_before_launch(content, error, tmp_path):
     path = tmp_path / "parameters.yaml"
     if content:
         path.write_text(content)
-    if not said:
+    if not error:
         return check_parameter_file(path)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=error):
         check_parameter_file(path)
 
 
-def test_bytes_are_no_text(rigs):
+def test_bytes_are_rejected_for_a_string_parameter(rigs):
     with pytest.raises(ConfigError, match=r"wants str, got \[b'a', b'b'\]; write one value"):
         rigs(device=[b"a", b"b"])
 
 
-def test_the_process_ends_with_the_sentence_and_status_2():
+def test_node_process_prints_the_error_and_ends_with_status_2():
     with Process(*NODE, "-p", "max_rate_hz:=fast") as node:
         node.wait_for_line(
             "clip_surgery: parameter 'max_rate_hz' wants float, got 'fast'", START_S

@@ -93,7 +93,7 @@ def test_colcon_build_installs_a_ros_package(tmp_path: Path) -> None:
 
 
 def _bare_prefix(folder: Path) -> Path:
-    """This environment's ROS as links, without clip_surgery_ros and the underlay."""
+    """Link this environment's ROS into a folder, without clip_surgery_ros and the underlay."""
     if not from_wheels():
         return Path(os.environ["AMENT_PREFIX_PATH"].split(os.pathsep)[-1])
     prefix = Path(sys.prefix)

@@ -262,7 +262,7 @@ def test_stage_times_are_in_the_order_of_the_stages(image: NDArray[np.uint8]) ->
     assert all(seconds >= 0 for seconds in result.stage_seconds.values())
 
 
-def test_the_querys_threshold_goes_before_the_labels_and_that_before_the_common_candidates(
+def test_threshold_is_that_of_query_then_label_then_default(
     image: NDArray[np.uint8],
 ) -> None:
     settings = {"threshold": 0.1, "label_thresholds": {"red": 0.2, "green": 0.3}}

@@ -109,9 +109,8 @@ def random_weights(network: torch.nn.Module, noise: torch.Tensor) -> dict[str, t
             start = 97 * len(tensors) % 50_000
             inputs = 1 if "positional" in name else empty[0].numel()
             tensors[name] = noise[start : start + empty.numel()].view(empty.shape) * inputs**-0.5
-        elif name.endswith(
-            (".weight", "running_var")
-        ):  # of normalisations; small at the end of a branch
+        elif name.endswith((".weight", "running_var")):
+            # Weights of normalisations are 1, but small at the end of a branch.
             tensors[name] = torch.full(empty.shape, 0.1 if "bn3." in name else 1.0)
         else:
             tensors[name] = torch.zeros(empty.shape)

@@ -65,9 +65,9 @@ def test_winning_label_is_decided_by_unscaled_maps() -> None:
 
 
 def test_predicted_iou_is_highest_for_the_mask_on_the_map() -> None:
-    object_, wide, beside = box(4, 4, 10, 10), box(2, 2, 14, 14), box(11, 11, 15, 15)
+    matching, wide, beside = box(4, 4, 10, 10), box(2, 2, 14, 14), box(11, 11, 15, 15)
     scores = np.array([0.8, 0.8, 0.8], np.float32)
-    masks, label = np.stack([object_, wide, beside]), RasterMap(blob(object_), box(0, 0, 16, 16))
+    masks, label = np.stack([matching, wide, beside]), RasterMap(blob(matching), box(0, 0, 16, 16))
 
     quality = predicted_iou(candidate_features(masks, scores, label))
 

@@ -21,12 +21,12 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 COMMANDS = ("./demo", "./test.sh")
 
 
-def test_the_command_line_prints_the_version(capsys: pytest.CaptureFixture) -> None:
+def test_command_line_prints_the_version(capsys: pytest.CaptureFixture) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"clip_surgery {VERSION}\n"
 
 
-def test_the_wheel_has_the_version() -> None:
+def test_wheel_has_the_version() -> None:
     done = subprocess.run(
         [sys.executable, "setup.py", "--version"],
         cwd=ROOT,
@@ -43,24 +43,24 @@ def test_only_package_xml_has_the_version() -> None:
     assert [path for path in files if VERSION in path.read_text()] == []
 
 
-def test_the_changelog_has_the_version_below_unreleased() -> None:
+def test_changelog_has_the_version_below_unreleased() -> None:
     headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     assert re.fullmatch(rf"\[{re.escape(VERSION)}\] - \d{{4}}-\d\d-\d\d", headings[1])
 
 
-def test_the_changelog_has_the_kinds_of_change_that_keep_a_changelog_names() -> None:
+def test_changelog_uses_the_headings_of_keep_a_changelog() -> None:
     kinds = set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def steps() -> list[dict[str, Any]]:
-    """The steps of the workflow's jobs."""
+    """Return the steps of the workflow's jobs."""
     workflow = yaml.safe_load(WORKFLOW.read_text())
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 
-def test_the_workflow_runs_the_two_commands_of_the_readme() -> None:
+def test_workflow_runs_the_commands_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text().splitlines()
     run = [step["run"].strip() for step in steps() if "run" in step]
     for command in COMMANDS:
@@ -68,13 +68,13 @@ def test_the_workflow_runs_the_two_commands_of_the_readme() -> None:
         assert run.count(command) == 1
 
 
-def test_the_workflow_pins_actions_to_a_major_version() -> None:
+def test_workflow_pins_actions_to_a_major_version() -> None:
     actions = [step["uses"] for step in steps() if "uses" in step]
     assert actions
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in actions)
 
 
-def test_the_pages_for_contributors_link_to_files() -> None:
+def test_links_of_contributing_and_changelog_have_targets() -> None:
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         targets = re.findall(r"\]\((?!http|#)([^)#\s]+)", (ROOT / name).read_text())
         missing = [t for t in targets if not (ROOT / t).is_file()]

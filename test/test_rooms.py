@@ -1,4 +1,4 @@
-"""Which room may import which, and how long files, classes and functions may be."""
+"""Allowed imports between rooms, and limits for the length of files, classes and functions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "clip_surgery_ros"
-LINES = {"file": 400, "class": 250, "function": 50}
-"""The most of each; what is longer for a reason says so in a comment (:data:`EXCUSE`)."""
+MAX_LINES = {"file": 400, "class": 250, "function": 50}
+"""Maximal lengths; longer code gives its reason in a comment (:data:`EXCUSE`)."""
 EXCUSE = "# Longer than {} lines: "
 
 
@@ -33,14 +33,14 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def changed(tmp_path: Path) -> Path:
-    """A folder with a copy of the package, to be changed."""
+def package_copy(tmp_path: Path) -> Path:
+    """Copy the package into a folder where a test can change it."""
     ignore = shutil.ignore_patterns("__pycache__", "*.png", "*.safetensors")
     shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignore)
     return tmp_path
 
 
-def test_rooms_import_what_the_table_allows() -> None:
+def test_rooms_import_only_allowed_rooms() -> None:
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
@@ -55,16 +55,16 @@ def test_rooms_import_what_the_table_allows() -> None:
         ("demo/run.py", "evaluation.outcome"),
     ],
 )
-def test_an_arrow_that_breaks_the_table_is_named(changed: Path, file: str, module: str) -> None:
-    path = changed / PACKAGE.name / file
+def test_forbidden_import_is_named(package_copy: Path, file: str, module: str) -> None:
+    path = package_copy / PACKAGE.name / file
     path.write_text(f"{path.read_text()}\nimport {PACKAGE.name}.{module}\n")
-    done = lint(changed)
+    done = lint(package_copy)
     assert done.returncode == 1
     source = f"{PACKAGE.name}.{file.removesuffix('.py').replace('/', '.')}"
     assert f"{source} -> {PACKAGE.name}.{module}" in done.stdout
 
 
-def test_every_room_says_what_it_holds() -> None:
+def test_every_room_has_a_short_docstring() -> None:
     for init in PACKAGE.rglob("__init__.py"):
         docstring = ast.get_docstring(ast.parse(init.read_text())) or ""
         assert "begin with" in " ".join(docstring.casefold().split()), init
@@ -72,21 +72,22 @@ def test_every_room_says_what_it_holds() -> None:
 
 
 def parts(path: Path) -> Iterator[tuple[str, str, int, list[str]]]:
-    """Kind, name, length and lines of a file, and of each class and function in it."""
+    """Yield kind, name, length and lines of a file, and of each class and function in it."""
     lines = path.read_text().splitlines()
     yield "file", str(path.relative_to(ROOT)), len(lines), lines
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             kind = "class" if isinstance(node, ast.ClassDef) else "function"
-            own = lines[node.lineno - 1 : node.end_lineno]
-            yield kind, f"{path.relative_to(ROOT)}: {node.name}", len(own), own
+            part = lines[node.lineno - 1 : node.end_lineno]
+            yield kind, f"{path.relative_to(ROOT)}: {node.name}", len(part), part
 
 
-def test_files_classes_and_functions_are_short() -> None:
+def test_files_classes_and_functions_are_within_the_limits() -> None:
     long = [
         f"{name} has {length} lines"
         for path in sorted(PACKAGE.rglob("*.py"))
         for kind, name, length, lines in parts(path)
-        if length > LINES[kind] and not any(EXCUSE.format(LINES[kind]) in line for line in lines)
+        if length > MAX_LINES[kind]
+        and not any(EXCUSE.format(MAX_LINES[kind]) in line for line in lines)
     ]
     assert not long, "\n".join(long)

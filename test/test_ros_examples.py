@@ -1,4 +1,4 @@
-"""The examples in the docstrings of ``ros/`` and ``node/`` are true."""
+"""The examples in the docstrings of ``ros/`` and ``node/`` run."""
 
 import doctest
 from importlib import import_module
@@ -12,7 +12,7 @@ MODULES = (
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples_of_a_module_are_true(module: str) -> None:
+def test_examples_of_the_module_run(module: str) -> None:
     result = doctest.testmod(import_module(f"clip_surgery_ros.{module}"))
     assert result.attempted > 0
     assert not result.failed

@@ -1,4 +1,4 @@
-"""SAM: the published sizes, and one embedding for all prompts of a frame."""
+"""SAM: published sizes, and one image embedding for all prompts of a frame."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def prompt(*points: tuple[int, int, bool]) -> PointPrompts:
 
 
 def masks_of(backend: SamBackend, image: np.ndarray, prompts: list[PointPrompts]) -> np.ndarray:
-    """(K, 3, H, W) of all candidates."""
+    """Return the masks of all candidates, (K, 3, H, W)."""
     embedding = backend.encode(image)
     found = backend.decode(embedding, prompts)
-    return np.stack([backend.full_size(embedding, one.logits) for one in found])
+    return np.stack([backend.full_size(embedding, candidates.logits) for candidates in found])
 
 
 PROMPTS = [
@@ -48,14 +48,14 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
-def test_published_models_have_the_published_shapes(name: str) -> None:
+def test_published_sam_has_the_shapes_of_segment_anything(name: str) -> None:
     with torch.device("meta"):
         ours = build_sam(SPECS[name]).state_dict()
         theirs = sam_model_registry[name]().state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-def test_masks_decoded_together_equal_those_of_one_predict_each() -> None:
+def test_masks_of_batched_prompts_equal_single_predictions() -> None:
     sam, image = small_sam(), picture()
     predictor = SamPredictor(sam)
     predictor.set_image(image)
@@ -73,7 +73,7 @@ def test_masks_decoded_together_equal_those_of_one_predict_each() -> None:
         np.testing.assert_allclose(candidates.quality, scores, atol=1e-4)
 
 
-def test_the_image_is_encoded_once_for_all_prompts() -> None:
+def test_image_is_encoded_once_for_all_prompts() -> None:
     backend = SamBackend(small_sam())
     encoder, runs = backend._encoder, []
     backend._encoder = lambda pixels: runs.append(1) or encoder(pixels)
@@ -83,7 +83,7 @@ def test_the_image_is_encoded_once_for_all_prompts() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("count", [1, 5, 20])
-def test_any_number_of_prompts_decodes_to_segment_anything_s_masks(count: int, chunk: int) -> None:
+def test_any_number_of_prompts_equals_segment_anything(count: int, chunk: int) -> None:
     sam, image, rng = small_sam(), picture(50, 70), np.random.default_rng(count)
     predictor = SamPredictor(sam)
     predictor.set_image(image)
@@ -91,20 +91,22 @@ def test_any_number_of_prompts_decodes_to_segment_anything_s_masks(count: int, c
     positive = rng.random((count, 3)) < 0.7
     backend = SamBackend(sam, chunk=chunk)
     embedding = backend.encode(image)
-    prompts = [PointPrompts(*one) for one in zip(xy, positive, strict=True)]
+    prompts = [PointPrompts(*points) for points in zip(xy, positive, strict=True)]
     found = backend.decode(embedding, prompts)
 
     points = torch.from_numpy(predictor.transform.apply_coords(xy, image.shape[:2]))
     masks, scores, logits = predictor.predict_torch(points, torch.from_numpy(positive).int())
-    best = torch.stack([one.logits[one.quality.argmax()] for one in found])
+    best = torch.stack([candidates.logits[candidates.quality.argmax()] for candidates in found])
     expected = masks[torch.arange(count), scores.argmax(dim=1)].numpy()
     assert (backend.full_size(embedding, best) == expected).mean() > 0.9999
-    np.testing.assert_allclose(np.stack([one.quality for one in found]), scores, atol=1e-4)
+    np.testing.assert_allclose(
+        np.stack([candidates.quality for candidates in found]), scores, atol=1e-4
+    )
     torch.testing.assert_close(torch.stack([x.logits for x in found]), logits, atol=1e-3, rtol=0)
 
 
-def test_many_points_in_a_prompt_decode_to_the_same_masks() -> None:
-    """With more tokens than the projections have channels, the image side takes another route."""
+def test_prompt_with_many_points_equals_segment_anything() -> None:
+    """With more tokens than channels, attention from image to tokens uses another order."""
     sam, image = small_sam(), picture()
     xy = np.random.default_rng(1).integers(0, 40, (30, 2), np.int32)
     predictor, backend = SamPredictor(sam), SamBackend(sam)
@@ -116,7 +118,7 @@ def test_many_points_in_a_prompt_decode_to_the_same_masks() -> None:
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (40, 60), (90, 31), (7, 64), (720, 1280)])
-def test_masks_are_enlarged_as_by_segment_anything(size_hw: tuple[int, int]) -> None:
+def test_full_size_masks_equal_segment_anything(size_hw: tuple[int, int]) -> None:
     sam = small_sam()
     logits = torch.randn(4, 16, 16)
     inner = ResizeLongestSide.get_preprocess_shape(*size_hw, 64)
@@ -124,7 +126,7 @@ def test_masks_are_enlarged_as_by_segment_anything(size_hw: tuple[int, int]) -> 
     assert torch.equal(full_size_masks(logits, 64, inner, size_hw), expected)
 
 
-def test_the_network_that_was_given_stays_as_it_was() -> None:
+def test_backend_does_not_change_the_given_network() -> None:
     sam = small_sam()
     before = {name: value.clone() for name, value in sam.state_dict().items()}
     backend = SamBackend(sam, dtype=torch.bfloat16)
@@ -139,13 +141,13 @@ def test_no_prompts_give_no_masks() -> None:
     assert backend.decode(backend.encode(picture()), []) == []
 
 
-def test_bfloat16_masks_stay_near_float32() -> None:
+def test_bfloat16_masks_are_close_to_float32() -> None:
     image = picture()
     exact, half = SamBackend(small_sam()), SamBackend(small_sam(), dtype=torch.bfloat16)
     assert (masks_of(exact, image, PROMPTS) == masks_of(half, image, PROMPTS)).mean() > 0.9
 
 
-def test_a_checkpoint_of_other_or_unknown_sizes_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_wrong_or_unknown_sizes_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "sam.pth"
     torch.save(small_sam().state_dict(), path)
     with pytest.raises(WeightsError, match="does not fit SAM vit_b; it looks like a Segment"):
@@ -154,15 +156,17 @@ def test_a_checkpoint_of_other_or_unknown_sizes_is_refused(tmp_path: Path) -> No
         SamBackend.from_file(path)
 
 
-def test_sizes_are_read_from_the_file(tmp_path: Path) -> None:
+def test_sizes_are_read_from_the_metadata_of_the_file(tmp_path: Path) -> None:
     path, sam, image = tmp_path / "sam.safetensors", small_sam(), picture()
     save_file(sam.state_dict(), path, {"sam_spec": json.dumps(asdict(SMALL))})
-    one, other = SamBackend.from_file(path), SamBackend(sam)
-    assert np.array_equal(masks_of(one, image, PROMPTS[:1]), masks_of(other, image, PROMPTS[:1]))
+    loaded, original = SamBackend.from_file(path), SamBackend(sam)
+    assert np.array_equal(
+        masks_of(loaded, image, PROMPTS[:1]), masks_of(original, image, PROMPTS[:1])
+    )
 
 
 @pytest.mark.parametrize("spec", ["{oops", "{}", "3", '{"global_attn_indexes": [], "wings": 2}'])
-def test_sizes_that_cannot_be_read_are_refused(tmp_path: Path, spec: str) -> None:
+def test_invalid_sizes_in_the_metadata_are_rejected(tmp_path: Path, spec: str) -> None:
     path = tmp_path / "sam.safetensors"
     save_file({"a": torch.ones(1)}, path, {"sam_spec": spec})
     with pytest.raises(WeightsError, match="sam_spec"):
@@ -170,13 +174,13 @@ def test_sizes_that_cannot_be_read_are_refused(tmp_path: Path, spec: str) -> Non
 
 
 @pytest.mark.parametrize("size_hw", [(8, 2000), (2000, 8)])
-def test_an_image_too_narrow_for_the_network_is_refused(size_hw: tuple[int, int]) -> None:
+def test_too_narrow_image_is_rejected(size_hw: tuple[int, int]) -> None:
     # 8 * 64 / 2000 is a quarter of a pixel.
     with pytest.raises(ImageError, match="too narrow"):
         SamBackend(small_sam()).encode(picture(*size_hw))
 
 
-def test_an_image_as_large_as_the_input_is_not_resized() -> None:
+def test_image_of_the_input_size_is_not_resized() -> None:
     backend = SamBackend(build_sam(replace(SMALL, image_size=32)))
     embedding = backend.encode(picture(32, 32))
     assert embedding.size_hw == (32, 32)

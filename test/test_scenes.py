@@ -1,4 +1,4 @@
-"""Generated scenes: reproducible, with exact masks, in splits that never meet."""
+"""Generated scenes: reproducible, with exact masks, and disjoint splits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from clip_surgery_ros.world.sprites import NAMES, load_sprites
 
 def test_a_seed_makes_the_same_scene_again_and_another_does_not() -> None:
     generator = SceneGenerator()
-    one, same, other = generator.scene(5), SceneGenerator().scene(5), generator.scene(6)
-    assert np.array_equal(one.image, same.image)
-    assert np.array_equal(one.masks, same.masks)
-    assert not np.array_equal(one.image, other.image)
+    scene, same, different = generator.scene(5), SceneGenerator().scene(5), generator.scene(6)
+    assert np.array_equal(scene.image, same.image)
+    assert np.array_equal(scene.masks, same.masks)
+    assert not np.array_equal(scene.image, different.image)
 
 
 def test_the_seeds_of_splits_never_meet() -> None:

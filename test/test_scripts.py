@@ -1,4 +1,4 @@
-"""./demo and ./test.sh on machines that lack something: one clear sentence, and nothing done."""
+"""./demo and ./test.sh on machines with a missing tool: one error, and no environment."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("bash", "cat", "cut", "dirname", "find", "ls", "mkdir", "rm", "sha256sum", "tail", "wc")
 DEADLINE_S = 180.0
-"""Far more than anything here takes, also beside other work on the machine."""
+"""Much longer than any command here takes on a busy machine."""
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The scripts without an environment, and a folder of commands to be the whole PATH."""
+    """Copy the scripts without an environment; make a folder with the commands of PATH."""
     for name in ("demo", "test.sh"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "setup", tmp_path / "setup")
     commands = tmp_path / "commands"
     commands.mkdir()
     for tool in (*TOOLS, "git", "c++"):
-        found = shutil.which(tool)
-        assert found, tool
-        (commands / tool).symlink_to(found)
+        path = shutil.which(tool)
+        assert path, tool
+        (commands / tool).symlink_to(path)
     (commands / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
     return tmp_path
 
@@ -51,7 +51,7 @@ def run(checkout: Path, script: str, **environment: str) -> subprocess.Completed
     ("missing", "sentence"),
     [("c++", "A C++ compiler is needed"), ("git", "git is needed")],
 )
-def test_a_missing_tool_is_one_sentence(
+def test_missing_tool_is_one_error(
     checkout: Path, script: str, missing: str, sentence: str
 ) -> None:
     (checkout / "commands" / missing).unlink()
@@ -62,7 +62,7 @@ def test_a_missing_tool_is_one_sentence(
     assert not (checkout / ".venv").exists()
 
 
-def test_an_unsupported_python_is_one_sentence(checkout: Path) -> None:
+def test_unsupported_python_is_one_error(checkout: Path) -> None:
     python = checkout / "commands" / "python3"
     python.unlink()
     python.write_text('#!/bin/bash\n[ "$1" = --version ] && echo "Python 3.8.10"\nexit 1\n')
@@ -73,7 +73,7 @@ def test_an_unsupported_python_is_one_sentence(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-def test_missing_headers_of_python_are_one_sentence(checkout: Path) -> None:
+def test_missing_python_headers_are_one_error(checkout: Path) -> None:
     python = checkout / "commands" / "python3"
     real = python.resolve()
     python.unlink()
@@ -88,7 +88,7 @@ def test_missing_headers_of_python_are_one_sentence(checkout: Path) -> None:
 
 
 def shell(checkout: Path, commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Commands that use the functions of the set-up script."""
+    """Run commands that use the functions of the set-up script."""
     return subprocess.run(
         ["bash", "-euc", f'. "{checkout}/setup/environment.sh"\n{commands}'],
         env={"PATH": os.environ["PATH"], **environment},
@@ -99,14 +99,14 @@ def shell(checkout: Path, commands: str, **environment: str) -> subprocess.Compl
     )
 
 
-def test_a_sourced_ros_is_found_wherever_it_is(checkout: Path) -> None:
-    ros = checkout / "elsewhere"
+def test_sourced_ros_is_found_in_any_folder(checkout: Path) -> None:
+    ros = checkout / "ros"
     (ros / "share" / "rclpy").mkdir(parents=True)
     path = f"{checkout / 'overlay'}:{ros}"
     assert shell(checkout, "find_ros", AMENT_PREFIX_PATH=path).stdout == f"{ros}\n"
 
 
-def test_an_environment_with_ros_from_wheels_is_not_taken_for_a_sourced_ros(
+def test_environment_with_ros_from_wheels_is_no_sourced_ros(
     checkout: Path,
 ) -> None:
     wheels = checkout / "wheels"
@@ -115,7 +115,7 @@ def test_an_environment_with_ros_from_wheels_is_not_taken_for_a_sourced_ros(
     assert str(wheels) not in shell(checkout, "find_ros", AMENT_PREFIX_PATH=str(wheels)).stdout
 
 
-def test_a_step_runs_again_only_when_what_it_depends_on_changed(checkout: Path) -> None:
+def test_step_runs_again_only_if_its_stamp_changed(checkout: Path) -> None:
     count = checkout / "count"
     done = shell(
         checkout,
@@ -129,22 +129,22 @@ def test_a_step_runs_again_only_when_what_it_depends_on_changed(checkout: Path) 
     assert count.read_text().splitlines() == ["run", "run"]
 
 
-def test_a_step_that_fails_names_itself_and_the_log_and_is_tried_again(checkout: Path) -> None:
+def test_failed_step_names_its_log_and_runs_again(checkout: Path) -> None:
     commands = """mkdir -p "$VENV/stamps"
         work() { echo "no route to host"; return 3; }
         step "some work" one work
-        echo went on"""
+        echo continued"""
     for _ in range(2):
         done = shell(checkout, commands)
         assert done.returncode == 1
-        assert "went on" not in done.stdout
+        assert "continued" not in done.stdout
         assert "no route to host" in done.stderr
         last = done.stderr.splitlines()[-1]
         assert last.startswith('Set-up failed at "some work"')
         assert str(checkout / ".venv" / "setup.log") in last
 
 
-def test_a_failure_to_make_the_environment_is_told_though_an_old_one_is_cleared_away(
+def test_failed_venv_step_removes_the_old_environment(
     checkout: Path,
 ) -> None:
     old = checkout / ".venv" / "lib" / "left_over.py"
@@ -160,7 +160,7 @@ def test_a_failure_to_make_the_environment_is_told_though_an_old_one_is_cleared_
     assert not old.exists()
 
 
-def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
+def test_interrupted_step_ends_its_processes(checkout: Path) -> None:
     note = checkout / "worker"
     script = f"""mkdir -p "$VENV/stamps"
         work() {{ echo $BASHPID >"{note}.new"; mv "{note}.new" "{note}"; sleep 300; }}
@@ -184,7 +184,7 @@ def test_interrupting_a_step_ends_its_processes(checkout: Path) -> None:
         process.kill()
 
 
-def test_in_the_checkout_python_finds_the_installed_package_not_the_sources(
+def test_python_in_the_checkout_finds_the_installed_package(
     checkout: Path,
 ) -> None:
     sources = checkout / "clip_surgery_ros"
@@ -200,9 +200,7 @@ def test_in_the_checkout_python_finds_the_installed_package_not_the_sources(
 
 
 @pytest.mark.parametrize("script", ["demo", "test.sh"])
-def test_a_ros_that_is_not_there_and_has_no_wheels_is_one_sentence(
-    checkout: Path, script: str
-) -> None:
+def test_unavailable_ros_distro_is_one_error(checkout: Path, script: str) -> None:
     done = run(checkout, script, ROS_DISTRO="humble")
     assert done.returncode == 1
     assert done.stderr.startswith("ROS_DISTRO is 'humble', but that ROS is not in /opt/ros")
@@ -212,7 +210,7 @@ def test_a_ros_that_is_not_there_and_has_no_wheels_is_one_sentence(
 
 
 def sourced_ros(folder: Path, distribution: str) -> Path:
-    """A ROS prefix as apt has it, as far as the set-up looks."""
+    """Make the parts of an apt ROS prefix that the set-up reads."""
     (folder / "share" / "rclpy").mkdir(parents=True)
     for suffix in ("bash", "sh"):
         (folder / f"setup.{suffix}").write_text(
@@ -222,7 +220,7 @@ def sourced_ros(folder: Path, distribution: str) -> Path:
     return folder
 
 
-def test_another_ros_than_the_sourced_one_is_not_taken_in_silence(checkout: Path) -> None:
+def test_ros_distro_unlike_the_sourced_ros_is_an_error(checkout: Path) -> None:
     ros = sourced_ros(checkout / "ros", "jazzy")
     done = run(checkout, "demo", AMENT_PREFIX_PATH=str(ros), ROS_DISTRO="kilted")
     assert done.returncode == 1
@@ -233,14 +231,18 @@ def test_another_ros_than_the_sourced_one_is_not_taken_in_silence(checkout: Path
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize(("asked", "taken"), [({}, "jazzy"), ({"ROS_DISTRO": "kilted"}, "kilted")])
-def test_ros_distro_chooses_the_wheels(checkout: Path, asked: dict[str, str], taken: str) -> None:
-    done = shell(checkout, 'choose_wheels\necho "$ROS_WHEELS ${ROS_LIST##*/}"', **asked)
-    assert done.stdout == f"{taken} requirements-ros-{taken}.txt\n"
+@pytest.mark.parametrize(
+    ("environment", "chosen"), [({}, "jazzy"), ({"ROS_DISTRO": "kilted"}, "kilted")]
+)
+def test_ros_distro_chooses_the_wheels(
+    checkout: Path, environment: dict[str, str], chosen: str
+) -> None:
+    done = shell(checkout, 'choose_wheels\necho "$ROS_WHEELS ${ROS_LIST##*/}"', **environment)
+    assert done.stdout == f"{chosen} requirements-ros-{chosen}.txt\n"
 
 
 def names(distribution: str) -> set[str]:
-    """What a distribution's list installs, by the name without the distribution's."""
+    """Return the packages in a distribution's list, without the distribution in their names."""
     lines = (ROOT / "setup" / f"requirements-ros-{distribution}.txt").read_text().splitlines()
     pinned = [line.split("==") for line in lines if line and not line.startswith("#")]
     assert all(len(parts) == 2 for parts in pinned)
@@ -248,8 +250,8 @@ def names(distribution: str) -> set[str]:
     return {name.replace(f"-{distribution}-", "-") for name, _ in pinned}
 
 
-def test_both_lists_of_wheels_have_the_same_packages() -> None:
-    # Kilted finds Python by CMake's own module, and split the core of ament_cmake_ros off.
+def test_lists_of_wheels_have_the_same_packages() -> None:
+    # Kilted uses CMake's own module to find Python, and has ament_cmake_ros_core as a package.
     assert names("jazzy") - names("kilted") == {"ros-python-cmake-module"}
     assert names("kilted") - names("jazzy") == {"ros-ament-cmake-ros-core"}
 
@@ -261,30 +263,30 @@ def test_both_lists_of_wheels_have_the_same_packages() -> None:
         ("numpy==2.0\nros-kilted-rclpy==9.1.2\nros-rclpy==9.1.2", ""),
         ("numpy==2.0", ""),
     ],
-    ids=["of another", "of this one", "none yet"],
+    ids=["another", "the same", "none"],
 )
-def test_wheels_of_another_ros_are_removed_before_this_one_s_are_unpacked(
+def test_wheels_of_another_ros_are_removed_before_installation(
     checkout: Path, installed: str, removed: str
 ) -> None:
     python = checkout / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(
-        f'#!/bin/bash\n[ "$3" = freeze ] && echo "{installed}" || echo "$*" >>"{checkout}/did"\n'
+        f'#!/bin/bash\n[ "$3" = freeze ] && echo "{installed}" || echo "$*" >>"{checkout}/calls"\n'
     )
     python.chmod(0o755)
     done = shell(checkout, "ROS_PREFIX=\nchoose_wheels\ninstall_build_tools", ROS_DISTRO="kilted")
     assert done.returncode == 0, done.stderr
-    did = (checkout / "did").read_text().splitlines()
+    calls = (checkout / "calls").read_text().splitlines()
     uninstalled = f"-m pip uninstall --yes clip_surgery_ros {removed}"
-    assert did[:-1] == ([uninstalled] if removed else [])
-    assert did[-1] == f"-m pip install -r {checkout}/setup/requirements-ros-kilted.txt"
+    assert calls[:-1] == ([uninstalled] if removed else [])
+    assert calls[-1] == f"-m pip install -r {checkout}/setup/requirements-ros-kilted.txt"
 
 
 @pytest.mark.parametrize(
     ("distribution", "fast_dds", "variable"),
     [("jazzy", "fastrtps", "FASTRTPS"), ("kilted", "fastdds", "FASTDDS")],
 )
-def test_beside_ros_from_apt_activating_the_environment_sources_it_too(
+def test_activate_sources_ros_from_apt(
     checkout: Path, distribution: str, fast_dds: str, variable: str
 ) -> None:
     ros, venv = sourced_ros(checkout / "ros", distribution), checkout / ".venv"
@@ -299,19 +301,19 @@ def test_beside_ros_from_apt_activating_the_environment_sources_it_too(
         text=True,
         check=True,
     )
-    entered = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert entered["ROS_DISTRO"] == distribution
-    assert entered["AMENT_PREFIX_PATH"] == f"{venv}:{ros}"
-    assert entered["LD_LIBRARY_PATH"] == f"{venv}/lib:/mine"
-    assert entered[f"{variable}_DEFAULT_PROFILES_FILE"] == f"{checkout}/config/fastdds.xml"
+    variables = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert variables["ROS_DISTRO"] == distribution
+    assert variables["AMENT_PREFIX_PATH"] == f"{venv}:{ros}"
+    assert variables["LD_LIBRARY_PATH"] == f"{venv}/lib:/mine"
+    assert variables[f"{variable}_DEFAULT_PROFILES_FILE"] == f"{checkout}/config/fastdds.xml"
 
 
-# Plugins of pytest that a sourced ROS brings
+# pytest plugins of a sourced ROS
 
 
 @pytest.fixture
 def old_plugin(tmp_path: Path) -> Callable[[str], dict[str, str]]:
-    """Environment in which pytest finds a plugin that is written for pytest before 9."""
+    """Give an environment where pytest finds a plugin for versions before 9."""
 
     def make(name: str) -> dict[str, str]:
         site = tmp_path / "site"
@@ -319,11 +321,11 @@ def old_plugin(tmp_path: Path) -> Callable[[str], dict[str, str]]:
         information.mkdir(parents=True)
         (information / "METADATA").write_text("Name: old_plugin\nVersion: 3.4\n")
         (information / "entry_points.txt").write_text(f"[pytest11]\n{name} = old_plugin\n")
-        # `path` is gone from this hook since pytest 9; launch_testing's asks for it.
+        # pytest 9 removed `path` from this hook; launch_testing uses it.
         (site / "old_plugin.py").write_text(
             "def pytest_pycollect_makemodule(path, parent):\n    return None\n"
         )
-        # Without what ./test.sh sets against it.
+        # Without the variable that ./test.sh sets against such plugins.
         kept = {k: v for k, v in os.environ.items() if k != "PYTEST_DISABLE_PLUGIN_AUTOLOAD"}
         return {**kept, "PYTHONPATH": str(site)}
 
@@ -331,7 +333,7 @@ def old_plugin(tmp_path: Path) -> Callable[[str], dict[str, str]]:
 
 
 def pytest_in(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Pytest with this project's configuration on a test that passes."""
+    """Run pytest with this project's configuration on a test that passes."""
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "test").mkdir(exist_ok=True)
     (folder / "test" / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
@@ -345,10 +347,10 @@ def pytest_in(folder: Path, environment: dict[str, str]) -> subprocess.Completed
     )
 
 
-def test_the_stand_in_plugin_does_not_start_with_this_pytest(
+def test_unknown_old_plugin_breaks_pytest(
     tmp_path: Path, old_plugin: Callable[[str], dict[str, str]]
 ) -> None:
-    done = pytest_in(tmp_path, old_plugin("a_name_that_nobody_knows"))
+    done = pytest_in(tmp_path, old_plugin("unknown_plugin"))
     assert done.returncode != 0
     assert "Argument(s) {'path'} are declared in the hookimpl" in done.stderr
 
@@ -357,7 +359,7 @@ def test_the_stand_in_plugin_does_not_start_with_this_pytest(
     "name",
     ["launch_testing", "launch_pytest", "launch_ros", "launch_testing_ros_pytest_entry_point"],
 )
-def test_pytest_starts_beside_launch_s_plugins(
+def test_pytest_starts_with_old_launch_plugins(
     tmp_path: Path, old_plugin: Callable[[str], dict[str, str]], name: str
 ) -> None:
     done = pytest_in(tmp_path, old_plugin(name))
@@ -365,18 +367,18 @@ def test_pytest_starts_beside_launch_s_plugins(
     assert "1 passed" in done.stdout
 
 
-def test_the_test_script_starts_beside_any_plugin(
+def test_test_script_starts_with_any_old_plugin(
     checkout: Path, old_plugin: Callable[[str], dict[str, str]]
 ) -> None:
-    environment = old_plugin("a_name_that_nobody_knows")
+    environment = old_plugin("unknown_plugin")
     commands = checkout / "commands"
-    for name, does in (
+    for name, command in (
         ("ruff", "true"),
         ("mypy", "true"),
         ("lint-imports", "true"),
         ("pytest", f"{sys.executable} -m pytest"),
     ):
-        (commands / name).write_text(f'#!/bin/bash\nexec {does} "$@"\n')
+        (commands / name).write_text(f'#!/bin/bash\nexec {command} "$@"\n')
         (commands / name).chmod(0o755)
     (checkout / "setup" / "environment.sh").write_text(
         f'ROOT="{checkout}"\nset_up() {{ PATH="{commands}:$PATH"; }}\n'

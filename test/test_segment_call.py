@@ -1,4 +1,4 @@
-"""The service ~/segment: one image, a query of its own, and the stream undisturbed."""
+"""The service ~/segment: one image and its own query, without effect on the stream."""
 
 import threading
 
@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 from clip_surgery_ros.ros.images import image_message
 
 
-def test_a_supplied_image_is_answered_with_its_own_header(active):
+def test_segment_call_with_image_has_the_header_of_the_image(active):
     image = image_message(PIXELS, "rgb8", Header(frame_id="a photo"))
     answer = active.ask_segment(image=image, labels=["mug", "saw"], thresholds=[0.5, -1.0])
     assert answer.success and answer.message == "1 segments"
@@ -23,7 +23,7 @@ def test_a_supplied_image_is_answered_with_its_own_header(active):
     assert active.engine.asked[0][0].tolist() == PIXELS.tolist()
 
 
-def test_without_an_image_the_newest_frame_is_taken_even_when_nothing_was_asked(active):
+def test_segment_call_without_image_uses_the_newest_frame(active):
     active.show("older")
     wait_frames(active, "in", 1)
     header = active.show("newest")
@@ -32,14 +32,14 @@ def test_without_an_image_the_newest_frame_is_taken_even_when_nothing_was_asked(
     assert answer.success and answer.result.header == header
 
 
-def test_without_labels_the_query_in_force_is_asked(active):
+def test_segment_call_without_labels_uses_the_active_query(active):
     sequence = active.ask("saw").sequence
     answer = active.ask_segment(image=image_message(PIXELS, "rgb8", Header()))
     assert answer.success
     assert (list(answer.result.query.labels), answer.result.query.sequence) == (["saw"], sequence)
 
 
-def test_a_call_leaves_the_query_of_the_stream_alone(active):
+def test_segment_call_does_not_change_the_active_query(active):
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     sequence = active.ask("saw").sequence
@@ -48,13 +48,13 @@ def test_a_call_leaves_the_query_of_the_stream_alone(active):
     active.show("streamed")
     message = segments.wait()
     assert (list(message.query.labels), message.query.sequence) == (["saw"], sequence)
-    assert len(active.echo.messages) == 2  # the start's empty one and this one
+    assert len(active.echo.messages) == 2  # the empty query at start, and this query
 
 
-def test_what_cannot_be_answered_is_told_in_a_sentence(active):
+def test_invalid_segment_call_is_rejected_with_a_message(active):
     bad = Image(height=2, width=2, encoding="rgb8", step=6, data=bytes(5))
     good = image_message(PIXELS, "rgb8", Header())
-    for request, said in (
+    for request, error in (
         ({"image": bad, "labels": ["mug"]}, "rgb8"),
         ({"image": good}, "nothing is asked for"),
         ({"image": good, "labels": [" "]}, "the labels are empty"),
@@ -63,7 +63,7 @@ def test_what_cannot_be_answered_is_told_in_a_sentence(active):
         ({"labels": ["mug"], "camera": "front"}, "no camera 'front'"),
     ):
         answer = active.ask_segment(**request)
-        assert not answer.success and said in answer.message, answer.message
+        assert not answer.success and error in answer.message, answer.message
     assert not active.engine.asked
     statuses = active.health()
     assert ("segment calls refused: count", "6") in [
@@ -71,7 +71,7 @@ def test_what_cannot_be_answered_is_told_in_a_sentence(active):
     ]
 
 
-def test_a_node_that_is_not_active_says_so(rig):
+def test_segment_call_to_an_inactive_node_is_rejected(rig):
     image = image_message(PIXELS, "rgb8", Header())
     answer = rig.ask_segment(image=image, labels=["mug"])
     assert not answer.success and "activate it" in answer.message
@@ -79,7 +79,7 @@ def test_a_node_that_is_not_active_says_so(rig):
     assert rig.ask_segment(image=image, labels=["mug"]).success
 
 
-def test_networks_that_raise_are_told_and_survived(rigs):
+def test_segment_call_reports_an_error_in_inference(rigs):
     failures = [ValueError("numerical trouble")]
 
     def before(_):
@@ -94,7 +94,7 @@ def test_networks_that_raise_are_told_and_survived(rigs):
     assert rig.ask_segment(image=image, labels=["mug"]).success
 
 
-def test_a_waiting_call_keeps_nothing_else_waiting(rigs):
+def test_waiting_segment_call_does_not_block_the_node(rigs):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
     rig.activate()
@@ -113,14 +113,14 @@ def test_a_waiting_call_keeps_nothing_else_waiting(rigs):
     assert answers[0].success
 
 
-def test_deactivating_refuses_the_calls_that_still_wait(rigs):
+def test_deactivate_rejects_waiting_segment_calls(rigs):
     gate = threading.Semaphore(0)
     rig = rigs(engine=FakeEngine(lambda _: gate.acquire(timeout=30)))
     rig.activate()
     segments = rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "segments")
     rig.ask("mug")
-    rig.show("in work")
+    rig.show("in progress")
     wait_until(lambda: rig.engine.asked)
     answers = []
     image = image_message(PIXELS, "rgb8", Header())
@@ -135,5 +135,5 @@ def test_deactivating_refuses_the_calls_that_still_wait(rigs):
     assert not answers[0].success and "deactivated" in answers[0].message
     gate.release()
     stopper.join()
-    assert segments.wait().header.frame_id == "in work"
+    assert segments.wait().header.frame_id == "in progress"
     assert len(rig.engine.asked) == 1

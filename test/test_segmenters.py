@@ -1,6 +1,6 @@
-"""MobileSAM and SAM 2 behind the same protocol as SAM, to their own packages' numbers.
+"""MobileSAM and SAM 2 give the same results as their own packages.
 
-True architectures with random weights; each image is encoded once for all tests.
+Real architectures with random weights; each image is encoded once for all tests.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ PROMPTS = [
 
 
 @dataclass(frozen=True)
-class Both:
-    """A network in its own package's predictor, and its file as this package runs it."""
+class SegmenterPair:
+    """A network in the predictor of its own package, and in this package."""
 
     path: Path
     network: nn.Module
@@ -63,12 +63,12 @@ class Both:
 
 def picture() -> np.ndarray:
     image = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), np.uint8)
-    image.flags.writeable = False  # as a camera's message may be
+    image.flags.writeable = False  # like the data of an image message
     return image
 
 
-def like_trained(network: nn.Module) -> nn.Module:
-    """Nothing is exactly zero or one, in tables of statistics neither."""
+def randomize(network: nn.Module) -> nn.Module:
+    """Change weights and statistics so that none is exactly zero or one."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -86,78 +86,82 @@ def own_package(name: str) -> tuple[nn.Module, Any]:
         if name == "vit_t":
             from mobile_sam import SamPredictor, sam_model_registry
 
-            network = like_trained(sam_model_registry[name]())
+            network = randomize(sam_model_registry[name]())
             return network, SamPredictor(network)
         from sam2.build_sam import build_sam2
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
         size = name.rsplit("_", 1)[1][0]
         network = build_sam2(f"configs/sam2.1/sam2.1_hiera_{size}.yaml", device="cpu")
-        return network, SAM2ImagePredictor(like_trained(network))
+        return network, SAM2ImagePredictor(randomize(network))
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> SegmenterPair:
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.pt"
     network, predictor = own_package(request.param)
     state = network.state_dict()
     torch.save(state if request.param == "vit_t" else {"model": state}, path)
     predictor.set_image(np.array(picture()))
-    return Both(path, network, predictor, CachingSegmenter(load_segmenter(request.param, path)))
+    return SegmenterPair(
+        path, network, predictor, CachingSegmenter(load_segmenter(request.param, path))
+    )
 
 
-def test_masks_scores_and_logits_are_those_of_its_own_package(both: Both) -> None:
-    embedding = both.segmenter.encode(picture())
-    found = both.segmenter.decode(embedding, PROMPTS)
+def test_masks_scores_and_logits_equal_the_original_package(pair: SegmenterPair) -> None:
+    embedding = pair.segmenter.encode(picture())
+    found = pair.segmenter.decode(embedding, PROMPTS)
     assert len(found) == len(PROMPTS)
     for prompt, candidates in zip(PROMPTS, found, strict=True):
-        masks, scores, logits = both.predictor.predict(
+        masks, scores, logits = pair.predictor.predict(
             prompt.xy.astype(np.float32), prompt.positive.astype(np.int32), multimask_output=True
         )
         scale = np.abs(logits).max()
-        assert scale > 0.1 and 0 < masks.mean() < 1  # else there is nothing to compare
-        own = candidates.logits.clamp(-32, 32).numpy()  # as SAM 2's predictor tells them
-        np.testing.assert_allclose(own, logits, atol=1e-4 * scale)
+        assert scale > 0.1 and 0 < masks.mean() < 1  # or else the comparison would be empty
+        logits_here = candidates.logits.clamp(-32, 32).numpy()  # as SAM 2's predictor returns them
+        np.testing.assert_allclose(logits_here, logits, atol=1e-4 * scale)
         np.testing.assert_allclose(candidates.quality, scores, atol=1e-4)
-        enlarged = both.segmenter.full_size(embedding, candidates.logits)
+        enlarged = pair.segmenter.full_size(embedding, candidates.logits)
         assert enlarged.shape == masks.shape == (3, *SIZE_HW)
         assert (enlarged == masks).mean() > 0.999
 
 
-def test_the_rows_and_columns_that_show_the_image_are_told(both: Both) -> None:
-    embedding = both.segmenter.encode(picture())
+def test_embedding_has_the_size_of_the_image_inside_the_square(pair: SegmenterPair) -> None:
+    embedding = pair.segmenter.encode(picture())
     assert embedding.size_hw == SIZE_HW
-    # SAM fills its square up below the picture; SAM 2 squashes the picture to it.
-    assert embedding.inner_hw == ((165, 256) if both.path.stem == "vit_t" else (256, 256))
+    # SAM pads the picture to a square; SAM 2 resizes it to a square.
+    assert embedding.inner_hw == ((165, 256) if pair.path.stem == "vit_t" else (256, 256))
 
 
-def test_the_pipeline_makes_segments_with_it_as_with_any_other(both: Both) -> None:
+def test_pipeline_makes_segments_with_every_segmenter(pair: SegmenterPair) -> None:
     clip = ClipBackend(small_clip(), open_clip.SimpleTokenizer())
     names, _ = random_texts(clip, 2)
     for recipe in ("reference", "instances"):
         settings = Settings(
             presence_threshold=0.0, distractor_names=(), min_area=1, recipe=RECIPES[recipe]
         )
-        result = Pipeline(clip, both.segmenter, settings).run(picture(), query_of(names))
+        result = Pipeline(clip, pair.segmenter, settings).run(picture(), query_of(names))
         assert result.segments
         for segment in result.segments:
             assert 0 <= segment.score <= 1 and segment.mask.any()
 
 
-def test_its_name_alone_loads_the_file_that_was_fetched(
-    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_sam_model_name_loads_the_downloaded_file(
+    pair: SegmenterPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
-    model = find_pretrained(both.path.stem)
+    model = find_pretrained(pair.path.stem)
     assert model is not None
-    download_path(model).symlink_to(both.path)
+    download_path(model).symlink_to(pair.path)
     networks = load_networks(Config.from_values({"sam_model": model.name}))
     assert type(networks.sam).__name__ == (
         "SamBackend" if model.name == "vit_t" else "Sam2Backend"
     )
 
 
-def test_the_network_that_was_given_stays_as_it_was() -> None:
+def test_segmenter_does_not_change_the_given_network() -> None:
     for name in NAMES:
         network = SEGMENTERS[name].build()
         before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -166,8 +170,8 @@ def test_the_network_that_was_given_stays_as_it_was() -> None:
         assert all(torch.equal(before[key], after[key]) for key in before)
 
 
-def test_bfloat16_features_stay_near_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The precision itself, also where the machine is slow in it.
+def test_bfloat16_features_are_close_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Test the precision even where bfloat16 is slow.
     monkeypatch.setattr(stock_encoder, "faster_dtype", lambda dtype, *_: dtype)
     torch.manual_seed(1)
     tiny, sam2 = (SEGMENTERS[name].build() for name in NAMES)
@@ -186,16 +190,16 @@ def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
     return features[0] if isinstance(features, tuple) else features.float()
 
 
-def test_names_are_the_same_in_the_parameter_the_catalogue_and_the_table() -> None:
+def test_names_agree_in_parameter_catalogue_and_markers() -> None:
     assert {DEMO, *SEGMENTERS} == set(CHOICES)
-    assert {one.name for one in PRETRAINED if one.kind == SAM} == set(SEGMENTERS)
+    assert {network.name for network in PRETRAINED if network.kind == SAM} == set(SEGMENTERS)
     assert {name for name, *_ in SAM_MARKERS} == set(SEGMENTERS)
 
 
-def test_a_file_of_another_network_is_refused_saying_what_it_looks_like(both: Both) -> None:
-    (name,) = set(NAMES) - {both.path.stem}
-    with pytest.raises(WeightsError, match=f"does not fit SAM {name}; .*{both.path.stem}"):
-        load_segmenter(name, both.path)
+def test_file_of_another_network_is_named(pair: SegmenterPair) -> None:
+    (name,) = set(NAMES) - {pair.path.stem}
+    with pytest.raises(WeightsError, match=f"does not fit SAM {name}; .*{pair.path.stem}"):
+        load_segmenter(name, pair.path)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def test_a_file_of_another_network_is_refused_saying_what_it_looks_like(both: Bo
         ("sam2.1_hiera_tiny", "sam2.build_sam", "rf-sam-2"),
     ],
 )
-def test_where_its_package_is_missing_the_error_tells_what_to_install(
+def test_missing_package_is_an_error_with_the_pip_command(
     name: str, module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -213,7 +217,7 @@ def test_where_its_package_is_missing_the_error_tells_what_to_install(
         SEGMENTERS[name].build()
 
 
-def test_files_of_sam_2_before_2_1_serve_too() -> None:
+def test_weights_of_sam_2_0_load() -> None:
     with ignore_warnings():
         from sam2.build_sam import build_sam2 as build
 
@@ -223,7 +227,7 @@ def test_files_of_sam_2_before_2_1_serve_too() -> None:
     assert all(torch.equal(value, older[key]) for key, value in network.state_dict().items())
 
 
-def test_building_them_warns_of_nothing() -> None:
+def test_building_segmenters_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in NAMES:
@@ -231,7 +235,7 @@ def test_building_them_warns_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "error"),
     [
         ({"adapter.weight": torch.zeros(3)}, r"is of SAM vit_t, but .* unknown adapter\.weight;"),
         (
@@ -243,39 +247,39 @@ def test_building_them_warns_of_nothing() -> None:
             r"another size of mask_decoder\.iou_token\.weight \(\[3\] instead of \[1, 256\]\);",
         ),
     ],
-    ids=["more", "less", "other"],
+    ids=["unknown", "missing", "wrong size"],
 )
-def test_a_file_of_which_one_tensor_is_not_as_it_should_be_names_it(
-    tmp_path: Path, change: dict[str, torch.Tensor | None], told: str
+def test_file_with_a_wrong_tensor_names_it(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], error: str
 ) -> None:
     tensors = SEGMENTERS["vit_t"].build().state_dict() | change
     torch.save({k: v for k, v in tensors.items() if v is not None}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=error):
         load_segmenter("vit_t", tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("before", ["module.", "_orig_mod.", "model.", "model.sam."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "model.sam."])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_segmenter_is_found_below_what_a_trainer_put_before_its_names_and_in_a_folder(
-    tmp_path: Path, before: str, suffix: str
+def test_prefix_of_a_trainer_is_removed_from_tensor_names(
+    tmp_path: Path, prefix: str, suffix: str
 ) -> None:
-    named = {f"{before}{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
+    tensors = {f"{prefix}{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
     if suffix == ".safetensors":
-        save_file(named, tmp_path / "w.safetensors")
+        save_file(tensors, tmp_path / "w.safetensors")
     else:
-        torch.save({"epoch": 3, "model_state_dict": named}, tmp_path / "w.pth")
+        torch.save({"epoch": 3, "model_state_dict": tensors}, tmp_path / "w.pth")
     load_segmenter("vit_t", tmp_path)
 
 
-def test_a_segmenter_below_any_other_name_is_found_and_the_name_told(tmp_path: Path) -> None:
-    named = {f"student.{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
-    torch.save(named, tmp_path / "w.pth")
+def test_unknown_prefix_of_tensor_names_is_reported(tmp_path: Path) -> None:
+    tensors = {f"student.{k}": v for k, v in SEGMENTERS["vit_t"].build().state_dict().items()}
+    torch.save(tensors, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"the SAM 'vit_t', with 'student\.' before its names"):
         load_segmenter("vit_t", tmp_path / "w.pth")
 
 
-def test_weights_in_the_layout_of_transformers_are_named(tmp_path: Path) -> None:
-    named = {"shared_image_embedding.positional_embedding": 1, "mask_decoder.iou_token.weight": 1}
-    torch.save({name: torch.zeros(size) for name, size in named.items()}, tmp_path / "w.pth")
+def test_weights_in_transformers_layout_are_named(tmp_path: Path) -> None:
+    sizes = {"shared_image_embedding.positional_embedding": 1, "mask_decoder.iou_token.weight": 1}
+    torch.save({name: torch.zeros(size) for name, size in sizes.items()}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="a SAM in Transformers' layout, not in Meta's"):
         load_segmenter("vit_t", tmp_path / "w.pth")

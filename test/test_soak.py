@@ -1,6 +1,6 @@
-"""Minutes of everything at once: what the node's process holds stays flat after the warm-up.
+"""Soak test: memory, threads and files of the node stay constant after the warm-up.
 
-Three minutes, or as many seconds as ``CLIP_SURGERY_SOAK_S`` says.
+It takes three minutes, or ``CLIP_SURGERY_SOAK_S`` seconds.
 """
 
 import os
@@ -22,13 +22,13 @@ from clip_surgery_ros.ros.outputs import OUTPUTS
 
 SOAK_S = float(os.environ.get("CLIP_SURGERY_SOAK_S", "180"))
 PERIOD_S = 0.1
-WARM_UP_SHARE = 1 / 4
+WARM_UP_FRACTION = 1 / 4
 GROWTH_MIB = 10.0
-"""Of the floor, between the first and the last third after the warm-up. Resident memory goes up
-and down by some 30 MiB with what is asked; a leak lifts the floor, which stays within 1 MiB
-otherwise. Of three minutes, one image that is kept per second would be 80 MiB."""
+"""Growth of the memory floor between the first and the last third after the warm-up. Resident
+memory varies by about 30 MiB with the query; without a leak its floor varies by 1 MiB. A leak of
+one image per second would be 80 MiB in three minutes."""
 THREADS, FILES = 1, 2
-"""The most in the last third over the most in the first: somebody may just come or go."""
+"""Growth of the maxima between the first and the last third; a subscriber may be connecting."""
 
 QUERIES = ("red apple; hammer; car", "banana", "key + lock; scissors", "guitar; no such thing", "")
 PARAMETERS = (
@@ -39,12 +39,12 @@ PARAMETERS = (
 
 
 class Operators:
-    """What people and programs do to a running node, one thing after the other."""
+    """Sends queries, parameters and calls to a running node, and subscribes to outputs."""
 
     def __init__(self, node):
         self.node = node
         self.queries = node.create_publisher(String, "query", 10)
-        self.visitor = None
+        self.subscriber = None
         self.calls = self.answers = 0
         node.create_subscription(
             OUTPUTS[0].message_type, f"/clip_surgery/{OUTPUTS[0].name}", self._answer, 10, raw=True
@@ -56,8 +56,8 @@ class Operators:
 
     def act(self, number):
         self.queries.publish(String(data=QUERIES[number % len(QUERIES)]))
-        turn, what = divmod(number, 3)
-        (self._set, self._segment, self._visit)[what](turn)
+        turn, action = divmod(number, 3)
+        (self._set, self._segment, self._subscribe_or_leave)[action](turn)
 
     def _set(self, turn):
         name, value = PARAMETERS[turn % len(PARAMETERS)]
@@ -72,17 +72,17 @@ class Operators:
         assert answer.success, answer.message
         self.calls += 1
 
-    def _visit(self, turn):
-        """A program that reads an output comes, or the one that came goes."""
-        if self.visitor is not None:
-            self.visitor.destroy_node()
-            self.visitor = None
+    def _subscribe_or_leave(self, turn):
+        """Create a node that subscribes to an output, or destroy the previous one."""
+        if self.subscriber is not None:
+            self.subscriber.destroy_node()
+            self.subscriber = None
             return
         output = OUTPUTS[turn % len(OUTPUTS)]
-        # Spun by nobody: rclpy may raise where a reader goes while an executor looks at it.
-        self.visitor = Node("visitor", context=self.node.context)
+        # Not spun: rclpy may raise if a subscription ends while an executor uses it.
+        self.subscriber = Node("subscriber", context=self.node.context)
         topic = f"/clip_surgery/{output.name}"
-        self.visitor.create_subscription(output.message_type, topic, lambda _: None, 1)
+        self.subscriber.create_subscription(output.message_type, topic, lambda _: None, 1)
 
 
 def thirds(values):
@@ -91,12 +91,12 @@ def thirds(values):
 
 
 def floor_mib(footprints):
-    """What is held when little is asked: the lowest tenth of its memory."""
-    return statistics.quantiles((one.held_mib for one in footprints), n=10)[0]
+    """Return the first decile of the held memory, in MiB."""
+    return statistics.quantiles((footprint.held_mib for footprint in footprints), n=10)[0]
 
 
 def soak(node, operators):
-    """Footprints of the node's process, one per act."""
+    """Act on the node repeatedly; return a footprint per act."""
     footprints, pause = [], threading.Event()
     end_s = time.monotonic() + SOAK_S
     while time.monotonic() < end_s:
@@ -107,7 +107,7 @@ def soak(node, operators):
 
 
 @pytest.mark.skipif(SOAK_S < 30, reason="CLIP_SURGERY_SOAK_S is too short to settle")
-def test_memory_threads_and_files_stay_flat(ros_node):
+def test_memory_threads_and_files_do_not_grow(ros_node):
     camera = Process(*CAMERA, "--rate", "15", "--size", "640x480", "--hold", "1")
     with camera, Watched(*NODE) as node:
         read_all(ros_node)
@@ -116,16 +116,16 @@ def test_memory_threads_and_files_stay_flat(ros_node):
         footprints = soak(node, operators)
         assert node.alive and "Traceback" not in node.text()
 
-    first, last = thirds(footprints[int(len(footprints) * WARM_UP_SHARE) :])
+    first, last = thirds(footprints[int(len(footprints) * WARM_UP_FRACTION) :])
     held_mib = [floor_mib(part) for part in (first, last)]
-    threads = [max(one.threads for one in part) for part in (first, last)]
-    files = [max(one.files for one in part) for part in (first, last)]
+    threads = [max(footprint.threads for footprint in part) for part in (first, last)]
+    files = [max(footprint.files for footprint in part) for part in (first, last)]
     print(
         f"{SOAK_S:.0f} s, {len(footprints)} acts, {operators.answers} frames answered, "
         f"{operators.calls} calls; first and last third: held {held_mib} MiB, "
         f"threads {threads}, files {files}"
     )
-    assert operators.answers > SOAK_S / 10, "the node shall have worked"
+    assert operators.answers > SOAK_S / 10, "the node must have processed frames"
     assert held_mib[1] - held_mib[0] < GROWTH_MIB
     assert threads[1] - threads[0] <= THREADS
     assert files[1] - files[0] <= FILES

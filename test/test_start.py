@@ -1,4 +1,4 @@
-"""What is answered without a network is answered at once."""
+"""Commands that need no network answer fast."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HEAVY = (
     *("torch", "open_clip", "transformers", "segment_anything", "cv2", "matplotlib", "scipy"),
     *("rclpy", "sensor_msgs", "rosbags"),
 )
-"""Packages that take longer to import than an answer without a network may take."""
-ANSWERED_AT_ONCE = (
+"""Packages whose import takes longer than such a command may."""
+FAST_COMMANDS = (
     ["--help"],
     ["segment", "--help"],
     ["compare", "--help"],
@@ -49,27 +49,27 @@ for command in commands:
 print(json.dumps(found))
 """
 CPU_S = 0.5
-"""Of one answer, as the user's time is on an idle machine; other work does not count here."""
+"""Limit for the processor time of one command; other processes do not count."""
 
 
-def test_help_lists_and_mistakes_import_no_network(tmp_path: Path) -> None:
-    asked = json.dumps([HEAVY, ANSWERED_AT_ONCE])
+def test_help_lists_and_errors_import_no_heavy_package(tmp_path: Path) -> None:
+    arguments = json.dumps([HEAVY, FAST_COMMANDS])
     done = subprocess.run(
-        [sys.executable, "-c", RUN, asked], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", RUN, arguments], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {" ".join(command): [] for command in ANSWERED_AT_ONCE}
+    imported = json.loads(done.stdout.splitlines()[-1])
+    assert imported == {" ".join(command): [] for command in FAST_COMMANDS}
 
 
-def test_the_table_of_parameters_needs_no_torch() -> None:
+def test_table_of_parameters_does_not_import_torch() -> None:
     code = "import clip_surgery_ros.parameters.config, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
 def processor_seconds(command: list[str]) -> float:
-    """Of a process that has ended; others of this machine take none of it."""
+    """Run a command; return its processor time in seconds."""
     before = time.process_time_ns(), _children_s()
     subprocess.run(command, capture_output=True, check=True)
     return _children_s() - before[1]
@@ -83,12 +83,12 @@ def _children_s() -> float:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["weights", "list"]], ids=" ".join)
-def test_an_answer_costs_less_than_half_a_second(arguments: list[str]) -> None:
+def test_fast_command_takes_less_than_half_a_second(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "clip_surgery_ros.tools.cli", *arguments]
     assert min(processor_seconds(command) for _ in range(3)) < CPU_S
 
 
-def test_what_options_name_without_importing_it_is_there() -> None:
+def test_names_in_options_exist() -> None:
     assert tuple(SCENE_SETS) == SETS
     assert tuple(sets.SETS) == WORLD_SETS
     assert all(callable(measurement(name)) for name in MEASUREMENTS)

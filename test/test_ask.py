@@ -49,7 +49,7 @@ def test_ask_with_picture_answers_and_keeps_the_stream_query(active, run_ask, ph
         "  found      mug                score 0.75  presence 0.88  box 4 x 3 at (2, 1)",
         "  not found  red cup            nothing like it",
     ]
-    image, query, _ = active.engine.asked[-1]
+    image, query, _ = active.engine.requests[-1]
     assert image.tolist() == PIXELS.tolist() and query.names == ("mug", "red cup")
     assert list(active.echo.messages[-1].labels) == ["saw"]
 

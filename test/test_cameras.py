@@ -87,7 +87,7 @@ def test_fast_camera_does_not_starve_a_slow_one(rigs):
     fast = rig.outside.create_publisher(Image, "/front/image_raw", 10)
     slow = rig.outside.create_publisher(Image, "/back/color/image_raw", 10)
     rig.show("front 1", publisher=fast)
-    wait_until(lambda: rig.engine.asked)
+    wait_until(lambda: rig.engine.requests)
     for count in range(2, 10):
         rig.show(f"front {count}", publisher=fast)
         wait_frames(rig, "in", count)
@@ -100,7 +100,7 @@ def test_fast_camera_does_not_starve_a_slow_one(rigs):
     frames = [message.header.frame_id for message in inboxes[0].wait_count(2)]
     assert frames == ["front 1", "front 10"]
     assert rig.node.cameras[0].tally.counts["dropped"] == 8
-    assert len(rig.engine.asked) == 3
+    assert len(rig.engine.requests) == 3
 
 
 def test_camera_without_subscribers_is_not_processed(rigs):
@@ -113,7 +113,7 @@ def test_camera_without_subscribers_is_not_processed(rigs):
         rig.show(name, publisher=rig.outside.create_publisher(Image, topic, 10))
     assert segments.wait().header.frame_id == "rear"
     wait_frames(rig, "skipped: nobody reads", 1)
-    assert len(rig.engine.asked) == 1
+    assert len(rig.engine.requests) == 1
 
 
 def test_cameras_can_change_while_inactive(rigs):

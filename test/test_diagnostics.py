@@ -9,7 +9,7 @@ from clip_surgery_ros.msg import SegmentArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.duration import Duration
 from ros.fakes import FakeEngine
-from ros.harness import PROFILES, ROOT, Process, wait_for_reader
+from ros.harness import PROFILES_VARIABLE, ROOT, Process, wait_for_reader
 from ros.known_scene import known_scene
 from ros.rig import ACTIVATE, CONFIGURE, PIXELS, values_of, wait_frames, wait_readers
 from sensor_msgs.msg import Image
@@ -120,7 +120,7 @@ def test_camera_level_follows_its_images(rigs):
 def test_lost_images_are_reported_with_the_remedy(active):
     active.outside.destroy_publisher(active.images)
     # Without the shipped profile: images are larger than the default shared memory of Fast DDS.
-    plain = {PROFILES: None, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
+    plain = {PROFILES_VARIABLE: None, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
     sender = Process(
         str(ROOT / "test" / "ros" / "send_images.py"), "/image_raw", "300", environment=plain
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clip_surgery_ros.msg import SegmentArray
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process, wait_for_reader
-from ros.known_scene import LEAST_IOU, SCENE, SIZE_HW, known_scene, overlap, overlaps
+from ros.known_scene import MIN_IOU, SCENE, SIZE_HW, known_scene, overlap, overlaps
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from vision_msgs.msg import Detection2DArray
@@ -43,7 +43,7 @@ def test_query_on_camera_images_gives_the_masks_of_the_scene(scene, ros_node):
         message = segments.wait(lambda found: len(found.query.labels) == len(scene.names) + 1)
         ious = overlaps(message, scene)
         print("IoU", {name: round(iou, 2) for name, iou in ious.items()})
-        assert min(ious.values()) > LEAST_IOU
+        assert min(ious.values()) > MIN_IOU
         assert [label.label for label in message.absent] == [absent]
         assert message.absent[0].reason
         assert "sam encoder" in message.stage_names and min(message.stage_seconds) > 0

@@ -17,14 +17,14 @@ from ros.harness import (
     NODE,
     ROOT,
     START_S,
-    TO_BE_KILLED,
+    WITHOUT_SHARED_MEMORY,
     Inbox,
     Process,
     call,
     wait_for_reader,
     wait_until,
 )
-from ros.known_scene import overlap, whole_mask
+from ros.known_scene import full_mask, overlap
 from ros.rig import values_of, wait_readers
 from ros.target import running_target
 from sensor_msgs.msg import Image
@@ -77,7 +77,7 @@ def test_resolution_and_encoding_can_change_between_frames(ros_context):
             for segment in answer.segments:
                 truth = scene.label_mask(segment.label)
                 truth = truth.repeat(scale, axis=0).repeat(scale, axis=1)
-                assert overlap(whole_mask(segment, truth.shape), truth) > 0.6, image.encoding
+                assert overlap(full_mask(segment, truth.shape), truth) > 0.6, image.encoding
             assert {segment.label for segment in answer.segments} == set(scene.names)
         assert "Traceback" not in target.process.text()
 
@@ -105,7 +105,7 @@ def test_latched_topics_work_after_the_node_was_killed(ros_node):
         )
 
     arguments = (*NODE, "-p", "default_query:=mug; saw")
-    with Process(*arguments, environment=TO_BE_KILLED) as node:
+    with Process(*arguments, environment=WITHOUT_SHARED_MEMORY) as node:
         wait_for_labels("mug", "saw")
         node.signal(signal.SIGKILL)
         assert node.wait() == -signal.SIGKILL
@@ -170,7 +170,7 @@ def test_subscriber_that_never_reads_does_not_block_the_node(ros_node):
     listener = str(ROOT / "test" / "ros" / "listen.py")
     camera = Process(*CAMERA, "--rate", "10", "--size", "640x480")
     with camera, Process(*NODE, *QUICK, "-p", "default_query:=car") as node:
-        with Process(listener, "/clip_surgery/mask", environment=TO_BE_KILLED) as stuck:
+        with Process(listener, "/clip_surgery/mask", environment=WITHOUT_SHARED_MEMORY) as stuck:
             stuck.wait_for_line("received", START_S)
             stuck.signal(signal.SIGSTOP)
             segments = Inbox(ros_node, SegmentArray, "/clip_surgery/segments")

@@ -89,9 +89,9 @@ class Fuzzer:
 
     def frames(self, inputs, publisher=None):
         """Publish frames; return the increase of each frame count, and the last error."""
-        before, _ = self.target.settled()
+        before, _ = self.target.settled_counts()
         self.publish(publisher or self.target.images, inputs, self.keep_pace_of_frames)
-        after, last_error = self.target.settled()
+        after, last_error = self.target.settled_counts()
         return {name: after[name] - before[name] for name in after}, last_error
 
     def query_counts(self, least=0):
@@ -111,9 +111,9 @@ class Fuzzer:
     def flood(self):
         """Send hundreds of all inputs without a pause; return the frame counts afterwards."""
         rng = rng_of("flood")
-        images = [maker(rng) for maker in hostile.REFUSABLE for _ in range(50)]
+        images = [maker(rng) for maker in hostile.INVALID_IMAGES for _ in range(50)]
         images += damaged_images(rng, 200)
-        queries = [String(data=hostile.odd_text(rng)) for _ in range(200)]
+        queries = [String(data=hostile.unusual_text(rng)) for _ in range(200)]
         queries += damaged_queries(rng, 200)
         everything = [(self.target.images, image) for image in images]
         everything += [(self.queries, query) for query in queries]
@@ -122,7 +122,7 @@ class Fuzzer:
             publisher.publish(message)
         self.sent += len(everything)
         self.keep_pace()
-        return self.target.settled()[0]
+        return self.target.settled_counts()[0]
 
 
 def query_counts(node):
@@ -135,7 +135,7 @@ def fuzzer():
         fuzzer = Fuzzer(target)
         # Warm-up: first uses load code and allocate buffers before the measurement.
         for _ in range(5):
-            target.check_well()
+            target.check_answers()
         fuzzer.call(SetQuery, "set_query", SetQuery.Request(labels=["x" * 3000]))
         for _ in range(20):
             fuzzer.segment(image=target.picture())
@@ -152,7 +152,7 @@ def check_node_afterwards(fuzzer):
     fuzzer.target.ask("mug")
     yield
     assert process.alive, process.text()[-5000:]
-    fuzzer.target.check_well()
+    fuzzer.target.check_answers()
     assert "Traceback" not in "\n".join(process.lines[start:])
 
 
@@ -174,7 +174,7 @@ def name_of(maker):
 # Frames
 
 
-@pytest.mark.parametrize("maker", hostile.REFUSABLE, ids=name_of)
+@pytest.mark.parametrize("maker", hostile.INVALID_IMAGES, ids=name_of)
 def test_unusable_frames_fail_with_a_message(fuzzer, maker):
     rng, count = rng_of("frames", maker.__name__), 150
     counts, last_error = fuzzer.frames(maker(rng) for _ in range(count))
@@ -183,7 +183,7 @@ def test_unusable_frames_fail_with_a_message(fuzzer, maker):
     check_message(last_error)
 
 
-@pytest.mark.parametrize("maker", hostile.REFUSABLE, ids=name_of)
+@pytest.mark.parametrize("maker", hostile.INVALID_IMAGES, ids=name_of)
 def test_unusable_image_of_a_segment_call_is_rejected_with_a_message(fuzzer, maker):
     rng = rng_of("supplied", maker.__name__)
     labels = list(fuzzer.target.scene.names)
@@ -199,7 +199,7 @@ def test_unusable_image_of_a_segment_call_is_rejected_with_a_message(fuzzer, mak
 
 def test_unusual_images_are_answered(fuzzer):
     rng = rng_of("odd images")
-    for maker in [hostile.odd_but_whole] * 60 + [hostile.too_narrow] * 10:
+    for maker in [hostile.unusual_but_valid] * 60 + [hostile.too_narrow] * 10:
         image = maker(rng)
         fuzzer.sent += 1
         answer = fuzzer.segment(image=image, labels=["mug", "saw"])
@@ -269,13 +269,13 @@ def test_damaged_serialized_images_are_counted(fuzzer):
 
 def damaged_queries(rng, count):
     for _ in range(count):
-        text = String(data=hostile.odd_text(rng))
+        text = String(data=hostile.unusual_text(rng))
         yield hostile.damaged(serialize_message(text), rng)
 
 
 def damaged_text_queries(rng, count):
     for _ in range(count):
-        labels = [hostile.odd_text(rng) for _ in range(rng.randint(1, 5))]
+        labels = [hostile.unusual_text(rng) for _ in range(rng.randint(1, 5))]
         query = TextQuery(labels=labels, thresholds=[0.1] * len(labels))
         yield hostile.damaged(serialize_message(query), rng)
 
@@ -308,7 +308,7 @@ def test_damaged_serialized_queries_are_counted_or_dropped_by_the_middleware(fuz
 def test_invalid_query_texts_are_rejected_and_counted(fuzzer):
     rng, count = rng_of("texts"), 120
     accepted, refused = fuzzer.query_counts()
-    texts = (String(data=hostile.refusable_text(rng)) for _ in range(count))
+    texts = (String(data=hostile.invalid_text(rng)) for _ in range(count))
     fuzzer.publish(fuzzer.queries, texts)
     counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted, refused + count)
@@ -319,7 +319,7 @@ def test_invalid_query_texts_are_rejected_and_counted(fuzzer):
 def test_unusual_query_texts_are_accepted(fuzzer):
     rng, count = rng_of("odd texts"), 150
     accepted, refused = fuzzer.query_counts()
-    texts = (String(data=hostile.odd_text(rng)) for _ in range(count))
+    texts = (String(data=hostile.unusual_text(rng)) for _ in range(count))
     fuzzer.publish(fuzzer.queries, texts)
     counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted + count, refused)
@@ -328,7 +328,7 @@ def test_unusual_query_texts_are_accepted(fuzzer):
 def test_invalid_text_query_messages_are_rejected_and_counted(fuzzer):
     rng, count = rng_of("text queries"), 150
     accepted, refused = fuzzer.query_counts()
-    queries = (TextQuery(**hostile.refusable_labels(rng)) for _ in range(count))
+    queries = (TextQuery(**hostile.invalid_labels(rng)) for _ in range(count))
     fuzzer.publish(fuzzer.text_queries, queries)
     counts = fuzzer.query_counts(accepted + refused + count)
     assert counts == (accepted, refused + count)
@@ -338,7 +338,7 @@ def test_set_query_with_invalid_labels_is_rejected_with_a_message(fuzzer):
     rng = rng_of("set query")
     sequence = fuzzer.target.ask("saw")
     for _ in range(200):
-        request = SetQuery.Request(**hostile.refusable_labels(rng))
+        request = SetQuery.Request(**hostile.invalid_labels(rng))
         answer = fuzzer.call(SetQuery, "set_query", request)
         assert not answer.success and answer.sequence == sequence
         check_message(answer.message)
@@ -348,7 +348,7 @@ def test_segment_call_with_invalid_labels_is_rejected_with_a_message(fuzzer):
     rng = rng_of("segment labels")
     image = fuzzer.target.picture()
     for _ in range(200):
-        fields = hostile.refusable_labels(rng)
+        fields = hostile.invalid_labels(rng)
         if fields["labels"]:
             fuzzer.sent += 1
             answer = fuzzer.segment(image=image, **fields)
@@ -366,7 +366,7 @@ def test_segment_call_with_unknown_camera_is_rejected_with_a_message(fuzzer):
 
 def test_segment_call_with_unusual_labels_is_answered(fuzzer):
     image = fuzzer.target.picture()
-    for text in hostile.ODD_TEXTS:
+    for text in hostile.UNUSUAL_TEXTS:
         fuzzer.sent += 1
         answer = fuzzer.segment(image=image, labels=[text, "mug"], thresholds=[math.nan, -1.0])
         assert answer.success, answer.message
@@ -421,7 +421,7 @@ MANY = ";".join(f"thing {number}" for number in range(300))
 INFINITE = (math.inf, -math.inf)
 
 
-def refusable_values():
+def invalid_values():
     """Yield wrong types for every parameter, numbers out of range, and unknown names."""
     for entry in PARAMETERS:
         kind = type(entry.default).__name__
@@ -441,7 +441,7 @@ def refusable_values():
 
 
 def test_invalid_parameters_are_rejected_with_a_reason(fuzzer):
-    for name, value in refusable_values():
+    for name, value in invalid_values():
         result = fuzzer.set(name, value)
         assert not result.successful, (name, value)
         assert result.reason and "Traceback" not in result.reason
@@ -473,7 +473,7 @@ QUERY_SERVICES = {
 
 
 def test_requests_for_unknown_parameters_and_types_get_empty_answers(fuzzer):
-    for name in (*UNKNOWN, *hostile.FRAME_IDS[1:], *hostile.ODD_TEXTS):
+    for name in (*UNKNOWN, *hostile.FRAME_IDS[1:], *hostile.UNUSUAL_TEXTS):
         for service, (kind, found) in QUERY_SERVICES.items():
             answer = fuzzer.call(kind, service, kind.Request(names=[name]))
             assert not any(found(answer)), (service, name)
@@ -554,7 +554,7 @@ def test_decompression_bombs_are_rejected_before_decoding(fuzzer, compressed_ima
 
 
 def test_flood_of_all_inputs_is_counted(fuzzer):
-    before, _ = fuzzer.target.settled()
+    before, _ = fuzzer.target.settled_counts()
     queries = sum(fuzzer.query_counts())
     after = fuzzer.flood()
     assert after["failed"] > before["failed"]

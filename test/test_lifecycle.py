@@ -105,7 +105,7 @@ def test_deactivate_waits_for_the_current_frame_only(rigs):
     wait_readers(rig, "segments")
     rig.ask("mug")
     rig.show("in progress")
-    wait_until(lambda: rig.engine.asked)
+    wait_until(lambda: rig.engine.requests)
     rig.show("waiting")
     wait_frames(rig, "in", 2)
     stopper = threading.Thread(target=lambda: rig.change(DEACTIVATE))
@@ -115,7 +115,7 @@ def test_deactivate_waits_for_the_current_frame_only(rigs):
     stopper.join()
     assert rig.state() == "inactive"
     assert [message.header.frame_id for message in segments.wait_count(1)] == ["in progress"]
-    assert len(rig.engine.asked) == 1
+    assert len(rig.engine.requests) == 1
 
 
 @pytest.mark.parametrize("transition", [0, ACTIVATE, DEACTIVATE, CLEANUP, 99, 255])

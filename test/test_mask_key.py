@@ -126,7 +126,7 @@ def test_frame_in_progress_is_repeated_after_a_query_change(blocked, gate):
     (mask,) = blocked.reader.messages_of(Image)
     assert mask.header.frame_id == "in progress"
     assert set(mask.data) == {1, 255}
-    assert [query.names for _, query, _ in blocked.engine.asked] == [
+    assert [query.names for _, query, _ in blocked.engine.requests] == [
         ("mug", "saw"),
         ("saw", "mug"),
     ]
@@ -140,7 +140,7 @@ def test_frame_in_progress_is_not_repeated_for_the_same_labels(blocked, gate):
     gate.open()
     blocked.reader.wait_for_frame()
     assert blocked.reader.labels_of_masks() == [{"mug"}]
-    assert len(blocked.engine.asked) == 1
+    assert len(blocked.engine.requests) == 1
 
 
 def test_frame_in_progress_is_repeated_after_a_threshold_change(blocked, gate):
@@ -157,7 +157,7 @@ class ChangingEngine(MugEngine):
 
     def run(self, image_rgb, query, wanted):
         result = super().run(image_rgb, query, wanted)
-        assert self.rig.set("presence_threshold", 0.3 + 0.01 * len(self.asked)).successful
+        assert self.rig.set("presence_threshold", 0.3 + 0.01 * len(self.requests)).successful
         return result
 
 
@@ -171,7 +171,7 @@ def test_threshold_that_changes_in_every_inference_does_not_stop_results(rigs):
     rig.show("changing")
     rig.reader.wait_for_frame()
     assert rig.reader.labels_of_masks() == [{"mug"}]
-    assert len(rig.engine.asked) == 2
+    assert len(rig.engine.requests) == 2
 
 
 def test_frame_in_progress_is_not_published_after_the_query_was_cleared(blocked, gate):

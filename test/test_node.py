@@ -36,7 +36,7 @@ def test_frame_and_query_give_segments_with_the_image_header(active):
     assert message.header == header == detections.wait().header
     assert [segment.label for segment in message.segments] == ["mug"]
     assert [absent.label for absent in message.absent] == ["saw"]
-    (pixels, query, _) = active.engine.asked[0]
+    (pixels, query, _) = active.engine.requests[0]
     assert pixels.tolist() == PIXELS.tolist()
     assert query.names == ("mug", "saw")
     assert message.query.sequence == query.sequence
@@ -52,7 +52,7 @@ def test_images_without_a_query_are_skipped_with_one_log_message(active, capfd):
     active.ask("mug")
     active.show("with a query")
     assert segments.wait().header.frame_id == "with a query"
-    assert len(active.engine.asked) == 1
+    assert len(active.engine.requests) == 1
 
 
 def test_empty_query_clears_the_query(active):
@@ -75,12 +75,12 @@ def test_outputs_without_subscribers_are_not_computed(active):
     wait_readers(active, "heatmaps")
     active.show("map only")
     assert heatmaps.wait().header.frame_id == "map only"
-    assert [wanted.segments for _, _, wanted in active.engine.asked] == [False]
+    assert [wanted.segments for _, _, wanted in active.engine.requests] == [False]
     segments = active.inbox(SegmentArray, "segments")
     wait_readers(active, "segments")
     active.show("both")
     segments.wait()
-    assert [wanted.segments for _, _, wanted in active.engine.asked] == [False, True]
+    assert [wanted.segments for _, _, wanted in active.engine.requests] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_busy_node_answers_calls_and_processes_the_newest_frame(rigs):
     wait_readers(rig, "segments")
     rig.ask("mug")
     rig.show("first")
-    wait_until(lambda: rig.engine.asked)
+    wait_until(lambda: rig.engine.requests)
     for count, frame_id in ((2, "second"), (3, "third")):
         rig.show(frame_id)
         wait_frames(rig, "in", count)

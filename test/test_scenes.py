@@ -19,7 +19,7 @@ from clip_surgery_ros.world.scenes import (
 from clip_surgery_ros.world.sprites import NAMES, load_sprites
 
 
-def test_a_seed_makes_the_same_scene_again_and_another_does_not() -> None:
+def test_same_seed_makes_the_same_scene_and_another_seed_a_different_one() -> None:
     generator = SceneGenerator()
     scene, same, different = generator.scene(5), SceneGenerator().scene(5), generator.scene(6)
     assert np.array_equal(scene.image, same.image)
@@ -27,7 +27,7 @@ def test_a_seed_makes_the_same_scene_again_and_another_does_not() -> None:
     assert not np.array_equal(scene.image, different.image)
 
 
-def test_the_seeds_of_splits_never_meet() -> None:
+def test_splits_share_no_seed() -> None:
     ranges = sorted(SPLITS.values(), key=lambda seeds: seeds.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     assert set(SPLITS) == {"train", "development", "held_out"}
@@ -43,7 +43,7 @@ def test_masks_are_disjoint_visible_and_named() -> None:
         assert scene.image.dtype == np.uint8
 
 
-def test_a_mask_covers_exactly_the_pixels_that_its_object_changed() -> None:
+def test_mask_covers_the_pixels_of_its_object() -> None:
     """Black background, no noise: a solid white sprite is where the mask is."""
     red = NAMES.index("red apple")
     scene = SceneGenerator(SceneStyle(count=(1, 1)), [red]).scene(3)
@@ -61,7 +61,7 @@ def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
     return cv2.dilate(mask.astype(np.uint8), np.ones((2 * by + 1,) * 2, np.uint8)) > 0
 
 
-def test_a_squashed_scene_is_the_wide_one_in_a_square() -> None:
+def test_squashed_scene_is_the_wide_scene_in_a_square() -> None:
     style = SceneStyle(size_hw=(96, 128), count=(1, 1), tilt_degrees=0)
     wide = SceneGenerator(style).scene(11)
     square = SceneGenerator(squashed(style, 96, 4 / 3)).scene(11)
@@ -71,19 +71,19 @@ def test_a_squashed_scene_is_the_wide_one_in_a_square() -> None:
     assert share_square == pytest.approx(share_wide, rel=0.1)
 
 
-def test_a_caption_names_everything_with_its_article() -> None:
+def test_caption_has_all_names_with_articles() -> None:
     assert caption(["red apple"]) == "a photo of a red apple"
     assert caption(["axe", "hammer"]) == "a photo of an axe and a hammer"
     assert caption(["axe", "bus", "bed"]) == "a photo of an axe, a bus and a bed"
 
 
-def test_the_sheet_has_a_sprite_for_every_name() -> None:
+def test_sprite_sheet_has_a_sprite_for_every_name() -> None:
     sprites = load_sprites()
     assert len(NAMES) == len(set(NAMES)) == len(sprites) >= 140
     assert (sprites[..., 3].mean(axis=(1, 2)) > 0.05).all()
 
 
-def test_token_targets_name_what_lies_under_a_patch() -> None:
+def test_token_targets_are_the_objects_under_a_patch() -> None:
     style = squashed(SceneStyle(), 96, 1.0)
     scene = SceneGenerator(style).scene(2)
     targets = token_targets(scene, 8).reshape(12, 12)
@@ -95,6 +95,6 @@ def test_token_targets_name_what_lies_under_a_patch() -> None:
             assert cell[scene.objects.index(targets[row, column])] >= 0.5
 
 
-def test_the_innermost_pixel_is_the_centre_of_a_disc() -> None:
+def test_innermost_pixel_is_the_centre_of_a_disc() -> None:
     y, x = np.mgrid[0:40, 0:60]
     assert innermost((y - 20) ** 2 + (x - 33) ** 2 < 81) == (33, 20)

@@ -20,7 +20,7 @@ def test_segment_call_with_image_has_the_header_of_the_image(active):
     assert [segment.label for segment in answer.result.segments] == ["mug"]
     assert [absent.label for absent in answer.result.absent] == ["saw"]
     assert list(answer.result.query.thresholds) == [0.5, -1.0]
-    assert active.engine.asked[0][0].tolist() == PIXELS.tolist()
+    assert active.engine.requests[0][0].tolist() == PIXELS.tolist()
 
 
 def test_segment_call_without_image_uses_the_newest_frame(active):
@@ -64,7 +64,7 @@ def test_invalid_segment_call_is_rejected_with_a_message(active):
     ):
         answer = active.ask_segment(**request)
         assert not answer.success and error in answer.message, answer.message
-    assert not active.engine.asked
+    assert not active.engine.requests
     statuses = active.health()
     assert ("segment calls refused: count", "6") in [
         (pair.key, pair.value) for pair in statuses[0].values
@@ -104,7 +104,7 @@ def test_waiting_segment_call_does_not_block_the_node(rigs):
         target=lambda: answers.append(rig.ask_segment(image=image, labels=["mug"]))
     )
     caller.start()
-    wait_until(lambda: rig.engine.asked)
+    wait_until(lambda: rig.engine.requests)
     assert rig.state() == "active"
     assert rig.ask("saw")
     assert not answers
@@ -121,7 +121,7 @@ def test_deactivate_rejects_waiting_segment_calls(rigs):
     wait_readers(rig, "segments")
     rig.ask("mug")
     rig.show("in progress")
-    wait_until(lambda: rig.engine.asked)
+    wait_until(lambda: rig.engine.requests)
     answers = []
     image = image_message(PIXELS, "rgb8", Header())
     caller = threading.Thread(
@@ -136,4 +136,4 @@ def test_deactivate_rejects_waiting_segment_calls(rigs):
     gate.release()
     stopper.join()
     assert segments.wait().header.frame_id == "in progress"
-    assert len(rig.engine.asked) == 1
+    assert len(rig.engine.requests) == 1

@@ -13,7 +13,7 @@ from clip_surgery_ros.srv import Segment
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros.footprint import Watched
+from ros.footprint import WatchedProcess
 from ros.harness import CAMERA, NODE, START_S, Process, call, wait_for_reader
 from ros.target import read_all
 from std_msgs.msg import String
@@ -109,7 +109,7 @@ def soak(node, operators):
 @pytest.mark.skipif(SOAK_S < 30, reason="CLIP_SURGERY_SOAK_S is too short to settle")
 def test_memory_threads_and_files_do_not_grow(ros_node):
     camera = Process(*CAMERA, "--rate", "15", "--size", "640x480", "--hold", "1")
-    with camera, Watched(*NODE) as node:
+    with camera, WatchedProcess(*NODE) as node:
         read_all(ros_node)
         node.wait_for_line("images arrive", START_S)
         operators = Operators(ros_node)

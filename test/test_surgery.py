@@ -1,4 +1,4 @@
-"""Surgery on any grid, batch and precision, without leaving anything behind."""
+"""CLIP Surgery on any grid, batch and precision, without changes to the network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pixels(batch: int, height: int, width: int, seed: int = 1) -> Tensor:
 
 
 def literal_mix(attention: str, z: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """(1, heads, N, d) of the new path, a head and a token at a time, on a 4 x 4 grid."""
+    """Compute the new path by head and token on a 4 x 4 grid: (1, heads, N, d)."""
     scale, mixed = 1 / math.sqrt(q.shape[-1]), torch.zeros_like(v)
     sharpness = sum(row.norm().item() for row in z[0]) / len(z[0]) * scale
     for head in range(q.shape[1]):
@@ -54,7 +54,7 @@ def literal_mix(attention: str, z: Tensor, q: Tensor, k: Tensor, v: Tensor) -> T
                 ]
                 weights = (scale * key @ key[i] + torch.tensor(near)).softmax(0)
             else:
-                weights = sum(regrouped(one, sharpness)[i] for one in (query, key, value)) / 3
+                weights = sum(gem_weights(rows, sharpness)[i] for rows in (query, key, value)) / 3
             mixed[0, head, i] = weights @ value
     return mixed
 
@@ -63,8 +63,8 @@ def distance2(i: int, j: int) -> int:
     return (i // 4 - j // 4) ** 2 + (i % 4 - j % 4) ** 2
 
 
-def regrouped(rows: Tensor, sharpness: float) -> Tensor:
-    """GEM's weights of one projection: (N, N)."""
+def gem_weights(rows: Tensor, sharpness: float) -> Tensor:
+    """Return GEM's attention weights of one projection, (N, N)."""
     unit = rows / rows.norm(dim=-1, keepdim=True)
     grouped = (sharpness * unit @ unit.T).softmax(-1) @ unit
     unit = grouped / grouped.norm(dim=-1, keepdim=True)
@@ -72,7 +72,7 @@ def regrouped(rows: Tensor, sharpness: float) -> Tensor:
 
 
 def literal_surgery(model: CLIP, image: Tensor, attention: str = "v-v") -> Tensor:
-    """The method written out: explicit attention matrices, both paths for all tokens."""
+    """Compute the method with explicit attention matrices and both paths for all tokens."""
     visual = model.visual
     x = visual.conv1(image).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)
@@ -101,7 +101,7 @@ def literal_surgery(model: CLIP, image: Tensor, attention: str = "v-v") -> Tenso
 
 
 @pytest.mark.parametrize("attention", ["v-v", "k-k", "gem", "naclip"])
-def test_each_attention_equals_its_formula(attention: str) -> None:
+def test_attention_equals_its_formula(attention: str) -> None:
     model, image = small_clip(layers=2), pixels(1, 64, 64)
     with torch.no_grad():
         expected = literal_surgery(model, image, attention)
@@ -109,13 +109,13 @@ def test_each_attention_equals_its_formula(attention: str) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
-def test_an_unknown_attention_is_refused_with_those_known() -> None:
+def test_unknown_attention_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="'q-k' is none of v-v, k-k, gem, naclip"):
         backend(small_clip(), attention="q-k")
 
 
 @pytest.mark.parametrize("attention", ["k-k", "gem", "naclip"])
-def test_every_attention_takes_any_grid_of_either_network(attention: str) -> None:
+def test_attention_works_on_any_grid_of_vit_and_resnet(attention: str) -> None:
     for resnet in (False, True):
         clip = backend(small_clip(resnet=resnet), attention=attention)
         tokens = clip.surgery_tokens(pixels(2, 64, 128))
@@ -123,7 +123,7 @@ def test_every_attention_takes_any_grid_of_either_network(attention: str) -> Non
 
 
 @pytest.mark.parametrize("layers", [6, 8])
-def test_tokens_equal_the_method_written_out(layers: int) -> None:
+def test_surgery_tokens_equal_the_literal_method(layers: int) -> None:
     model, image = small_clip(layers), pixels(1, 64, 64)
     with torch.no_grad():
         expected = literal_surgery(model, image)
@@ -131,19 +131,19 @@ def test_tokens_equal_the_method_written_out(layers: int) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
-def test_plain_cls_is_the_image_embedding_of_open_clip(model: CLIP, clip: ClipBackend) -> None:
+def test_plain_cls_token_equals_open_clip(model: CLIP, clip: ClipBackend) -> None:
     image = pixels(1, 64, 64)
     expected = model.encode_image(image)
     torch.testing.assert_close(clip.plain_tokens(image)[:, 0], expected, atol=1e-5, rtol=0)
 
 
-def test_two_images_in_a_batch_are_answered_as_each_alone(clip: ClipBackend) -> None:
+def test_batch_of_two_images_equals_single_images(clip: ClipBackend) -> None:
     pair = pixels(2, 64, 64)
-    apart = torch.cat([clip.surgery_tokens(pair[:1]), clip.surgery_tokens(pair[1:])])
-    torch.testing.assert_close(clip.surgery_tokens(pair), apart, atol=1e-5, rtol=0)
+    separate = torch.cat([clip.surgery_tokens(pair[:1]), clip.surgery_tokens(pair[1:])])
+    torch.testing.assert_close(clip.surgery_tokens(pair), separate, atol=1e-5, rtol=0)
 
 
-def test_changing_the_grid_and_back_changes_nothing(model: CLIP, clip: ClipBackend) -> None:
+def test_change_of_the_grid_does_not_change_the_network(model: CLIP, clip: ClipBackend) -> None:
     small, large = pixels(1, 64, 64), pixels(1, 160, 160)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     first = clip.surgery_tokens(small)
@@ -163,7 +163,7 @@ def test_any_grid_gives_one_token_per_patch(clip: ClipBackend, size_hw: tuple[in
     assert clip.plain_tokens(image).shape == (1, 1 + rows * columns, 32)
 
 
-def test_positions_of_a_wide_grid_vary_along_both_axes_as_trained() -> None:
+def test_positions_of_a_wide_grid_are_interpolated() -> None:
     rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
     table = torch.cat([torch.zeros(1, 2), torch.stack([rows, columns], -1).reshape(-1, 2)])
     wide = PositionTable(table, (4, 4))((4, 8))[1:].reshape(4, 8, 2)
@@ -174,19 +174,19 @@ def test_positions_of_a_wide_grid_vary_along_both_axes_as_trained() -> None:
 
 
 @pytest.mark.parametrize("size_hw", [(60, 64), (64, 0)])
-def test_pixels_that_are_no_whole_patches_are_refused(
+def test_image_size_that_is_no_multiple_of_the_patch_is_rejected(
     clip: ClipBackend, size_hw: tuple[int, int]
 ) -> None:
     with pytest.raises(ConfigError, match="multiples of"):
         clip.surgery_tokens(torch.zeros(1, 3, *size_hw))
 
 
-def test_an_input_size_that_is_no_multiple_of_the_patch_is_refused_with_the_nearest() -> None:
+def test_input_size_that_is_no_multiple_of_the_patch_is_rejected() -> None:
     with pytest.raises(ConfigError, match="take 96"):
         backend(small_clip(), input_size=100)
 
 
-def test_text_longer_than_the_context_is_cut_and_it_is_said(
+def test_text_longer_than_the_context_is_truncated_with_a_warning(
     clip: ClipBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     feature = clip.text_features(["mug " * 200])
@@ -195,14 +195,14 @@ def test_text_longer_than_the_context_is_cut_and_it_is_said(
     assert feature.norm().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_text_is_encoded_once(clip: ClipBackend) -> None:
+def test_text_is_encoded_once(clip: ClipBackend) -> None:
     first = clip.text_features(["mug", "hammer"])
     again = clip.text_features(["hammer", "mug", "mug"])
     assert clip.text_counts == TextCounts(encoded=2, reused=3)
     assert torch.equal(again, first[[1, 0, 0]])
 
 
-def test_short_prompts_are_encoded_as_at_full_length(model: CLIP, clip: ClipBackend) -> None:
+def test_short_prompts_equal_prompts_of_full_length(model: CLIP, clip: ClipBackend) -> None:
     prompts = ["a photo of a mug.", "a hammer"]
     full = model.encode_text(open_clip.tokenize(prompts))
     torch.testing.assert_close(clip.text.encode_prompts(prompts), full, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Counts, rates, durations and the rate limit, on a clock of the test's own."""
+"""Counts, rates, durations and the rate limit, with a fake clock."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def clock():
     return Clock()
 
 
-def test_a_rate_is_that_of_the_last_seconds_only(clock):
+def test_rate_is_of_the_last_seconds(clock):
     tally = Tally(clock)
     for _ in range(20):
         tally.count("in")
@@ -31,11 +31,11 @@ def test_a_rate_is_that_of_the_last_seconds_only(clock):
     assert tally.seconds_since("in") == pytest.approx(10.1)
 
 
-def test_what_happened_several_times_at_once_counts_as_often(clock):
+def test_count_adds_several_events_at_once(clock):
     tally = Tally(clock)
     tally.count("lost", 3)
     assert (tally.counts["lost"], tally.recent_count("lost")) == (3, 3)
-    assert tally.rate_hz("lost") == 0  # in no time: no rate
+    assert tally.rate_hz("lost") == 0  # no time has passed, so there is no rate
     clock.now_s += 4
     tally.count("lost", 2)
     assert (tally.counts["lost"], tally.recent_count("lost")) == (5, 5)
@@ -44,7 +44,7 @@ def test_what_happened_several_times_at_once_counts_as_often(clock):
     assert tally.recent_count("in") == 0
 
 
-def test_what_never_happened_has_no_count_rate_or_age(clock):
+def test_unknown_event_has_no_count_rate_or_age(clock):
     tally = Tally(clock)
     assert tally.counts["in"] == 0
     assert tally.rate_hz("in") == 0
@@ -63,14 +63,14 @@ def test_percentiles_are_of_recent_durations(clock):
     assert tally.counts["clip"] == 201
 
 
-def test_a_reset_forgets_everything(clock):
+def test_reset_clears_all_counts(clock):
     tally = Tally(clock)
     tally.record("clip", 1.0)
     tally.reset()
     assert (tally.counts["clip"], tally.spreads()) == (0, {})
 
 
-def test_a_limited_rate_is_kept_on_average_with_frames_that_do_not_fit_it(clock):
+def test_rate_limit_holds_on_average_for_a_faster_camera(clock):
     limit, passed = RateLimit(clock), 0
     for _ in range(300):  # 10 s of 30 Hz
         passed += limit.is_due(8.0)
@@ -78,12 +78,12 @@ def test_a_limited_rate_is_kept_on_average_with_frames_that_do_not_fit_it(clock)
     assert passed == pytest.approx(80, abs=1)
 
 
-def test_without_a_limit_everything_passes(clock):
+def test_rate_limit_of_zero_passes_all(clock):
     limit = RateLimit(clock)
     assert all(limit.is_due(0.0) for _ in range(10))
 
 
-def test_a_pause_is_not_made_up_for_by_a_burst(clock):
+def test_rate_limit_allows_no_burst_after_a_pause(clock):
     limit = RateLimit(clock)
     assert limit.is_due(1.0)
     clock.now_s += 100

@@ -1,4 +1,4 @@
-"""Templates, the ensemble over them, and labels in letters that CLIP cannot read."""
+"""Templates, the ensemble over them, and labels in scripts that CLIP cannot read."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.traits import ClipTraits
 
 
-def test_templates_go_by_name_or_are_one_s_own_and_each_counts_once() -> None:
+def test_templates_are_parsed_from_names_and_text_without_duplicates() -> None:
     assert parse_templates(["ensemble"]) == TEMPLATES
     assert len(TEMPLATES) == 85
     assert parse_templates(["single"]) == ("a photo of a {}.",)
-    own = "a thermal image of a {}."
-    assert parse_templates([own, "single", own]) == (own, "a photo of a {}.")
+    custom = "a thermal image of a {}."
+    assert parse_templates([custom, "single", custom]) == (custom, "a photo of a {}.")
     assert parse_templates(["{} in {braces}"]) == ("{} in {braces}",)
     assert parse_templates(["single", "ensemble"])[0] == "a photo of a {}."
     assert set(parse_templates(["single", "ensemble"])) == set(TEMPLATES)
 
 
 @pytest.mark.parametrize("wrong", ["a photo", "a {} of a {}", "many", "{0}", ""])
-def test_an_entry_without_exactly_one_place_for_the_label_is_refused(wrong: str) -> None:
+def test_template_without_exactly_one_placeholder_is_rejected(wrong: str) -> None:
     with pytest.raises(ConfigError, match="once, where the label goes"):
         parse_templates(["single", wrong])
 
 
-def test_no_templates_at_all_are_refused() -> None:
+def test_empty_list_of_templates_is_rejected() -> None:
     with pytest.raises(ConfigError, match="templates is empty"):
         parse_templates([])
 
@@ -50,12 +50,12 @@ def test_no_templates_at_all_are_refused() -> None:
         *(("كوب", True), ("κούπα", True), ("כוס", True), ("कप", True), ("컵", True)),
     ],
 )
-def test_letters_of_other_scripts_than_the_latin_are_told(text: str, expected: bool) -> None:
+def test_letters_beyond_latin_are_detected(text: str, expected: bool) -> None:
     assert beyond_latin(text) is expected
 
 
 class Recorder:
-    """Encodes a prompt to numbers that are its own, and remembers what it was asked."""
+    """A fake text encoder: each prompt has its own random feature; records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -71,21 +71,23 @@ class Recorder:
 
 
 @pytest.mark.parametrize("templates", [["single"], ["a {}", "the {}", "one {} {x}"], ["ensemble"]])
-def test_a_feature_is_the_mean_over_templates_whatever_is_encoded_along(
+def test_text_feature_is_the_mean_over_templates(
     templates: list[str],
 ) -> None:
     encode, parsed = Recorder(), parse_templates(templates)
     texts = [f"thing {number}" for number in range(100)]
     features = PromptEnsemble(encode, parsed)(texts)
     for text in (texts[0], texts[84], texts[99]):
-        rows = F.normalize(Recorder()([one.replace("{}", text) for one in parsed]), dim=-1)
+        rows = F.normalize(
+            Recorder()([template.replace("{}", text) for template in parsed]), dim=-1
+        )
         expected = F.normalize(rows.mean(0), dim=0)
         torch.testing.assert_close(features[texts.index(text)], expected)
     assert max(map(len, encode.calls)) <= 85
     assert len(encode.calls) == -(-100 // (85 // len(parsed)))
 
 
-def test_more_texts_than_are_kept_are_all_answered() -> None:
+def test_more_texts_than_the_capacity_are_encoded() -> None:
     ensemble = PromptEnsemble(Recorder(), ["{}"])
     texts = [str(number) for number in range(CAPACITY + 10)]
     assert len(ensemble([*texts, texts[0]])) == CAPACITY + 11
@@ -100,17 +102,17 @@ def small(**options: object) -> ClipBackend:
     return ClipBackend(small_clip(), open_clip.SimpleTokenizer(), **options)
 
 
-def test_a_backend_s_text_features_are_of_its_templates() -> None:
-    one, all_of_them = small(templates=("a photo of a {}.",)), small()
+def test_text_features_of_a_backend_use_its_templates() -> None:
+    single, ensemble = small(templates=("a photo of a {}.",)), small()
     with torch.no_grad():
         plain = small_clip().encode_text(open_clip.tokenize(["a photo of a mug."]))
     torch.testing.assert_close(
-        one.text_features(["mug"]), F.normalize(plain, dim=-1), atol=1e-5, rtol=0
+        single.text_features(["mug"]), F.normalize(plain, dim=-1), atol=1e-5, rtol=0
     )
-    assert not torch.allclose(one.text_features(["mug"]), all_of_them.text_features(["mug"]))
+    assert not torch.allclose(single.text_features(["mug"]), ensemble.text_features(["mug"]))
 
 
-def test_a_label_in_letters_that_clip_cannot_read_is_warned_of_once(
+def test_label_in_unreadable_script_warns_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clip = small(templates=("a {}",))
@@ -122,6 +124,6 @@ def test_a_label_in_letters_that_clip_cannot_read_is_warned_of_once(
     assert "xlm-roberta-base-ViT-B-32" in record.getMessage()
 
 
-def test_a_multilingual_clip_warns_of_no_letters(caplog: pytest.LogCaptureFixture) -> None:
+def test_multilingual_clip_does_not_warn_about_scripts(caplog: pytest.LogCaptureFixture) -> None:
     small(templates=("a {}",), traits=ClipTraits(multilingual=True)).text_features(["кружка"])
     assert caplog.text == ""

@@ -18,7 +18,7 @@ def stamped(sec, frame_id):
     return image_message(PIXELS, "rgb8", header)
 
 
-def test_ages_are_counted_in_simulated_time_and_stamps_are_kept(rigs):
+def test_ages_are_in_simulated_time_and_stamps_are_kept(rigs):
     rig = rigs(use_sim_time=True, max_frame_age_s=5.0)
     clock = rig.outside.create_publisher(Clock, "/clock", 10)
     wait_for_reader(clock)
@@ -39,7 +39,7 @@ def test_ages_are_counted_in_simulated_time_and_stamps_are_kept(rigs):
     (_, camera) = rig.health(lambda statuses: len(statuses) == 2)
     ages = {pair.key: float(pair.value) for pair in camera.values if pair.key.startswith("age")}
     assert ages["age: p50 [s]"] == pytest.approx(2.0)
-    # Time stands still, and health is told all the same.
+    # The simulated clock stands still, but diagnostics continue.
     assert rig.health(lambda statuses: True)
 
 
@@ -47,10 +47,10 @@ def test_ages_are_counted_in_simulated_time_and_stamps_are_kept(rigs):
     ("transport", "kind", "topic"),
     [("raw", Image, "/eye/color"), ("compressed", CompressedImage, "/eye/color/compressed")],
 )
-def test_names_follow_the_namespace_and_remappings(ros_node, transport, kind, topic):
+def test_topics_follow_namespace_and_remappings(ros_node, transport, kind, topic):
     arguments = (
         *("-r", "__ns:=/robot", "-r", "__node:=finder", "-r", "image_raw:=/eye/color"),
-        *("-r", "/robot/finder/segments:=/found", "-r", "query:=/wish"),
+        *("-r", "/robot/finder/segments:=/found", "-r", "query:=/text"),
         *("-p", f"image_transport:={transport}", "-p", "default_query:=hammer"),
         *("-p", "distractors:=false"),
     )
@@ -59,7 +59,7 @@ def test_names_follow_the_namespace_and_remappings(ros_node, transport, kind, to
         node.wait_for_line(f"images from {topic}", START_S)
         publisher = ros_node.create_publisher(kind, topic, 10)
         wait_for_reader(publisher)
-        wait_until(lambda: ros_node.count_subscribers("/wish") == 1)
+        wait_until(lambda: ros_node.count_subscribers("/text") == 1)
         wait_until(lambda: ros_node.count_publishers("/robot/finder/mask") == 1)
         image = image_message(known_scene().image, "rgb8", Header(frame_id="eye"))
         if kind is CompressedImage:

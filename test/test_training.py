@@ -1,4 +1,4 @@
-"""What the demo's SAM is trained from: prompts, and weights of another image size."""
+"""Training of the demo's SAM: prompts, and weights of another image size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clip_surgery_ros.world.scenes import Scene, SceneGenerator, SceneStyle
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_click_excluding_others_excludes_copies_else_other_objects(size: int) -> None:
+def test_click_excluding_others_excludes_copies_or_other_objects(size: int) -> None:
     style = SceneStyle(scale=(0.2, 0.4))
     copies = SceneSet(style, 0, copies=(3, 5)).scene(1)
     others = SceneGenerator(replace(style, count=(3, 3))).scene(2)
@@ -33,11 +33,11 @@ def test_a_click_excluding_others_excludes_copies_else_other_objects(size: int) 
 
 
 def _allowed(scene: Scene) -> np.ndarray:
-    """Where negative clicks may lie for the first object."""
+    """Return where negative clicks for the first object may be."""
     same = [
         mask
-        for mask, one in zip(scene.masks, scene.objects, strict=True)
-        if one == scene.objects[0]
+        for mask, name in zip(scene.masks, scene.objects, strict=True)
+        if name == scene.objects[0]
     ]
     others = same[1:] or list(scene.masks[1:])
     return np.any(others, axis=0) if others else ~scene.masks[0]
@@ -47,35 +47,35 @@ def _at(mask: np.ndarray, xy: np.ndarray) -> bool:
     return bool(mask[int(xy[1]), int(xy[0])])
 
 
-def test_every_batch_has_prompts_of_one_size_and_targets_that_hold_the_click() -> None:
+def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click() -> None:
     options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
     stream = PromptedScenes(options, 0)
-    seen = []
+    sizes = []
     for step in range(8):
         batch = collate([stream[2 * step], stream[2 * step + 1]])
-        seen.append(batch.points.shape[1])
+        sizes.append(batch.points.shape[1])
         assert batch.pixels.shape == (2, 3, SPEC.image_size, SPEC.image_size)
-        assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, seen[-1])
+        assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, sizes[-1])
         assert batch.points.min() >= 0 and batch.points.max() < SPEC.image_size
         assert batch.targets.amax(dim=(1, 2)).min() > 0.3
-        if seen[-1] in sam_data.EXCLUDING_SIZES:
+        if sizes[-1] in sam_data.EXCLUDING_SIZES:
             cells = (batch.points[:, 0] * MASK_SIZE / SPEC.image_size).long()
-            there = batch.targets[range(len(cells)), cells[:, 1], cells[:, 0]]
-            assert there.min() > 0
-    assert tuple(seen) == sam_data.PROMPT_SIZES
+            at_click = batch.targets[range(len(cells)), cells[:, 1], cells[:, 0]]
+            assert at_click.min() > 0
+    assert tuple(sizes) == sam_data.PROMPT_SIZES
 
 
-def test_training_goes_on_from_a_smaller_image_with_its_positions_interpolated() -> None:
+def test_positions_are_interpolated_for_a_larger_image() -> None:
     small = build_sam(replace(SPEC, image_size=256)).state_dict()
     grid = SPEC.image_size // SPEC.patch_size
     small["image_encoder.pos_embed"][:] = 0.25
-    sized = {name: resize_positions(name, values) for name, values in small.items()}
-    build_sam(SPEC).load_state_dict(sized)
-    changed = [name for name in small if sized[name].shape != small[name].shape]
+    resized = {name: resize_positions(name, values) for name, values in small.items()}
+    build_sam(SPEC).load_state_dict(resized)
+    changed = [name for name in small if resized[name].shape != small[name].shape]
     tables = [f"image_encoder.blocks.{k}.attn.rel_pos_{a}" for k in (2, 5) for a in "hw"]
     assert sorted(changed) == sorted(["image_encoder.pos_embed", *tables])
-    assert sized["image_encoder.pos_embed"].shape == (1, grid, grid, SPEC.encoder_dim)
-    assert (sized["image_encoder.pos_embed"] - 0.25).abs().max() < 1e-6
-    # What has the right size already stays as it is.
-    again = {name: resize_positions(name, values) for name, values in sized.items()}
-    assert all((again[name] - sized[name]).abs().max() < 1e-6 for name in sized)
+    assert resized["image_encoder.pos_embed"].shape == (1, grid, grid, SPEC.encoder_dim)
+    assert (resized["image_encoder.pos_embed"] - 0.25).abs().max() < 1e-6
+    # Tensors with the correct size do not change.
+    unchanged = {name: resize_positions(name, values) for name, values in resized.items()}
+    assert all((unchanged[name] - resized[name]).abs().max() < 1e-6 for name in resized)

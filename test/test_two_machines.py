@@ -1,4 +1,4 @@
-"""Images between machines: what the profile asks the system for, and that it serves."""
+"""Images between machines: the socket buffers of the DDS profile, and a measurement."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from clip_surgery_ros.ros.transport import LIMIT, SOCKET_BYTES, loss_advice
 IMAGE_BYTES = 1280 * 720 * 3
 
 
-def test_what_is_told_of_is_what_the_profile_asks_for() -> None:
+def test_documented_socket_buffer_is_that_of_the_profile() -> None:
     names = {"dds": "http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"}
     sizes = ET.parse(PROFILE).findall(".//dds:receiveBufferSize", names)
     assert [int(size.text or "") for size in sizes] == [SOCKET_BYTES]
@@ -35,7 +35,7 @@ def test_what_is_told_of_is_what_the_profile_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"),
+    ("limit", "advice"),
     [
         ("212992\n", "net.core.rmem_max is 212992, and images from another machine want 16777216"),
         ("16777216\n", "start the camera with config/fastdds.xml"),
@@ -43,18 +43,18 @@ def test_what_is_told_of_is_what_the_profile_asks_for() -> None:
         (None, "start the camera with config/fastdds.xml"),
     ],
 )
-def test_a_limit_of_the_system_is_named_where_it_is_too_low(
-    tmp_path: Path, limit: str | None, said: str
+def test_advice_names_the_system_limit_if_it_is_too_low(
+    tmp_path: Path, limit: str | None, advice: str
 ) -> None:
     path = tmp_path / "rmem_max"
     if limit is not None:
         path.write_text(limit)
-    assert loss_advice(path).startswith(said)
+    assert loss_advice(path).startswith(advice)
 
 
-def test_a_middleware_that_does_not_tell_of_losses_serves_too() -> None:
-    class Deaf:
-        """A node whose middleware knows no such event."""
+def test_subscription_opens_without_the_event_of_lost_messages() -> None:
+    class NodeWithoutLossEvent:
+        """A node whose middleware does not support the event of lost messages."""
 
         subscriptions = publishers = ()
 
@@ -66,13 +66,15 @@ def test_a_middleware_that_does_not_tell_of_losses_serves_too() -> None:
                 raise UnsupportedEventTypeError("message lost")
             return "a subscription"
 
-    opened = qos.open_subscription(Deaf(), Image, "t", print, qos.newest_image(), on_lost=print)
+    opened = qos.open_subscription(
+        NodeWithoutLossEvent(), Image, "t", print, qos.newest_image(), on_lost=print
+    )
     assert opened == "a subscription"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces are Linux's")
-def test_images_cross_to_another_machine_with_the_profile_that_is_shipped() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces need Linux")
+def test_shipped_profile_carries_images_between_machines() -> None:
     if int(LIMIT.read_text()) < IMAGE_BYTES:
         pytest.skip(f"net.core.rmem_max is below an image's {IMAGE_BYTES} bytes")
     outcomes = {}
@@ -86,7 +88,7 @@ def test_images_cross_to_another_machine_with_the_profile_that_is_shipped() -> N
         pytest.skip(str(reason))
     before, shipped = outcomes[SMALL_BUFFER], outcomes[SHIPPED]
     assert before.sent == shipped.sent == 30
-    # A buffer of 208 kB holds a tenth of an image: whole ones come only while the reader keeps up.
+    # A buffer of 208 kB holds a tenth of an image, so the small profile loses images.
     assert before.lost > 0
     assert shipped.arrived > before.arrived
-    assert shipped.arrived >= 27  # of a machine that is busy with other things
+    assert shipped.arrived >= 27  # tolerance for a busy machine

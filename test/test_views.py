@@ -1,4 +1,4 @@
-"""An image seen before costs no encoder, and a still camera none if one wishes so."""
+"""Repeated images run no encoder; similar images run none with a still threshold."""
 
 from __future__ import annotations
 
@@ -34,89 +34,89 @@ def noisy(image: NDArray[np.uint8], seed: int, sigma: float = 3.0) -> NDArray[np
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
-def check_same(one: FrameResult, two: FrameResult) -> None:
-    np.testing.assert_array_equal(one.similarity, two.similarity)
-    assert len(one.segments) == len(two.segments) > 0
-    for a, b in zip(one.segments, two.segments, strict=True):
+def check_equal(first: FrameResult, second: FrameResult) -> None:
+    np.testing.assert_array_equal(first.similarity, second.similarity)
+    assert len(first.segments) == len(second.segments) > 0
+    for a, b in zip(first.segments, second.segments, strict=True):
         assert (a.name, a.box, a.score) == (b.name, b.box, b.score)
         np.testing.assert_array_equal(a.mask, b.mask)
 
 
-def test_the_same_pixels_are_not_encoded_again_and_give_the_same(
+def test_equal_pixels_are_not_encoded_again(
     networks: LoadedNetworks,
 ) -> None:
-    one = pipeline(networks)
-    first = one.run(SCENE.image, QUERY)
-    again = one.run(SCENE.image.copy(), QUERY)
+    runner = pipeline(networks)
+    first = runner.run(SCENE.image, QUERY)
+    second = runner.run(SCENE.image.copy(), QUERY)
     assert set(first.stage_seconds) >= ENCODERS
-    assert not ENCODERS & set(again.stage_seconds)
-    check_same(first, again)
+    assert not ENCODERS & set(second.stage_seconds)
+    check_equal(first, second)
 
 
-def test_the_same_question_is_answered_at_once_and_another_is_not_mistaken_for_it(
+def test_same_query_on_the_same_image_returns_the_cached_result(
     networks: LoadedNetworks,
 ) -> None:
-    one = pipeline(networks)
-    first = one.run(SCENE.image, QUERY)
-    again = one.run(SCENE.image, QUERY)
-    assert again.stage_seconds == {} and again.segments is first.segments
+    runner = pipeline(networks)
+    first = runner.run(SCENE.image, QUERY)
+    second = runner.run(SCENE.image, QUERY)
+    assert second.stage_seconds == {} and second.segments is first.segments
     later = parse_query("; ".join(SCENE.names), sequence=QUERY.sequence + 1)
-    assert one.run(SCENE.image, later).query.sequence == QUERY.sequence + 1
-    assert one.run(SCENE.image, later, Wanted(segments=False)).segments == ()
+    assert runner.run(SCENE.image, later).query.sequence == QUERY.sequence + 1
+    assert runner.run(SCENE.image, later, Wanted(segments=False)).segments == ()
 
 
-def test_another_query_on_the_same_image_is_as_if_it_were_asked_first(
+def test_second_query_on_an_image_gives_the_same_result_as_a_first_one(
     networks: LoadedNetworks,
 ) -> None:
-    one = pipeline(networks)
-    one.run(SCENE.image, parse_query("car"), Wanted(segments=False))
-    after = one.run(SCENE.image, QUERY)
+    runner = pipeline(networks)
+    runner.run(SCENE.image, parse_query("car"), Wanted(segments=False))
+    after = runner.run(SCENE.image, QUERY)
     assert ENCODERS & set(after.stage_seconds) == {"sam encoder"}
-    check_same(pipeline(networks).run(SCENE.image, QUERY), after)
+    check_equal(pipeline(networks).run(SCENE.image, QUERY), after)
 
 
-def test_an_array_that_is_filled_anew_is_another_image(networks: LoadedNetworks) -> None:
-    one, array = pipeline(networks), SCENE.image.copy()
-    one.run(array, QUERY)
+def test_overwritten_array_is_a_new_image(networks: LoadedNetworks) -> None:
+    runner, array = pipeline(networks), SCENE.image.copy()
+    runner.run(array, QUERY)
     array[:] = array[::-1]
-    assert set(one.run(array, QUERY).stage_seconds) >= ENCODERS
+    assert set(runner.run(array, QUERY).stage_seconds) >= ENCODERS
 
 
-def test_one_changed_pixel_is_another_image_unless_the_view_may_be_still(
+def test_one_changed_pixel_is_a_new_image_without_still_threshold(
     networks: LoadedNetworks,
 ) -> None:
     changed = SCENE.image.copy()
     changed[100, 100] ^= 1
     for threshold, encoded in ((0.0, True), (4.0, False)):
-        one = pipeline(networks, still_threshold=threshold)
-        one.run(SCENE.image, QUERY)
-        again = one.run(changed, QUERY)
-        assert (set(again.stage_seconds) >= ENCODERS) == encoded
+        runner = pipeline(networks, still_threshold=threshold)
+        runner.run(SCENE.image, QUERY)
+        second = runner.run(changed, QUERY)
+        assert (set(second.stage_seconds) >= ENCODERS) == encoded
 
 
-def test_a_still_camera_is_answered_from_what_is_known_until_something_moves(
+def test_still_view_runs_no_encoder_until_something_moves(
     networks: LoadedNetworks,
 ) -> None:
-    one = pipeline(networks, still_threshold=4.0)
-    one.run(noisy(SCENE.image, 0), QUERY)
+    runner = pipeline(networks, still_threshold=4.0)
+    runner.run(noisy(SCENE.image, 0), QUERY)
     for seed in (1, 2, 3):
-        again = one.run(noisy(SCENE.image, seed), QUERY)
-        assert not ENCODERS & set(again.stage_seconds)
+        second = runner.run(noisy(SCENE.image, seed), QUERY)
+        assert not ENCODERS & set(second.stage_seconds)
     moved = noisy(SCENE.image, 4)
-    moved[40:72, 40:72] = 255 - moved[40:72, 40:72]  # as small as anything one would grasp
-    assert set(one.run(moved, QUERY).stage_seconds) >= ENCODERS
+    moved[40:72, 40:72] = 255 - moved[40:72, 40:72]  # as small as the smallest object to grasp
+    assert set(runner.run(moved, QUERY).stage_seconds) >= ENCODERS
 
 
-def test_a_slow_change_does_not_creep_past(networks: LoadedNetworks) -> None:
-    """Every image is compared with the one that was encoded, not with the one before."""
+def test_slow_change_is_detected(networks: LoadedNetworks) -> None:
+    """Each image is compared with the encoded one, not with the previous one."""
     views = Views(still_threshold=4.0)
     grey = np.full((64, 64, 3), 100, np.uint8)
     first = views.view_of(grey)
-    seen = [views.view_of(grey + step) is first for step in range(1, 8)]
-    assert seen == [True] * 4 + [False] * 3
+    is_same = [views.view_of(grey + step) is first for step in range(1, 8)]
+    assert is_same == [True] * 4 + [False] * 3
 
 
-def test_only_the_images_used_last_are_kept() -> None:
+def test_views_keep_the_most_recently_used_images() -> None:
     views = Views()
     images = [np.full((32, 32, 3), value, np.uint8) for value in range(CAPACITY + 1)]
     kept = [views.view_of(image) for image in images]
@@ -125,7 +125,7 @@ def test_only_the_images_used_last_are_kept() -> None:
     assert views.view_of(images[0]) is not kept[0]
 
 
-def test_images_of_other_sizes_are_no_still_view() -> None:
+def test_image_of_another_size_is_no_still_view() -> None:
     views = Views(still_threshold=255.0)
     first = views.view_of(np.zeros((32, 48, 3), np.uint8))
     assert views.view_of(np.zeros((48, 32, 3), np.uint8)) is not first

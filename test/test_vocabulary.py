@@ -1,4 +1,4 @@
-"""What networks of a closed vocabulary make of names, and what is said of it."""
+"""Names in queries to networks with a closed vocabulary, and notes about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN = Vocabulary(
 
 
 @pytest.mark.parametrize(
-    ("asked", "known"),
+    ("name", "known"),
     [
         *((name, name) for name in KNOWN.names),
         *(("Hammer", "hammer"), ("HAMMERS", "hammer"), ("the hammer", "hammer")),
@@ -38,12 +38,12 @@ KNOWN = Vocabulary(
         *(("firetrucks", "fire truck"), ("red-apple", "red apple")),
     ],
 )
-def test_how_a_known_name_is_written_makes_no_difference(asked: str, known: str) -> None:
-    assert KNOWN.known_name(asked) == known
+def test_spellings_of_a_known_name_are_recognised(name: str, known: str) -> None:
+    assert KNOWN.known_name(name) == known
 
 
 @pytest.mark.parametrize(
-    ("asked", "nearest"),
+    ("name", "nearest"),
     [
         ("red hammer", "it knows 'hammer', but none of its kinds or parts"),
         ("two hammers", "it knows 'hammer'"),
@@ -57,14 +57,12 @@ def test_how_a_known_name_is_written_makes_no_difference(asked: str, known: str)
         ("x" * 5000, "does not know"),
     ],
 )
-def test_a_name_that_is_not_known_is_told_with_the_nearest_that_is(
-    asked: str, nearest: str
-) -> None:
-    assert KNOWN.known_name(asked) == ""
-    (remark,) = KNOWN.unknown_notes(parse_query(asked))
-    assert remark.startswith(f"the network does not know the word '{asked[:60]}'")
-    assert nearest in remark
-    assert len(remark) < 300
+def test_unknown_name_gives_a_note_with_the_nearest_name(name: str, nearest: str) -> None:
+    assert KNOWN.known_name(name) == ""
+    (note,) = KNOWN.unknown_notes(parse_query(name))
+    assert note.startswith(f"the network does not know the word '{name[:60]}'")
+    assert nearest in note
+    assert len(note) < 300
 
 
 DESCRIBED = Vocabulary(
@@ -120,7 +118,7 @@ def test_a_label_with_attributes_is_asked_as_one_text() -> None:
 
 
 def answer(query: Query) -> FrameResult:
-    """Every label has its own number, the last is absent, the others have no segments."""
+    """Return a result with a different number per label; the last label is absent."""
     values = np.arange(1, len(query.labels) + 1, dtype=np.float32) / 8
     maps = values.reshape(-1, 1, 1).repeat(2, axis=1)
     return FrameResult(
@@ -134,16 +132,16 @@ def answer(query: Query) -> FrameResult:
     )
 
 
-def test_of_unknown_labels_nothing_is_computed_and_they_keep_their_places() -> None:
-    asked: list[Query] = []
+def test_unknown_labels_are_not_computed_and_keep_their_indices() -> None:
+    queries: list[Query] = []
 
     def network(query: Query) -> FrameResult:
-        asked.append(query)
+        queries.append(query)
         return answer(query)
 
     query = parse_query("giraffe; Saws; zebra; the hammer", 7)
     result = KNOWN.run_known(query, network)
-    assert [label.parts for label in asked[0].labels] == [("saw",), ("hammer",)]
+    assert [label.parts for label in queries[0].labels] == [("saw",), ("hammer",)]
     assert result.query == query
     assert result.presence.tolist() == [0, 0.125, 0, 0.25]
     assert result.probabilities.tolist() == [0, 0.125, 0, 0.25]
@@ -151,13 +149,13 @@ def test_of_unknown_labels_nothing_is_computed_and_they_keep_their_places() -> N
     assert result.similarity[[0, 2]].max() == 0
     assert result.similarity[3].max() == 0.25
     assert (result.similarity < result.thresholds[:, None, None])[[0, 2]].all()
-    assert [one.name for one in result.absent] == ["giraffe", "zebra", "the hammer"]
+    assert [absent.name for absent in result.absent] == ["giraffe", "zebra", "the hammer"]
     assert "does not know" in result.absent[0].reason
     assert result.absent[2].reason == "hidden"
 
 
 @pytest.mark.parametrize(
-    ("asked", "parts"),
+    ("text", "parts"),
     [
         ("mug|hammer", ("hammer",)),
         ("hammer|saws", ("hammer|saw",)),
@@ -165,43 +163,45 @@ def test_of_unknown_labels_nothing_is_computed_and_they_keep_their_places() -> N
         ("mug|hammers+saw", ("hammer", "saw")),
     ],
 )
-def test_unknown_names_of_a_label_are_left_out_while_one_is_known(
-    asked: str, parts: tuple[str, ...]
+def test_unknown_synonyms_and_parts_are_removed_from_a_label(
+    text: str, parts: tuple[str, ...]
 ) -> None:
-    seen: list[Query] = []
-    result = KNOWN.run_known(parse_query(asked), lambda query: seen.append(query) or answer(query))
-    assert seen[0].labels[0].parts == parts
+    queries: list[Query] = []
+    result = KNOWN.run_known(
+        parse_query(text), lambda query: queries.append(query) or answer(query)
+    )
+    assert queries[0].labels[0].parts == parts
     (absent,) = result.absent
-    assert absent.name == asked and absent.reason.startswith("hidden")
-    assert ("'mug'" in absent.reason) == ("mug" in asked)
+    assert absent.name == text and absent.reason.startswith("hidden")
+    assert ("'mug'" in absent.reason) == ("mug" in text)
 
 
-def test_a_label_of_unknown_names_only_names_each() -> None:
-    (remark,) = KNOWN.unknown_notes(parse_query("mug|zebra"))
-    assert "'mug'" in remark and "'zebra'" in remark
+def test_note_names_every_unknown_synonym() -> None:
+    (note,) = KNOWN.unknown_notes(parse_query("mug|zebra"))
+    assert "'mug'" in note and "'zebra'" in note
 
 
-def test_two_labels_that_read_the_same_are_asked_once() -> None:
-    seen: list[Query] = []
+def test_two_spellings_of_a_name_are_one_label() -> None:
+    queries: list[Query] = []
     query = parse_query("hammer; hammers")
-    result = KNOWN.run_known(query, lambda query: seen.append(query) or answer(query))
-    assert seen[0].names == ("hammer",)
+    result = KNOWN.run_known(query, lambda query: queries.append(query) or answer(query))
+    assert queries[0].names == ("hammer",)
     assert result.absent[1] == AbsentLabel(
         "hammers", "'hammers' is read as 'hammer', which is asked for already"
     )
 
 
-def test_what_would_not_be_computed_can_be_left_out() -> None:
+def test_unknown_labels_can_be_removed_from_a_query() -> None:
     query = parse_query("giraffe; Saws; saw; mug|hammer")
     assert KNOWN.without_unknown(query).names == ("Saws", "mug|hammer")
     assert Vocabulary().without_unknown(query) == query
 
 
-def test_a_network_that_knows_language_at_large_reads_labels_as_they_are() -> None:
+def test_open_vocabulary_does_not_change_the_query() -> None:
     query = parse_query("the hammers; giraffe")
-    seen: list[Query] = []
-    Vocabulary().run_known(query, lambda query: seen.append(query) or answer(query))
-    assert seen == [query]
+    queries: list[Query] = []
+    Vocabulary().run_known(query, lambda query: queries.append(query) or answer(query))
+    assert queries == [query]
     assert Vocabulary().unknown_notes(query) == []
     assert Vocabulary().reading_notes(parse_query("mug and saw")) != []
 
@@ -216,37 +216,35 @@ def scene() -> Scene:
     return known_scene()
 
 
-def test_the_demo_finds_a_thing_however_its_name_is_written_and_whatever_is_asked_beside(
+def test_demo_finds_an_object_by_any_spelling_among_unknown_labels(
     networks: LoadedNetworks, scene: Scene
 ) -> None:
     name = scene.names[0]
     pipeline = networks.pipeline(Config.from_values())
     (plain,) = pipeline.run(scene.image, parse_query(name)).segments
     encoded = networks.text_counts.encoded
-    asked = parse_query(f"giraffe; The {name.upper()}; purple {name}; zebra|{name}s")
-    result = pipeline.run(scene.image, asked)
+    query = parse_query(f"giraffe; The {name.upper()}; purple {name}; zebra|{name}s")
+    result = pipeline.run(scene.image, query)
     (found,) = result.segments
     assert (found.label, found.name) == (1, f"The {name.upper()}")
     assert (found.score, found.box) == (plain.score, plain.box)
-    reasons = {one.name: one.reason for one in result.absent}
+    reasons = {absent.name: absent.reason for absent in result.absent}
     assert "does not know the word 'giraffe'" in reasons["giraffe"]
     assert f"it knows '{name}'" in reasons[f"purple {name}"]
     assert "asked for already" in reasons[f"zebra|{name}s"]
     assert networks.text_counts.encoded == encoded
 
 
-def test_a_query_of_unknown_names_only_runs_no_network(
-    networks: LoadedNetworks, scene: Scene
-) -> None:
+def test_query_of_unknown_names_runs_no_network(networks: LoadedNetworks, scene: Scene) -> None:
     result = networks.pipeline(Config.from_values()).run(
         scene.image, parse_query("giraffe; zebra"), Wanted(plain_similarity=True)
     )
     assert not result.stage_seconds and not result.segments
-    assert [one.name for one in result.absent] == ["giraffe", "zebra"]
+    assert [absent.name for absent in result.absent] == ["giraffe", "zebra"]
     assert result.similarity.shape[0] == 2
 
 
-def test_the_command_line_tells_unknown_from_absent(
+def test_segment_command_reports_unknown_and_found_labels(
     tmp_path, capsys: pytest.CaptureFixture[str], scene: Scene
 ) -> None:
     write_image(str(tmp_path / "scene.png"), scene.image)

@@ -53,7 +53,7 @@ def test_object_is_closed_stands_on_zero_and_has_a_household_size(name: str) -> 
         assert np.allclose(np.linalg.norm(part.normals, axis=2), 1, atol=1e-5)
 
 
-def test_proportions_of_splits_never_meet() -> None:
+def test_splits_share_no_proportions() -> None:
     assert len({v for r in VARIANTS.values() for v in r}) == sum(map(len, VARIANTS.values()))
     for name in ("mug", "box", "hammer"):
         sizes = {
@@ -108,7 +108,9 @@ def test_seen_colour_is_the_named_colour() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_missing_wheels_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_an_error_with_the_pip_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def missing(module: str) -> None:
         raise ImportError(f"No module named {module!r}")
 
@@ -119,6 +121,6 @@ def test_missing_wheels_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -
         wheels.embreex("rtcore_scene")
 
 
-def test_unknown_object_is_refused_in_words() -> None:
+def test_unknown_object_is_an_error() -> None:
     with pytest.raises(WorldError, match="no object 'unicorn'"):
         build_object("unicorn", 0)

@@ -120,7 +120,7 @@ def test_depth_is_that_of_the_nearest_triangle_in_double_precision() -> None:
         assert abs(t[hit].min() - seen.depth[k]) < 1e-6
 
 
-def test_same_seed_makes_the_same_frame_and_another_does_not() -> None:
+def test_same_seed_makes_the_same_frame_and_another_seed_a_different_one() -> None:
     first, again, other = (
         view(scene, choose_camera(scene, np.random.default_rng(3), 48, 36))
         for scene in (make_scene(11), make_scene(11), make_scene(12))
@@ -131,7 +131,7 @@ def test_same_seed_makes_the_same_frame_and_another_does_not() -> None:
     assert (first.rgb != other.rgb).any()
 
 
-def test_splits_never_meet() -> None:
+def test_splits_share_no_seed() -> None:
     ranges = sorted(SPLITS.values(), key=lambda r: r.start)
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
     assert [split_of(r.start) for r in SPLITS.values()] == list(SPLITS)
@@ -143,7 +143,7 @@ def test_splits_never_meet() -> None:
     ("seed", "style"),
     [(0, TABLE), (4, TABLE), (5, TABLE), (20, CLUTTER), (22, CLUTTER), (30, ALIKE), (40, SHELVES)],
 )
-def test_objects_rest_on_what_is_under_them(seed: int, style: object) -> None:
+def test_objects_rest_on_a_support(seed: int, style: object) -> None:
     scene = make_scene(seed, style)  # type: ignore[arg-type]
     assert len(scene.objects) >= 2
     assert not faults(scene)
@@ -217,7 +217,7 @@ def test_second_camera_of_the_sensor_does_not_see_left_of_an_edge() -> None:
     assert np.flatnonzero(stereo_shadow(disparity)[0]).tolist() == list(range(14, 20))
 
 
-def test_sequence_keeps_instances_and_happens_as_asked() -> None:
+def test_sequence_keeps_instances_and_has_the_events() -> None:
     recording = with_events(
         orbit(8, size=(64, 48), duration=4.0), "taken", "put_back", "moved", "board"
     )

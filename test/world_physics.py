@@ -21,7 +21,7 @@ def solids(item: WorldObject) -> list[Manifold]:
 
 
 def near(a: WorldObject, b: WorldObject, by: float) -> bool:
-    """Do the boxes of two objects come as near as this?"""
+    """Return whether the boxes of two objects are closer than this distance."""
     va, vb = a.vertices(), b.vertices()
     low, high = va.min(0) - by, va.max(0) + by
     return bool((low < vb.max(0)).all() and (high > vb.min(0)).all())

@@ -1,4 +1,4 @@
-"""Networks that answer at once, for tests of what lies around them."""
+"""Fake networks with known results, for tests of the node."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOX = Box(x=2, y=1, width=4, height=3)
 
 
 def frame_result(query: Query, size_hw: tuple[int, int] = SIZE_HW) -> FrameResult:
-    """A result in which the first label is found at ``BOX`` and the others are absent."""
+    """Return a result with the first label found at ``BOX`` and the others absent."""
     count = len(query.labels)
     similarity = np.arange(count * 6, dtype=np.float32).reshape(count, 2, 3) / 10
     mask = np.ones((BOX.height, BOX.width), np.bool_)
@@ -45,26 +45,26 @@ def frame_result(query: Query, size_hw: tuple[int, int] = SIZE_HW) -> FrameResul
 
 
 class FakeEngine:
-    """Answers with :func:`frame_result` and remembers what it was asked.
+    """Answers with :func:`frame_result` and records the requests.
 
-    :param before: called first, on the thread that asks; may block or raise.
+    :param before: called before each answer, on the calling thread; may block or raise.
     """
 
     def __init__(self, before: Callable[[np.ndarray], None] = lambda _: None) -> None:
-        self.asked: list[tuple[np.ndarray, Query, Wanted]] = []
+        self.requests: list[tuple[np.ndarray, Query, Wanted]] = []
         self.threads: set[str] = set()
         self._before = before
 
     def run(self, image_rgb: np.ndarray, query: Query, wanted: Wanted) -> FrameResult:
-        """Answer at once."""
+        """Record the request and answer it."""
         self.threads.add(threading.current_thread().name)
-        self.asked.append((image_rgb.copy(), query, wanted))
+        self.requests.append((image_rgb.copy(), query, wanted))
         self._before(image_rgb)
         return frame_result(query, image_rgb.shape[:2])
 
 
 class FakeNetworks:
-    """Loaded networks that are one engine.
+    """Loaded networks with a single fake engine.
 
     :param engine: answers every frame, whatever the parameters.
     """
@@ -81,6 +81,6 @@ class FakeNetworks:
         self.configs: list[object] = []
 
     def pipeline(self, config: object) -> FakeEngine:
-        """The engine; remembers the parameters it was made for."""
+        """Return the engine; record the parameters."""
         self.configs.append(config)
         return self.engine

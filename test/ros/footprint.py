@@ -1,4 +1,4 @@
-"""What a process holds: memory, threads and open files."""
+"""Memory, threads and open files of a process."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ros.harness import Process
 
 @dataclass(frozen=True)
 class Footprint:
-    """Held at one moment."""
+    """Memory, threads and files at one moment."""
 
     held_mib: float
     threads: int
     files: int
 
 
-class Watched(Process):
-    """A process of which one may ask what it holds."""
+class WatchedProcess(Process):
+    """A process that can report its footprint."""
 
     def footprint(self) -> Footprint:
-        """What it holds now."""
+        """Return the current footprint."""
         return Footprint(
             self.held_mib,
             threads=len(list((self.folder / "task").iterdir())),
@@ -30,5 +30,5 @@ class Watched(Process):
 
     @property
     def peak_mib(self) -> float:
-        """The most that was ever resident."""
+        """The maximum of resident memory since the start."""
         return int(re.search(r"VmHWM:\s*(\d+)", (self.folder / "status").read_text())[1]) / 1024

@@ -1,4 +1,4 @@
-"""What the tests over real ROS share: a node that spins, listeners, and processes."""
+"""Shared by the tests over real ROS: domains, a spinning node, inboxes and processes."""
 
 from __future__ import annotations
 
@@ -30,41 +30,39 @@ from rclpy.publisher import Publisher
 from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 
 NODE = ("-m", "clip_surgery_ros.node.main", "--ros-args")
-"""The node's program; what follows are ROS arguments."""
+"""The node's program; ROS arguments follow."""
 CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 MIDDLEWARE_LOG = re.compile(r"(?<![A-Z])RTPS_")
 """A log category of Fast DDS, whose lines name one; not a variable such as FASTRTPS_..."""
 START_S = 120.0
-"""Until a node is up: importing torch and loading networks on a busy machine."""
+"""Limit for the start of a node: import of torch and loading of networks on a busy machine."""
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "config" / "fastdds.xml"
-PROFILES = profiles_variable(ros_prefixes())
-TO_BE_KILLED = {PROFILES: None, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
-"""Environment of a process that a test kills: without shared memory.
+PROFILES_VARIABLE = profiles_variable(ros_prefixes())
+WITHOUT_SHARED_MEMORY = {PROFILES_VARIABLE: None, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+"""Environment without shared memory, for a process that a test kills.
 
-A killed process leaves its shared-memory port behind, and Fast DDS 2.14 may go on delivering into
-it what is meant for the next process of that port, in a later test.
+A killed process leaves its shared-memory port, and Fast DDS 2.14 may deliver messages for the next
+process with that port, in a later test, to it.
 """
 DEADLINE_S = 30.0
-"""How long a test waits for something that is on its way; a healthy run takes a fraction. On a
-machine that does other work it is as many times more as that is slower: see :func:`in_time`."""
+"""Limit for a wait; a good run takes a fraction. On a busy machine the limit grows with the load:
+see :func:`wait_in_time`."""
 
 
 T = TypeVar("T")
 _DOMAINS = itertools.cycle(range(1, 102))
-"""Those above share ports with what the system hands out."""
-_MET: WeakSet[Client] = WeakSet()
-"""Clients whose server is known to know them."""
+"""Higher domains use ports that the system assigns to other programs."""
+_DISCOVERED: WeakSet[Client] = WeakSet()
+"""Clients that their server has discovered."""
 
 
 @contextmanager
 def ros_domain() -> Iterator[Context]:
-    """A context in a ROS domain that nobody else on this machine is in, as are the processes
-    started meanwhile.
+    """Give a context in a ROS domain that no other test uses; child processes use it too.
 
-    Neither a robot on the network, nor another run, nor what an earlier test left behind is part
-    of a test: Fast DDS goes on delivering into the shared memory of a process that has ended, and
-    the graph counts services of nodes that just went.
+    A robot on the network, another test run or an earlier test would interfere: Fast DDS delivers
+    to the shared memory of ended processes, and the graph counts services of ended nodes.
     """
     before = os.environ["ROS_DOMAIN_ID"]
     domain, lock = claim_domain()
@@ -80,7 +78,7 @@ def ros_domain() -> Iterator[Context]:
 
 
 def claim_domain() -> tuple[int, FileLock]:
-    """A ROS domain that no other run is in, and the lock that keeps it so."""
+    """Return a ROS domain that no other run uses, and its lock."""
     folder = Path(tempfile.gettempdir()) / "clip_surgery_ros_test_domains"
     folder.mkdir(exist_ok=True)
     for domain in itertools.islice(_DOMAINS, 101):
@@ -93,14 +91,14 @@ def claim_domain() -> tuple[int, FileLock]:
 
 @pytest.fixture
 def ros_context() -> Iterator[Context]:
-    """A context of the test's own."""
+    """A ROS context in a domain of its own."""
     with ros_domain() as context:
         yield context
 
 
 @pytest.fixture
 def ros_node(ros_context: Context) -> Iterator[Node]:
-    """A node spun by a thread of its own."""
+    """A node that a separate thread spins."""
     node = Node("test_listener", context=ros_context)
     with spinning(node, SingleThreadedExecutor(context=ros_context)):
         yield node
@@ -109,7 +107,7 @@ def ros_node(ros_context: Context) -> Iterator[Node]:
 
 @contextmanager
 def spinning(node: Node, executor: Executor) -> Iterator[None]:
-    """Spin a node on a thread of its own."""
+    """Spin a node on a separate thread."""
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
@@ -121,63 +119,59 @@ def spinning(node: Node, executor: Executor) -> Iterator[None]:
 
 
 def slowdown() -> float:
-    """How many times as long work takes as on this machine when it does nothing else: programs
-    that want a core, for each that there is, of the last minute.
-    """
+    """Return how much slower this machine is than when idle: the load per core, at least 1."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def in_time(wait: Callable[[float], T], deadline_s: float) -> T:
-    """The outcome of a wait, which is true when what it waited for came.
+def wait_in_time(wait: Callable[[float], T], deadline_s: float) -> T:
+    """Wait for an event; on a busy machine wait longer, by :func:`slowdown`.
 
-    Where it does not come on a machine that does other work, it is waited for as much longer as
-    the machine is slower. One that does nothing else is given the deadline alone.
-
-    :param wait: waits at most so many seconds; may be called again.
+    :param wait: waits at most so many seconds; may be called twice.
+    :returns: the result of ``wait``, which is true if the event came.
     """
     return wait(deadline_s) or wait(deadline_s * (slowdown() - 1))
 
 
-def wait_until(true: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-    """Wait for what gives no event of its own, by asking in turns."""
+def wait_until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+    """Poll a condition until it is true."""
     pause = threading.Event()
 
     def wait(longest_s: float) -> bool:
         end_s = time.monotonic() + longest_s
-        while not true():
+        while not condition():
             if time.monotonic() > end_s:
                 return False
             pause.wait(0.01)
         return True
 
-    if not in_time(wait, deadline_s):
-        raise AssertionError(f"not so within {deadline_s} s")
+    if not wait_in_time(wait, deadline_s):
+        raise AssertionError(f"the condition was not true within {deadline_s} s")
 
 
 def wait_for_reader(publisher: Publisher) -> None:
-    """Wait until somebody reads the topic; what is published before reaches nobody."""
+    """Wait until a subscriber of the topic exists; earlier messages would be lost."""
     wait_until(lambda: publisher.get_subscription_count() > 0)
 
 
 def call(
     node: Node, kind: type, name: str, request: object, deadline_s: float = DEADLINE_S
 ) -> object:
-    """Call a service from the test's own thread and wait for the answer."""
+    """Call a service from the test's thread and wait for the answer."""
     client = client_of(node, kind, name)
-    assert in_time(client.wait_for_service, deadline_s), f"{name} is not there"
-    if client not in _MET:
-        _meet(node, client.service_name.rpartition("/")[0], deadline_s)
-        _MET.add(client)
+    assert wait_in_time(client.wait_for_service, deadline_s), f"{name} is not there"
+    if client not in _DISCOVERED:
+        _wait_for_discovery(node, client.service_name.rpartition("/")[0], deadline_s)
+        _DISCOVERED.add(client)
     answer = _answer(client, request, deadline_s)
     assert answer is not None, f"{name} did not answer"
     return answer
 
 
-def _meet(node: Node, server: str, deadline_s: float) -> None:
-    """Wait until a node knows all clients made so far, by asking it something harmless.
+def _wait_for_discovery(node: Node, server: str, deadline_s: float) -> None:
+    """Call a harmless service until the node has discovered all clients made so far.
 
-    A server gives its answer up after 0.1 s when it has not discovered who asked; on a busy
-    machine that happens. It discovers the clients of a process in the order they were made.
+    A server drops its answer after 0.1 s if it has not discovered the client, which happens on a
+    busy machine. It discovers the clients of a process in the order of their creation.
     """
     client = node.create_client(GetParameterTypes, f"{server}/get_parameter_types")
 
@@ -188,23 +182,23 @@ def _meet(node: Node, server: str, deadline_s: float) -> None:
                 return False
         return True
 
-    assert in_time(wait, deadline_s), f"{server} does not answer"
+    assert wait_in_time(wait, deadline_s), f"{server} does not answer"
     node.destroy_client(client)
 
 
 def _answer(client: Client, request: object, deadline_s: float) -> object | None:
-    """The answer, or None when none has come by then."""
+    """Return the answer, or None after the deadline."""
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
-    if in_time(answered.wait, deadline_s):
+    if wait_in_time(answered.wait, deadline_s):
         return future.result()
     client.remove_pending_request(future)
     return None
 
 
 def client_of(node: Node, kind: type, name: str) -> Client:
-    """The node's client of a service, made once: a server may not know a new one's ear yet."""
+    """Return the node's only client of a service: a server must discover a new client first."""
     resolved = node.resolve_service_name(name)
     for client in node.clients:
         if client.service_name == resolved:
@@ -213,7 +207,7 @@ def client_of(node: Node, kind: type, name: str) -> Client:
 
 
 class Inbox:
-    """Keeps what arrives on a topic and waits for what a test expects."""
+    """Collects the messages of a topic and waits for expected ones."""
 
     def __init__(self, node: Node, kind: type, topic: str, qos: object = 10) -> None:
         self.messages: list = []
@@ -232,39 +226,39 @@ class Inbox:
         after: int = 0,
         deadline_s: float = DEADLINE_S,
     ) -> object:
-        """The first message from index ``after`` on that is accepted."""
+        """Wait for the first accepted message from index ``after`` on; return it."""
 
         def found() -> list:
             return [message for message in self.messages[after:] if accept(message)][:1]
 
         with self._arrived:
-            if not in_time(partial(self._arrived.wait_for, found), deadline_s):
+            if not wait_in_time(partial(self._arrived.wait_for, found), deadline_s):
                 topic = self._subscription.topic_name
                 raise AssertionError(
-                    f"{topic}: nothing as expected within {deadline_s} s "
+                    f"{topic}: no expected message within {deadline_s} s "
                     f"among {len(self.messages)} messages"
                 )
             return found()[0]
 
     def wait_count(self, count: int, deadline_s: float = DEADLINE_S) -> list:
-        """Wait for this many messages; returns those that came, even if fewer."""
+        """Wait for this many messages; return those that arrived, even if fewer."""
         with self._arrived:
             enough = partial(self._arrived.wait_for, lambda: len(self.messages) >= count)
-            in_time(enough, deadline_s)
+            wait_in_time(enough, deadline_s)
             return list(self.messages)
 
 
 class Process:
-    """A Python program of this project in its own process, with its output kept line by line.
+    """A Python program of this project in a separate process, with its output by line.
 
     Fast DDS logs to the same output, for example when two processes that start at the same time
     race for a port in shared memory. These lines are kept apart.
 
-    :param environment: added to the test's own; None takes a variable away.
+    :param environment: added to the test's environment; None removes a variable.
     """
 
     def __init__(self, *arguments: str, environment: dict[str, str | None] | None = None) -> None:
-        changed = {PROFILES: str(PROFILE), **(environment or {})}
+        changed = {PROFILES_VARIABLE: str(PROFILE), **(environment or {})}
         whole = {**os.environ, **changed}
         self.lines: list[str] = []
         self.middleware_lines: list[str] = []
@@ -272,7 +266,7 @@ class Process:
         self._closed = False
         self._process = subprocess.Popen(
             [sys.executable, "-u", *arguments],
-            # Not the checkout: its folder would stand in for the installed package.
+            # Not the checkout: Python would import the sources, not the installed package.
             cwd=tempfile.gettempdir(),
             env={name: value for name, value in whole.items() if value is not None},
             stdin=subprocess.PIPE,
@@ -294,36 +288,38 @@ class Process:
             self._printed.notify_all()
 
     def wait_for_line(self, part: str, deadline_s: float = DEADLINE_S) -> str:
-        """The first line that contains this text."""
+        """Wait for the first line that contains this text; return it."""
 
         def found() -> list[str]:
             return [line for line in self.lines if part in line][:1]
 
         with self._printed:
-            in_time(partial(self._printed.wait_for, lambda: found() or self._closed), deadline_s)
+            wait_in_time(
+                partial(self._printed.wait_for, lambda: found() or self._closed), deadline_s
+            )
             if not found():
                 raise AssertionError(f"'{part}' was not printed; output:\n" + self.text())
             return found()[0]
 
     @property
     def folder(self) -> Path:
-        """What Linux tells of the process."""
+        """The process's folder in /proc."""
         return Path(f"/proc/{self._process.pid}")
 
     @property
     def cpu_s(self) -> float:
-        """Seconds of processor time that it took so far."""
+        """Processor time until now, in seconds."""
         fields = (self.folder / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def resident_mib(self) -> float:
-        """Resident memory of the process now."""
+        """Current resident memory."""
         return self._memory_mib("VmRSS")
 
     @property
     def held_mib(self) -> float:
-        """The same without mapped files (libraries, weights), which come as they are read."""
+        """Current resident memory without mapped files, such as libraries and weights."""
         return self._memory_mib("RssAnon") + self._memory_mib("RssShmem")
 
     def _memory_mib(self, name: str) -> float:
@@ -344,24 +340,26 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, deadline_s: float = DEADLINE_S) -> int:
-        """Exit status, once it has ended and all output was read."""
+        """Wait until the process has ended and its output was read; return the exit status."""
 
         def ended(longest_s: float) -> bool:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(longest_s)
             return not self.alive
 
-        assert in_time(ended, deadline_s), f"did not end within {deadline_s} s:\n{self.text()}"
+        assert wait_in_time(ended, deadline_s), (
+            f"did not end within {deadline_s} s:\n{self.text()}"
+        )
         self._reader.join(deadline_s)
         return int(self._process.returncode)
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def _end(self) -> None:
-        """Ask it to end; a killed one leaves shared memory behind that others may wait for."""
+        """Terminate the process; kill it only at last, because that leaves shared memory."""
         self._process.terminate()
         try:
             self._process.wait(10.0 * slowdown())
@@ -377,5 +375,5 @@ class Process:
         self._process.stdin.close()
         self._reader.join()
         self._process.stdout.close()
-        # pytest shows it where the test fails
+        # pytest shows it for failed tests
         print("\n".join([*self.middleware_lines, self.text()]))

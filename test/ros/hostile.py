@@ -1,4 +1,4 @@
-"""Malformed and hostile inputs: the same ones, in the same order, for the same seed."""
+"""Malformed and hostile inputs, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 SIZES = (0, 1, 2, 3, 7, 8, 16384, 16385, 65535, 2**31 - 1, 2**31, 2**32 - 1)
-"""Where sizes break: nothing, odd, too small for the networks, the node's limit, the type's."""
+"""Critical sizes: zero, odd, too small for the networks, limits of node and type."""
 CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "rgb16": 6, "mono16": 2}
-"""Bytes per pixel of some known encodings."""
+"""Bytes per pixel of known encodings."""
 CELLS = ("bayer_rggb8", "bayer_bggr8", "bayer_gbrg16", "uyvy", "yuyv", "yuv422", "yuv422_yuy2")
-"""Encodings that come in cells of two pixels or more."""
-NO_ENCODINGS = (
+"""Encodings with cells of two or more pixels."""
+INVALID_ENCODINGS = (
     *("", " ", "rgb", "RGB8", "rgb8 ", "rgb9", "rgb8; jpeg compressed bgr8", "8UC2", "8UC5"),
     *("64FC3", "nv12", "nv21", "bayer_rggb", "{}", "{0}", "%s%s%n", "../../etc/passwd"),
     *("rgb8\nINFO: all is well", "\x1b[2J", "😀", "\u202ebgr8", "None", "x" * 100_000),
 )
-"""Encodings that are none: near misses, formats without support, text that wants to be more."""
+"""Invalid encodings: misspelt, unsupported, and text with special characters."""
 FLOATS = (float("nan"), float("inf"), float("-inf"), -0.0, 3.4e38, 1e-45)
 FRAME_IDS = (
     *("", "/", "{0}", "%s%n", "a b", "\n", "\x07\x1b[31m", "\u202eeno", "😀", "x" * 10_000),
@@ -32,7 +32,7 @@ FRAME_IDS = (
 def picture(
     rng: random.Random, encoding: str = "rgb8", size_hw: tuple[int, int] = (6, 7)
 ) -> Image:
-    """A small image of noise whose fields fit together; too small for the networks by default."""
+    """Return a valid image of noise; too small for the networks by default."""
     height, width = size_hw
     step = width * CHANNELS.get(encoding, 3)
     image = Image(height=height, width=width, encoding=encoding, step=step)
@@ -41,14 +41,14 @@ def picture(
 
 
 def cut_short(rng: random.Random) -> Image:
-    """Rows are missing, or bytes of the last one."""
+    """Return an image with missing data at the end."""
     image = picture(rng, rng.choice(tuple(CHANNELS)), (rng.randint(1, 40), rng.randint(1, 40)))
     image.data = image.data[: rng.randrange(len(image.data))]
     return image
 
 
 def of_wrong_size(rng: random.Random) -> Image:
-    """One side is another than the data has: nothing, or more than there is."""
+    """Return an image whose height or width does not fit its data."""
     image = picture(rng, rng.choice(tuple(CHANNELS)))
     sizes = [size for size in SIZES if not 1 <= size <= 7]
     setattr(image, rng.choice(("height", "width")), rng.choice(sizes))
@@ -56,21 +56,21 @@ def of_wrong_size(rng: random.Random) -> Image:
 
 
 def of_wrong_step(rng: random.Random) -> Image:
-    """Rows that overlap, or that are longer than all data."""
+    """Return an image whose rows overlap or are longer than all data."""
     image = picture(rng, rng.choice(tuple(CHANNELS)))
     too_small = rng.randrange(image.step)
     image.step = rng.choice((too_small, image.step + rng.randint(20, 99), *SIZES[-5:]))
     return image
 
 
-def of_no_encoding(rng: random.Random) -> Image:
-    """An encoding that nobody has, or random letters."""
+def of_invalid_encoding(rng: random.Random) -> Image:
+    """Return an image with an invalid encoding or random letters."""
     noise = "".join(chr(rng.randrange(1, 0xD800)) for _ in range(rng.randint(1, 30)))
-    return picture(rng, rng.choice((*NO_ENCODINGS, noise)), (16, 16))
+    return picture(rng, rng.choice((*INVALID_ENCODINGS, noise)), (16, 16))
 
 
 def of_floats(rng: random.Random) -> Image:
-    """Floating point, with values that are no numbers."""
+    """Return a float image with NaN and infinities."""
     size = rng.randint(1, 16)
     values = np.array(rng.choices(FLOATS, k=size * size), rng.choice(("<f4", "<f8")))
     encoding = {4: "32FC", 8: "64FC"}[values.itemsize] + str(rng.choice((1, 2, 3, 4)))
@@ -80,7 +80,7 @@ def of_floats(rng: random.Random) -> Image:
 
 
 def of_half_cells(rng: random.Random) -> Image:
-    """A mosaic or packed YUV with an odd side."""
+    """Return a Bayer or YUV image with an odd side."""
     encoding = rng.choice(CELLS)
     height, width = rng.randrange(1, 40, 2), rng.randrange(1, 40, 2)
     image = Image(height=height, width=width, encoding=encoding, step=width * 2)
@@ -89,36 +89,36 @@ def of_half_cells(rng: random.Random) -> Image:
 
 
 def too_small(rng: random.Random) -> Image:
-    """Of one pixel, or few."""
+    """Return an image of few pixels."""
     sides = [rng.randint(1, 7), rng.choice((1, 1, 2, 7, 8, 300))]
     rng.shuffle(sides)
     return picture(rng, rng.choice(tuple(CHANNELS)), (sides[0], sides[1]))
 
 
 def too_narrow(rng: random.Random) -> Image:
-    """As long as the limit and so narrow that nothing is left of it at the networks' size."""
+    """Return an image as long as the limit, and too narrow for the input size of the networks."""
     sides = [8, rng.choice((16383, 16384))]
     rng.shuffle(sides)
     return picture(rng, "mono8", (sides[0], sides[1]))
 
 
 def of_random_fields(rng: random.Random) -> Image:
-    """Every field is any number, the data any bytes, and fewer than the smallest image has."""
+    """Return an image with random fields and too few bytes."""
     image = Image(encoding=rng.choice((*CHANNELS, *CELLS)), is_bigendian=rng.randrange(256))
     image.height, image.width, image.step = rng.choices(SIZES, k=3)
     image.data = rng.randbytes(rng.randrange(64))
     return image
 
 
-REFUSABLE: tuple[Callable[[random.Random], Image], ...] = (
-    *(cut_short, of_wrong_size, of_wrong_step, of_no_encoding, of_floats, of_half_cells),
+INVALID_IMAGES: tuple[Callable[[random.Random], Image], ...] = (
+    *(cut_short, of_wrong_size, of_wrong_step, of_invalid_encoding, of_floats, of_half_cells),
     *(too_small, of_random_fields),
 )
-"""Makers of images that contradict themselves or cannot be looked at."""
+"""Makers of inconsistent or unsupported images."""
 
 
-def odd_but_whole(rng: random.Random) -> Image:
-    """An image whose fields fit together in an unusual way; it may be answered or refused."""
+def unusual_but_valid(rng: random.Random) -> Image:
+    """Return a valid image with unusual fields; the node may answer or reject it."""
     side = rng.randint(8, 64)
     image = picture(rng, rng.choice(tuple(CHANNELS)), (side, rng.randint(8, 64)))
     padded = rng.randint(0, 9)
@@ -133,21 +133,21 @@ def odd_but_whole(rng: random.Random) -> Image:
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """The same bytes with some changed, cut off, doubled or put in."""
+    """Return the bytes with random changes, insertions and cuts."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 8)):
-        at = rng.randrange(len(changed))
+        position = rng.randrange(len(changed))
         match rng.randrange(5):
             case 0:
-                changed[at] ^= 1 << rng.randrange(8)
+                changed[position] ^= 1 << rng.randrange(8)
             case 1:
-                changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF))
+                changed[position] = rng.choice((0, 1, 0x7F, 0x80, 0xFF))
             case 2:
-                changed[at : at + 4] = struct.pack("<I", rng.choice(SIZES))
+                changed[position : position + 4] = struct.pack("<I", rng.choice(SIZES))
             case 3:
-                changed[at:at] = rng.randbytes(rng.randint(1, 9))
+                changed[position:position] = rng.randbytes(rng.randint(1, 9))
             case _:
-                del changed[max(at, 8) :]
+                del changed[max(position, 8) :]
     return bytes(changed)
 
 
@@ -155,7 +155,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 def png_of(size: tuple[int, int], rows: bytes) -> bytes:
-    """A PNG whose header claims this width and height, whatever its compressed rows hold."""
+    """Return a PNG whose header claims this width and height."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = zlib.crc32(name + content)
@@ -168,20 +168,20 @@ def png_of(size: tuple[int, int], rows: bytes) -> bytes:
 
 
 def jpeg_of(size: tuple[int, int], jpeg: bytes) -> bytes:
-    """A JPEG whose header claims this width and height, whatever it holds."""
-    at = jpeg.index(b"\xff\xc0") + 5
+    """Return a JPEG whose header claims this width and height."""
+    position = jpeg.index(b"\xff\xc0") + 5
     width, height = size
-    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+    return jpeg[:position] + struct.pack(">HH", height, width) + jpeg[position + 4 :]
 
 
 def encoded(suffix: str, rng: random.Random) -> bytes:
-    """A small picture of noise in a file format."""
+    """Return a small picture of noise in a file format."""
     pixels = np.frombuffer(rng.randbytes(24 * 32 * 3), np.uint8).reshape(24, 32, 3)
     return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
 def bombs(rng: random.Random) -> Iterator[tuple[str, bytes]]:
-    """A few hundred bytes that claim gigabytes, by format and claim."""
+    """Yield small files that claim gigabytes of pixels, with a name."""
     jpeg = encoded(".jpg", rng)
     for side in (16_000, 30_000, 65_500):
         yield f"JPEG of {side}", jpeg_of((side, side), jpeg)
@@ -197,13 +197,13 @@ def bombs(rng: random.Random) -> Iterator[tuple[str, bytes]]:
 
 
 def compressed(rng: random.Random) -> CompressedImage:
-    """A damaged file, half a file, or noise that begins like one."""
-    whole = encoded(rng.choice((".jpg", ".png")), rng)
+    """Return a compressed image of a damaged or truncated file, or of noise."""
+    content = encoded(rng.choice((".jpg", ".png")), rng)
     data = rng.choice(
         (
-            damaged(whole, rng),
-            whole[: rng.randrange(len(whole) // 2)],
-            whole[: rng.randrange(40)] + rng.randbytes(rng.randint(1, 400)),
+            damaged(content, rng),
+            content[: rng.randrange(len(content) // 2)],
+            content[: rng.randrange(40)] + rng.randbytes(rng.randint(1, 400)),
             rng.randbytes(rng.randint(0, 200)),
             b"",
         )
@@ -217,8 +217,8 @@ def compressed(rng: random.Random) -> CompressedImage:
 CONTROLS = tuple(chr(code) for code in (*range(1, 9), *range(14, 28), 127, 128, 159))
 
 
-def refusable_text(rng: random.Random) -> str:
-    """A query that is too long, too many or no plain text."""
+def invalid_text(rng: random.Random) -> str:
+    """Return a query that is too long, has too many labels or control characters."""
     name = rng.choice(("mug", "saw", "red mug"))
     return rng.choice(
         (
@@ -231,26 +231,26 @@ def refusable_text(rng: random.Random) -> str:
     )
 
 
-ODD_TEXTS = (
+UNUSUAL_TEXTS = (
     *("{}", "{0}", "{0.__class__}", "%s%s%n", "${HOME}", "$(reboot)", "'; DROP TABLE", "\\x00"),
     *("😀", "👩‍👩‍👧‍👦", "مرحبا", "\u202egum", "\u200b", "\ufeff", "\u0301" * 300, "ﷺ" * 100),
     *("mug\tsaw", "\u2028", "\r\n", "+", "++a+++b++", ";;;,,,\n\n", "<|endoftext|>", "<b>mug</b>"),
     *("MUG; mug; Mug", "\ufffd" * 20, "\U0010ffff", "\ue000", "0", "nan", "-1", "null", "", " "),
     "x" * 3000,
 )
-"""Text that is no control character and means nothing, or more than it should."""
+"""Unusual texts without control characters."""
 
 
-def odd_text(rng: random.Random) -> str:
-    """A query of odd but plain text."""
-    return "; ".join(rng.choices(ODD_TEXTS, k=rng.randint(1, 3)))
+def unusual_text(rng: random.Random) -> str:
+    """Return a query of unusual texts."""
+    return "; ".join(rng.choices(UNUSUAL_TEXTS, k=rng.randint(1, 3)))
 
 
-def refusable_labels(rng: random.Random) -> dict[str, list]:
-    """Labels and thresholds that do not fit each other, or cannot be used."""
+def invalid_labels(rng: random.Random) -> dict[str, list]:
+    """Return invalid labels and thresholds."""
     return rng.choice(
         (
-            {"labels": [refusable_text(rng)[:5000] + "\x07"], "thresholds": []},
+            {"labels": [invalid_text(rng)[:5000] + "\x07"], "thresholds": []},
             {"labels": [f"thing {i}" for i in range(rng.randint(255, 3000))], "thresholds": []},
             {"labels": ["mug"], "thresholds": [rng.choice((1.01, -1.5, 1e30, float("inf")))]},
             {"labels": ["mug", "saw"], "thresholds": [float("-inf"), 0.0]},

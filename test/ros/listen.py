@@ -1,4 +1,4 @@
-"""Reads image results reliably and says so once. Usage: listen.py TOPIC"""
+"""Subscribe reliably to image results and print each arrival. Usage: listen.py TOPIC"""
 
 import sys
 
@@ -7,11 +7,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 
-def say(_: Image) -> None:
+def report(_: Image) -> None:
     print("received", flush=True)
 
 
 rclpy.init()
 node = Node("listener")
-node.create_subscription(Image, sys.argv[1], say, 10)
+node.create_subscription(Image, sys.argv[1], report, 10)
 rclpy.spin(node)

@@ -1,6 +1,6 @@
-"""Count best-effort images until the last one came, or none for a while.
+"""Count best-effort images until the last one or a pause.
 
-"matched" is printed once the sender is known: what comes from an unknown one is dropped.
+It prints "matched" when it has discovered the sender; earlier images would be dropped.
 
 Usage: receive_images.py TOPIC COUNT
 """
@@ -19,21 +19,21 @@ DISCOVERY_S = 30.0
 
 rclpy.init()
 node = rclpy.create_node("receiver")
-seen = set()
-# A short queue evens out a busy machine; what is tested is the way between the processes.
+numbers = set()
+# A short queue tolerates a busy machine; the test is about the transport between processes.
 quality = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 node.create_subscription(
     Image,
     TOPIC,
-    lambda image: seen.add(int(image.header.frame_id)) if len(image.data) == 2764800 else None,
+    lambda image: numbers.add(int(image.header.frame_id)) if len(image.data) == 2764800 else None,
     quality,
     event_callbacks=SubscriptionEventCallbacks(matched=lambda _: print("matched", flush=True)),
 )
 deadline = time.monotonic() + DISCOVERY_S
-while time.monotonic() < deadline and COUNT - 1 not in seen:
-    before = len(seen)
+while time.monotonic() < deadline and COUNT - 1 not in numbers:
+    before = len(numbers)
     rclpy.spin_once(node, timeout_sec=0.5)
-    if len(seen) > before:
+    if len(numbers) > before:
         deadline = time.monotonic() + PATIENCE_S
-print("received", len(seen), "missing", sorted(set(range(COUNT)) - seen), flush=True)
+print("received", len(numbers), "missing", sorted(set(range(COUNT)) - numbers), flush=True)
 rclpy.shutdown()

@@ -1,4 +1,4 @@
-"""A node over real ROS with networks that answer at once, and a program beside it."""
+"""A node over real ROS with fake networks, and a second node that calls it."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CL
 
 
 class Rig:
-    """The node under test, and a program beside it that asks and listens."""
+    """The node under test, and a node ``outside`` that sends messages and calls services."""
 
     def __init__(self, node, engine=None, load=None, **overrides):
         self.networks = FakeNetworks(engine)
@@ -87,12 +87,12 @@ class Rig:
         return self.echo.wait(after=before)
 
     def health(self, accept=lambda statuses: True):
-        """Statuses of the next diagnostics that are accepted."""
+        """Wait for accepted diagnostics; return their statuses."""
         inbox = Inbox(self.outside, DiagnosticArray, "/diagnostics")
         return inbox.wait(lambda message: accept(message.status)).status
 
     def show(self, frame_id, message=None, publisher=None):
-        """Publish a frame; best effort, but nothing is lost in a process that keeps up."""
+        """Publish a frame with the current time; return its header."""
         message = message or image_message(PIXELS, "rgb8", Header())
         message.header.frame_id = frame_id
         message.header.stamp = self.outside.get_clock().now().to_msg()
@@ -103,7 +103,7 @@ class Rig:
 
 
 def wait_readers(rig, *names, camera=0):
-    """Wait until the node itself sees the readers of a camera's topics."""
+    """Wait until the node has discovered subscribers of a camera's outputs."""
     wait_until(
         lambda: (
             {output.name for output in rig.node.cameras[camera].subscribed_outputs()} >= set(names)
@@ -112,7 +112,7 @@ def wait_readers(rig, *names, camera=0):
 
 
 def wait_frames(rig, name, count, camera=0):
-    """Wait until this became of so many frames: answered, dropped, skipped: rate limit, ..."""
+    """Wait for a frame count of a camera: in, answered, dropped, skipped: rate limit, ..."""
     wait_until(lambda: rig.node.cameras[camera].tally.counts[name] == count)
 
 

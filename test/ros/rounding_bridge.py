@@ -1,14 +1,14 @@
-"""Stands in for ROS's cv_bridge: it converts the colours right and misreads rows as that does.
+"""A stand-in for ROS's cv_bridge: correct colours, but the same faults with padded rows.
 
-Its Python side takes a row for ``step / itemsize / channels`` values, rounded down, whatever
-padding there is; it wants the data of whole rows; and it swaps bytes by a method of arrays that
-NumPy 2 has not.
+The Python code of cv_bridge assumes ``step / itemsize / channels`` values per row, rounded down,
+whatever the padding is. It needs the data of complete rows, and it swaps bytes with a method that
+NumPy 2 has removed.
 """
 
 import cv2
 import numpy as np
 
-# As cv_bridge pairs encodings with OpenCV's types and conversions to RGB.
+# OpenCV types and conversions to RGB by encoding, as in cv_bridge.
 CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "mono": 1, "yuv422": 2, "yuv422_yuy2": 2}
 CODES = {
     "bgr": cv2.COLOR_BGR2RGB,
@@ -25,13 +25,13 @@ CODES = {
 
 
 class RoundingBridge:
-    """Called as a converter; ``asked`` counts the images that it got."""
+    """A converter of images; ``calls`` counts them."""
 
     def __init__(self):
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self, message):
-        self.asked += 1
+        self.calls += 1
         name, wide = kind_of(message.encoding)
         pixels = self.rows_of(message, CHANNELS.get(name, 1), np.uint16 if wide else np.uint8)
         rgb = cv2.cvtColor(pixels, CODES[name]) if name in CODES else pixels.copy()
@@ -50,7 +50,7 @@ class RoundingBridge:
 
 
 def kind_of(encoding):
-    """Name without bits, and whether it has 16 of them."""
+    """Return the name without its bits, and whether it has 16 bits."""
     if encoding.startswith("yuv422"):
         return encoding, False
     name = encoding.removesuffix("16").removesuffix("8")

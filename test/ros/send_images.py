@@ -1,6 +1,6 @@
 """Publish numbered 1280 x 720 images at 30 Hz, best effort.
 
-"matched" is printed once the receiver is known; sending begins with a line on standard input.
+It prints "matched" when it has discovered the receiver, and starts at a line on standard input.
 
 Usage: send_images.py TOPIC COUNT
 """
@@ -40,6 +40,6 @@ node.create_timer(1 / RATE_HZ, send)
 while sent < COUNT:
     rclpy.spin_once(node)
 print("sent", sent, flush=True)
-# Stay until told: what is on its way belongs to this process's shared memory.
+# Wait for a second line: images on their way are in this process's shared memory.
 sys.stdin.readline()
 rclpy.shutdown()

@@ -1,4 +1,4 @@
-"""The node's own process, and a program beside it that shows it a scene and reads its health."""
+"""A node process, and a test node that sends it images and reads its diagnostics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from ros.footprint import Watched
+from ros.footprint import WatchedProcess
 from ros.harness import NODE, START_S, Inbox, call, spinning, wait_for_reader
-from ros.known_scene import LEAST_IOU, known_scene, overlaps
+from ros.known_scene import MIN_IOU, known_scene, overlaps
 from ros.rig import values_of
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -23,22 +23,22 @@ from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.ros.outputs import OUTPUTS
 
 PATIENCE_S = 90.0
-"""Until an answer is there, behind whatever work the node was given before."""
+"""Limit for an answer, with other work in the queue before it."""
 RESENDS = 6
-"""A frame without an answer after ``PATIENCE_S / RESENDS`` was lost: images are best effort."""
+"""A frame without answer after ``PATIENCE_S / RESENDS`` is sent again: images are best effort."""
 
 Values = dict[str, str]
-"""Of a diagnostic status, by key."""
+"""Values of a diagnostic status by key."""
 
 
 class Target:
-    """A running node, with everything that it publishes read by somebody.
+    """A running node with subscribers for all of its outputs.
 
-    :param node: the program beside it.
-    :param process: the node's own.
+    :param node: the test node.
+    :param process: the process of the node under test.
     """
 
-    def __init__(self, node: Node, process: Watched) -> None:
+    def __init__(self, node: Node, process: WatchedProcess) -> None:
         self.node, self.process = node, process
         self.scene = known_scene()
         self.images = node.create_publisher(Image, "image_raw", 10)
@@ -53,25 +53,25 @@ class Target:
         return call(self.node, kind, f"/clip_surgery/{name}", request, PATIENCE_S)
 
     def ask(self, *labels: str) -> int:
-        """Put a query in force; returns its sequence number."""
+        """Set the query; return its sequence number."""
         answer = self.call(SetQuery, "set_query", SetQuery.Request(labels=list(labels)))
         assert answer.success, answer.message
         return answer.sequence
 
     def picture(self) -> Image:
-        """The scene as a camera would send it now."""
+        """Return the scene as a camera image with the current time."""
         header = Header(frame_id=f"camera {next(self._numbers)}")
         header.stamp = self.node.get_clock().now().to_msg()
         return image_message(self.scene.image, "rgb8", header)
 
     def answer_to(self, make: Callable[[], Image]) -> SegmentArray:
-        """Show an image until its own answer comes."""
+        """Send an image, again if necessary, until its answer comes."""
         for _ in range(RESENDS):
             with suppress(AssertionError):
-                return self._shown(make())
+                return self._answer_to_one(make())
         raise AssertionError(f"no answer to an image within {PATIENCE_S} s")
 
-    def _shown(self, image: Image) -> SegmentArray:
+    def _answer_to_one(self, image: Image) -> SegmentArray:
         before = len(self._segments.messages)
         self.images.publish(image)
         return self._segments.wait(
@@ -80,18 +80,18 @@ class Target:
             deadline_s=PATIENCE_S / RESENDS,
         )
 
-    def check_well(self) -> None:
-        """It answers a good frame and a good query with the right masks."""
+    def check_answers(self) -> None:
+        """Check that the node answers a good frame and query with correct masks."""
         sequence = self.ask(*self.scene.names)
         message = self.answer_to(self.picture)
         assert message.query.sequence == sequence
         found = overlaps(message, self.scene)
-        assert min(found.values()) > LEAST_IOU, found
+        assert min(found.values()) > MIN_IOU, found
 
     def health(
         self, accept: Callable[[Values, Values], bool] = lambda node, camera: True
     ) -> tuple[Values, Values]:
-        """The next accepted values of the node and its camera on ``/diagnostics``."""
+        """Wait for accepted values of node and camera on ``/diagnostics``; return them."""
 
         def accepted(message: DiagnosticArray) -> bool:
             return len(message.status) == 2 and accept(*map(values_of, message.status))
@@ -102,16 +102,16 @@ class Target:
         node, camera = map(values_of, message.status)
         return node, camera
 
-    def settled(self) -> tuple[dict[str, int], str]:
-        """What became of all frames, once each was answered, failed or left out; the last error.
+    def settled_counts(self) -> tuple[dict[str, int], str]:
+        """Wait until all frames are counted as answered, failed or skipped.
 
-        One that is in none of the counts would never be: then this fails.
+        :returns: the frame counts, and the last error.
         """
 
         def is_settled(_: Values, camera: Values) -> bool:
             counts = frame_counts(camera)
             arrived = counts.pop("in")
-            counts.pop("lost on the way")  # these never came in
+            counts.pop("lost on the way")  # these frames never arrived
             return arrived == sum(counts.values())
 
         _, camera = self.health(is_settled)
@@ -119,7 +119,7 @@ class Target:
 
 
 def frame_counts(camera: Values) -> dict[str, int]:
-    """What became of a camera's frames, by what it is called on ``/diagnostics``."""
+    """Return a camera's frame counts by their names on ``/diagnostics``."""
     return {
         key.removeprefix("frames "): int(value)
         for key, value in camera.items()
@@ -128,7 +128,7 @@ def frame_counts(camera: Values) -> dict[str, int]:
 
 
 def read_all(node: Node) -> None:
-    """Read everything that the node publishes of a frame, and keep nothing."""
+    """Subscribe to all outputs of a frame and discard the messages."""
     for output in OUTPUTS:
         topic = f"/clip_surgery/{output.name}"
         node.create_subscription(
@@ -138,11 +138,11 @@ def read_all(node: Node) -> None:
 
 @contextmanager
 def running_target(context: Context) -> Iterator[Target]:
-    """Start the node, active, and the program beside it."""
+    """Run an active node and a test node inside the ``with`` block."""
     node = Node("target_listener", context=context)
     with (
         spinning(node, SingleThreadedExecutor(context=context)),
-        Watched(*NODE) as process,
+        WatchedProcess(*NODE) as process,
     ):
         process.wait_for_line("active on", START_S)
         yield Target(node, process)

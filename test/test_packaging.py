@@ -160,9 +160,7 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
-def test_underlay_package_is_not_built_if_it_exists(
-    sources: Path, tmp_path: Path
-) -> None:
+def test_underlay_package_is_not_built_if_it_exists(sources: Path, tmp_path: Path) -> None:
     underlay = [path.name for path in (ROOT / "underlay").iterdir()]
     index = tmp_path / "ros" / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)

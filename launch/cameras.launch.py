@@ -23,17 +23,17 @@ SEPARATE = LaunchConfiguration("separate")
 
 
 def clip_surgery(condition=None, **arguments) -> IncludeLaunchDescription:
-    """Include one node, with these arguments and those of the command line."""
+    """Include the launch file of one node, with these arguments and those of the command line."""
     file = str(Path(__file__).with_name("clip_surgery.launch.py"))
     return IncludeLaunchDescription(file, launch_arguments=arguments.items(), condition=condition)
 
 
-def one_each(context: LaunchContext) -> list[GroupAction]:
-    """Make a node for each camera, in a namespace of the camera's name."""
+def node_per_camera(context: LaunchContext) -> list[GroupAction]:
+    """Make a node for each camera, in a namespace with the camera's name."""
     namespace = context.launch_configurations.get("namespace", "").strip("/")
     groups = []
     for camera in parse_cameras(CAMERAS.perform(context).split()):
-        # The same topic as for one node with all cameras, not one below the camera's namespace.
+        # The topic is relative to the namespace argument, not to the camera's namespace.
         topic = camera.topic if camera.topic[0] in "/~" else f"/{namespace}/{camera.topic}"
         camera_namespace = f"{namespace}/{camera.name}".strip("/")
         groups.append(
@@ -54,10 +54,10 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "separate",
                 default_value="false",
-                description="true for a node of its own for each camera, in the namespace NAME; "
+                description="true for one node per camera, in the namespace NAME; "
                 "false for one node, with results below clip_surgery/NAME",
             ),
             clip_surgery(condition=UnlessCondition(SEPARATE), image_topics=CAMERAS),
-            OpaqueFunction(function=one_each, condition=IfCondition(SEPARATE)),
+            OpaqueFunction(function=node_per_camera, condition=IfCondition(SEPARATE)),
         ]
     )

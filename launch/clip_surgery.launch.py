@@ -1,7 +1,7 @@
 """Start the node: ``ros2 launch clip_surgery_ros clip_surgery.launch.py``.
 
 ``--show-args`` lists the arguments. An empty argument does not override the parameter file.
-Start the camera with the same Fast DDS profile, or large images are lost on their way.
+Start the camera with the same Fast DDS profile; else large images are lost on their way.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ ARGUMENTS = {
     "image": ("image_raw", "camera topic, where image_topics is not used"),
     "image_topics": (
         "",
-        "several cameras for the one node: topics or name:=topic entries, separated by spaces",
+        "several cameras for one node: topics or name:=topic entries, separated by spaces",
     ),
     "image_transport": ("", "raw or compressed"),
     "params": (str(CONFIG / "demo.yaml"), "parameter file"),
@@ -37,12 +37,12 @@ ARGUMENTS = {
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "fastdds_profile": (
         str(CONFIG / "fastdds.xml"),
-        "Fast DDS profile for large images; empty for none but the environment's",
+        "Fast DDS profile for large images; empty to use that of the environment",
     ),
 }
 PARAMETERS = {
     "image_transport": ("image_transport", str),
-    # With type str, or a query such as "7" or "off" would be read as YAML.
+    # Of type str: without it, a query such as "7" or "off" would be read as YAML.
     "query": ("default_query", str),
     "device": ("device", str),
     "autostart": ("autostart", bool),
@@ -50,7 +50,7 @@ PARAMETERS = {
 }
 """Arguments that set a parameter of the node: the parameter and its type."""
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
-"""Results that config/clip_surgery.rviz shows."""
+"""Result topics that config/clip_surgery.rviz shows."""
 
 
 def nodes(context: LaunchContext) -> list[Node]:
@@ -58,22 +58,24 @@ def nodes(context: LaunchContext) -> list[Node]:
     check_parameter_file(Path(LaunchConfiguration("params").perform(context)))
     profile = LaunchConfiguration("fastdds_profile").perform(context)
     if profile and not Path(profile).is_file():
-        raise ConfigError(f"fastdds_profile {profile} does not exist; name a file, or none")
+        raise ConfigError(
+            f"fastdds_profile {profile} does not exist; name a file, or leave it empty"
+        )
     topics = LaunchConfiguration("image_topics").perform(context).split()
-    given = {
-        parameter: ParameterValue(LaunchConfiguration(argument), value_type=kind)
-        for argument, (parameter, kind) in PARAMETERS.items()
+    overrides = {
+        parameter: ParameterValue(LaunchConfiguration(argument), value_type=value_type)
+        for argument, (parameter, value_type) in PARAMETERS.items()
         if LaunchConfiguration(argument).perform(context)
     }
     if topics:
-        given["image_topics"] = topics
+        overrides["image_topics"] = topics
     node = LifecycleNode(
         package="clip_surgery_ros",
         executable="clip_surgery_node",
         name="clip_surgery",
         namespace=LaunchConfiguration("namespace"),
         remappings=[("image_raw", LaunchConfiguration("image"))] if not topics else None,
-        parameters=[LaunchConfiguration("params"), given],
+        parameters=[LaunchConfiguration("params"), overrides],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
@@ -81,11 +83,14 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 
 def rviz(topics: list[str]) -> Node:
-    """Make rviz2; the topics in its configuration are remapped to those of this node."""
+    """Make rviz2, with the topics of its configuration remapped to those of the node.
+
+    :param topics: the entries of ``image_topics``; the first camera is shown.
+    """
     camera = parse_cameras(topics)[0] if topics else None
-    below = f"clip_surgery/{camera.name}/".replace("//", "/") if camera else "clip_surgery/"
+    prefix = f"clip_surgery/{camera.name}/".replace("//", "/") if camera else "clip_surgery/"
     image = camera.topic if camera else LaunchConfiguration("image")
-    results = [(f"/clip_surgery/{name}", below + name) for name in PICTURES]
+    results = [(f"/clip_surgery/{name}", prefix + name) for name in PICTURES]
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -100,8 +105,8 @@ def rviz(topics: list[str]) -> Node:
 def generate_launch_description() -> LaunchDescription:
     """Describe one node and its arguments."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=meaning)
-        for name, (default, meaning) in ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
     ]
     profile = LaunchConfiguration("fastdds_profile")
     use_profile = SetEnvironmentVariable(

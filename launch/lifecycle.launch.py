@@ -1,8 +1,9 @@
-"""Start the node as a managed one: ``ros2 launch clip_surgery_ros lifecycle.launch.py``.
+"""Start the node with a lifecycle manager: ``ros2 launch clip_surgery_ros lifecycle.launch.py``.
 
 With ``manager:=launch`` this file configures the node, and activates it after each successful
-configuration; when configuring fails, the node stays unconfigured and you can try again. With
-``manager:=nav2`` a lifecycle manager of Nav2 does both; with ``manager:=none`` you do both.
+configuration. When configuring fails, the node stays unconfigured and you can try again. With
+``manager:=nav2`` a lifecycle manager of Nav2 configures and activates it. With ``manager:=none``
+you do this.
 """
 
 from pathlib import Path
@@ -28,8 +29,8 @@ from launch import Action, LaunchContext, LaunchDescription
 MANAGER = LaunchConfiguration("manager")
 
 
-def managed_by_launch(context: LaunchContext) -> list[Action]:
-    """Configure the node, then activate it or log what to do."""
+def configure_and_activate(context: LaunchContext) -> list[Action]:
+    """Configure the node, then activate it; if it cannot be configured, log what to do."""
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
     name = f"/{namespace}/clip_surgery".replace("//", "/")
 
@@ -49,7 +50,7 @@ def managed_by_launch(context: LaunchContext) -> list[Action]:
 
         return RegisterEventHandler(OnStateTransition(matcher=is_transition, entities=[action]))
 
-    failure = f"{name} could not be configured: its log says why. Set that right, then try again"
+    failure = f"{name} could not be configured: its log says why. Correct that, then try again"
     retry = f"ros2 lifecycle set {name} configure"
     return [
         when_configured("inactive", change(Transition.TRANSITION_ACTIVATE)),
@@ -59,22 +60,22 @@ def managed_by_launch(context: LaunchContext) -> list[Action]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Describe a node that does not start by itself, and who manages it."""
+    """Describe a node without autostart, and its lifecycle manager."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 "manager",
                 default_value="launch",
                 choices=["launch", "nav2", "none"],
-                description="who configures and activates the node: this launch file, a lifecycle "
-                "manager of Nav2 that is started for it, or somebody else",
+                description="what configures and activates the node: this launch file, a "
+                "lifecycle manager of Nav2 that it starts, or neither",
             ),
             IncludeLaunchDescription(
                 str(Path(__file__).with_name("clip_surgery.launch.py")),
                 launch_arguments={"autostart": "false"}.items(),
             ),
             OpaqueFunction(
-                function=managed_by_launch,
+                function=configure_and_activate,
                 condition=IfCondition(EqualsSubstitution(MANAGER, "launch")),
             ),
             Node(

@@ -169,7 +169,10 @@ def test_visible_share_is_that_of_a_render_of_the_object_alone() -> None:
         geometry = build_geometry(alone, [slab((5, 5, 5), (5.1, 5.1, 5.1), GREY)])
         pixels = int((trace_pixels(geometry, camera).depth > 0).sum())
         assert truth.pixels == frame.mask(truth.instance).sum()
-        assert truth.visible == pytest.approx(truth.pixels / pixels if truth.pixels else 0)
+        if truth.pixels:  # rays in the object's frame may decide otherwise at a pixel's edge
+            assert truth.visible == pytest.approx(truth.pixels / pixels, rel=1 / 64)
+        else:
+            assert truth.visible == 0
 
 
 SWITCHES = (

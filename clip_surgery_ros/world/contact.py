@@ -39,11 +39,15 @@ def _rays_of(parts: tuple[Part, ...]) -> EmbreeVisibility:
     return EmbreeVisibility(vertices, np.concatenate(faces).astype(np.int32))
 
 
-def distances(item: WorldObject, origins: Floats, direction: Floats) -> Floats:
-    """Return how far points, (P, 3), are from an object along a unit vector; inf if it misses."""
+def distances(item: WorldObject, origins: Floats, directions: Floats) -> Floats:
+    """Return how far points, (P, 3), are from an object along vectors; inf if it misses.
+
+    :param directions: (3,) for all points, or (P, 3).
+    :returns: (P,) in lengths of the vectors.
+    """
     turn, at = item.pose[:3, :3], item.pose[:3, 3]
     local = (origins - at) @ turn
-    rays = np.broadcast_to(direction @ turn, local.shape)
+    rays = np.broadcast_to(directions @ turn, local.shape)
     hits = _rays_of(item.parts).first_hits(local, rays)
     return np.where(hits.triangle >= 0, hits.distance, np.inf)
 

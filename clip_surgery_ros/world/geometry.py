@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from clip_surgery_ros.world.materials import Material, object_material
 from clip_surgery_ros.world.rigid import transform
 from clip_surgery_ros.world.room import Slab
+from clip_surgery_ros.world.vectors import cross, dot, lengths
 from clip_surgery_ros.world.visibility import EmbreeVisibility, Visibility
 from clip_surgery_ros.world.world_object import WorldObject
 
@@ -44,18 +46,33 @@ class Geometry:
 
         Embree finds which triangle is met, in single precision; this is the exact distance.
         """
-        a, b, c = (self.vertices[self.faces[triangle, k]] for k in range(3))
-        normal = np.cross(b - a, c - a)
-        along = (normal * rays).sum(1)
+        corner, normal = (table[:, triangle].T for table in self._planes)
+        along = dot(normal, rays)
         safe = np.where(np.abs(along) < 1e-300, 1.0, along)
-        return np.asarray((normal * (a - origins)).sum(1) / safe)
+        return np.asarray(dot(normal, corner - origins) / safe)
 
-    def face_normals(self, triangle: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return unit normals of triangles in their object's frame, (P, 3)."""
-        a, b, c = (self.local[self.faces[triangle, k]] for k in range(3))
-        normal = np.cross(b - a, c - a)
-        length = np.linalg.norm(normal, axis=1, keepdims=True)
-        return (normal / np.maximum(length, 1e-12)).astype(np.float32)
+    @cached_property
+    def _planes(self) -> tuple[Floats, Floats]:
+        """First corner and normal of each triangle in the world, (3, F) each."""
+        a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
+        return np.ascontiguousarray(a.T), np.ascontiguousarray(cross(b - a, c - a).T)
+
+    @cached_property
+    def corner_normals(self) -> NDArray[np.float32]:
+        """:attr:`normals` by corner, axis and triangle, (3, 3, F)."""
+        return np.ascontiguousarray(self.normals.transpose(1, 2, 0))
+
+    @cached_property
+    def corner_locals(self) -> NDArray[np.float32]:
+        """Corners in their object's frame by corner, axis and triangle, (3, 3, F)."""
+        return np.ascontiguousarray(self.local[self.faces].transpose(1, 2, 0))
+
+    @cached_property
+    def face_normals(self) -> NDArray[np.float32]:
+        """Unit normals of the triangles in their object's frame, (F, 3)."""
+        a, b, c = (self.local[self.faces[:, k]] for k in range(3))
+        normal = cross(b - a, c - a)
+        return np.asarray(normal / np.maximum(lengths(normal), 1e-12)[:, None], np.float32)
 
 
 def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) -> Geometry:

@@ -11,6 +11,8 @@ from clip_surgery_ros.world.camera import Camera
 from clip_surgery_ros.world.geometry import Geometry
 from clip_surgery_ros.world.light import Light
 from clip_surgery_ros.world.shading import Seen, shade, visible_light
+from clip_surgery_ros.world.vectors import dot, lengths
+from clip_surgery_ros.world.visibility import Hits
 
 Floats = NDArray[np.float32]
 
@@ -42,19 +44,28 @@ def trace(geometry: Geometry, camera: Camera, x: Floats, y: Floats) -> Seen:
     """Return what rays through pixels (x, y), (P,) each, meet."""
     origins, rays = camera.rays(x, y)
     hits = geometry.visibility.first_hits(origins, rays)
+    rays = np.asfortranarray(rays)
     met = hits.triangle >= 0
     triangle = np.where(met, hits.triangle, 0).astype(np.int32)
     depth = np.where(met, geometry.depth(triangle, origins, rays), 0.0)
-    view = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
-    weights = np.stack([1 - hits.u - hits.v, hits.u, hits.v], 1)[:, :, None]
-    normal = (weights * geometry.normals[triangle]).sum(1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    normal *= np.where((normal * view).sum(1, keepdims=True) > 0, np.float32(-1), np.float32(1))
-    local = (weights * geometry.local[geometry.faces[triangle]]).sum(1)
+    view = (rays / lengths(rays)[:, None]).astype(np.float32)
+    normal = _between_corners(geometry.corner_normals, triangle, hits)
+    normal /= np.maximum(lengths(normal), 1e-9)[:, None]
+    normal *= np.where(dot(normal, view) > 0, np.float32(-1), np.float32(1))[:, None]
+    local = _between_corners(geometry.corner_locals, triangle, hits)
     # Behind the world, where nothing is met, a point far away keeps all numbers finite.
     reach = np.where(met, depth, 5.0)[:, None]
-    point = (origins + rays * reach).astype(np.float32)
-    return Seen(triangle, point, normal.astype(np.float32), local, view, depth)
+    point = (rays * reach + origins).astype(np.float32)
+    return Seen(triangle, point, normal, local, view, depth)
+
+
+def _between_corners(table: Floats, triangle: NDArray[np.int32], hits: Hits) -> Floats:
+    """Return what triangles have where rays meet them, (P, 3) float32.
+
+    :param table: (3, 3, F) by corner, axis and triangle.
+    """
+    first, second, third = (corner[:, triangle] for corner in table)
+    return np.asarray((first * (1 - hits.u - hits.v) + second * hits.u + third * hits.v).T)
 
 
 def trace_pixels(geometry: Geometry, camera: Camera) -> Seen:
@@ -76,56 +87,58 @@ def render(geometry: Geometry, light: Light, camera: Camera, antialias: bool = T
     index = np.arange(height * width)
     pick = (index % width) % 4 + 4 * ((index // width) % 4)
     visible = visible_light(geometry, light, seen, pick)
-    surface = (ids.astype(np.int64) << 16) + geometry.material[seen.triangle]
     shape = (height, width)
+    material = geometry.material[seen.triangle].reshape(shape)
     depth = seen.depth.astype(np.float32).reshape(shape)
     normal = seen.normal.reshape(height, width, 3)
-    visible = _smoothed(visible.reshape(height, width, 3), surface.reshape(shape), normal, depth)
+    visible = _smoothed(visible.reshape(height, width, 3), material, normal, depth)
     picture = shade(geometry, light, seen, visible.reshape(-1, 3)).reshape(height, width, 3)
     if antialias:
-        at = _edges(surface.reshape(shape), normal, depth, picture)
+        at = _edges(material, normal, depth, picture)
         _antialias(picture, at, (geometry, light, camera), seen, visible)
-    facing = np.abs((seen.normal * seen.view).sum(1)).reshape(shape)
-    material = geometry.material[seen.triangle].reshape(shape)
+    facing = np.abs(dot(seen.normal, seen.view)).reshape(shape)
     return Rendering(picture, depth, ids.reshape(shape), material, facing)
 
 
 def _smoothed(
-    visible: Floats, surface: NDArray[np.int64], normal: Floats, depth: Floats
+    visible: Floats, material: NDArray[np.int32], normal: Floats, depth: Floats
 ) -> Floats:
     """Return visibility averaged over the 16 pixels round each that are of the same surface.
 
     :param visible: (H, W, 3).
-    :param surface: (H, W) a number for each object and material.
+    :param material: (H, W) index, of which each part of an object has its own.
     """
-    height, width = surface.shape
+    height, width = material.shape
     margin = ((2, 2), (2, 2))
-    surfaces = np.pad(surface, margin, constant_values=-1)
-    depths = np.pad(depth, margin)
-    normals = np.pad(normal, (*margin, (0, 0)))
-    values = np.pad(visible, (*margin, (0, 0)))
-    total, count = np.zeros_like(visible), np.zeros((height, width, 1), np.float32)
+    materials, depths = np.pad(material, margin, constant_values=-1), np.pad(depth, margin)
+    # Channels apart, (3, H, W): their rows follow each other in memory.
+    normal, visible = (np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (normal, visible))
+    normals, values = (np.pad(a, ((0, 0), *margin)) for a in (normal, visible))
+    total, count = np.zeros_like(visible), np.zeros((height, width), np.float32)
+    near = 0.02 * depth
     for dy in range(4):
         for dx in range(4):
             at = (slice(dy, dy + height), slice(dx, dx + width))
-            same = (surfaces[at] == surface) & (np.abs(depths[at] - depth) < 0.02 * depth)
-            same &= (normals[at] * normal).sum(2) > 0.75
-            weight = same[..., None].astype(np.float32)
-            total += values[at] * weight
-            count += weight
-    return np.where(count > 0, total / np.maximum(count, 1), visible)
+            same = (materials[at] == material) & (np.abs(depths[at] - depth) < near)
+            x, y, z = (there[at] * here for there, here in zip(normals, normal, strict=True))
+            same &= x + y + z > 0.75
+            count += same
+            for sums, value in zip(total, values, strict=True):
+                sums += value[at] * same
+    smooth = np.where(count > 0, total / np.maximum(count, 1), visible)
+    return np.asarray(smooth.transpose(1, 2, 0))
 
 
 def _edges(
-    surface: NDArray[np.int64], normal: Floats, depth: Floats, picture: Floats
+    material: NDArray[np.int32], normal: Floats, depth: Floats, picture: Floats
 ) -> NDArray[np.bool_]:
     """Return the pixels at edges of surfaces and of brightness, (H, W)."""
-    result = np.zeros(surface.shape, np.bool_)
+    result = np.zeros(material.shape, np.bool_)
     brightness = np.sqrt(np.clip(picture.mean(2), 0, 2))
     every, first, second = slice(None), slice(None, -1), slice(1, None)
     for a, b in (((every, second), (every, first)), ((second, every), (first, every))):
-        edge = surface[a] != surface[b]
-        edge |= (normal[a] * normal[b]).sum(2) < 0.8
+        edge = material[a] != material[b]
+        edge |= dot(normal[a], normal[b]) < 0.8
         edge |= np.abs(depth[a] - depth[b]) > 0.03 * depth[a]
         edge |= np.abs(brightness[a] - brightness[b]) > 0.09
         result[a] |= edge

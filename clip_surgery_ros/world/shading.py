@@ -12,6 +12,7 @@ from clip_surgery_ros.world.light import Lamp, Light
 from clip_surgery_ros.world.materials import SURFACE_FINISHES, Material
 from clip_surgery_ros.world.noise import sample
 from clip_surgery_ros.world.textures import apply_textures
+from clip_surgery_ros.world.vectors import dot, lengths
 
 Floats = NDArray[np.float32]
 
@@ -21,6 +22,8 @@ CORNER_REACH = 0.22
 """Metres within which surfaces keep the sky's light from each other."""
 DIFFUSE = 0.55
 """Share of a lamp's light in the diffuse part: balances it with the sky's."""
+UNSEEN = 1e-30
+"""Highlights below this are nothing: products of numbers that small are very slow."""
 _STRATA = np.array([0, 10, 5, 15, 8, 2, 13, 7, 4, 14, 1, 11, 12, 6, 9, 3])
 _SIDE = 4
 
@@ -62,8 +65,8 @@ def across(normal: Floats) -> tuple[Floats, Floats]:
     sign = np.where(z >= 0, 1, -1).astype(np.float32)
     a = -1 / (sign + z)
     b = x * y * a
-    first = np.stack([1 + sign * x**2 * a, sign * b, -sign * x], 1)
-    return first, np.stack([b, sign + y**2 * a, -y], 1)
+    first = np.stack([1 + sign * x**2 * a, sign * b, -sign * x])
+    return first.T, np.stack([b, sign + y**2 * a, -y]).T
 
 
 def visible_light(
@@ -73,21 +76,21 @@ def visible_light(
 
     :param pick: (P,) which of the 16 samples each point takes.
     """
-    origin = seen.point + seen.normal * np.float32(LIFT)
-    result = np.zeros((len(origin), 3), np.float32)
+    origin = np.ascontiguousarray(seen.point + seen.normal * np.float32(LIFT))
+    result = np.zeros((len(origin), 3), np.float32, order="F")
     for k, lamp in enumerate(light.lamps):
         distance = np.float32(np.linalg.norm(lamp.centre))
         a, b = across((lamp.centre / distance)[None])
-        spot = SAMPLES[pick] * np.float32(lamp.radius)
-        to = lamp.centre + spot[:, :1] * a + spot[:, 1:] * b - origin
-        facing = (to * seen.normal).sum(1) > 0
+        spots = SAMPLES * np.float32(lamp.radius)
+        to = (lamp.centre + spots[:, :1] * a + spots[:, 1:] * b)[pick] - origin
+        facing = np.flatnonzero(dot(to, seen.normal) > 0)
         # Not quite to the lamp, which is no surface but may be behind a wall.
         hidden = geometry.visibility.occluded(origin[facing], to[facing] * np.float32(0.995))
         result[facing, k] = ~hidden
     a, b = across(seen.normal)
-    spot = SAMPLES[pick]
-    up = np.sqrt(np.maximum(1 - (spot**2).sum(1, keepdims=True), 0))
-    to = spot[:, :1] * a + spot[:, 1:] * b + up * seen.normal
+    up = np.sqrt(np.maximum(1 - (SAMPLES**2).sum(1), 0))
+    x, y, z = (side[pick, None] for side in (*SAMPLES.T, up))
+    to = x * a + y * b + z * seen.normal
     result[:, 2] = ~geometry.visibility.occluded(origin, to * np.float32(CORNER_REACH))
     return result
 
@@ -104,14 +107,20 @@ def _finish_table(materials: tuple[Material, ...]) -> Floats:
 def _lamp_light(lamp: Lamp, seen: Seen, exponent: Floats) -> tuple[Floats, Floats]:
     """Return a lamp's diffuse light, (P, 3), and the strength of its highlight, (P, 1)."""
     to = lamp.centre - seen.point
-    squared = (to * to).sum(1, keepdims=True)
-    to /= np.sqrt(squared)
-    facing = np.clip((seen.normal * to).sum(1, keepdims=True), 0, 1)
+    squared = dot(to, to)
+    to /= np.sqrt(squared)[:, None]
+    facing = np.clip(dot(seen.normal, to), 0, 1)
     half = to - seen.view
-    half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
-    aligned = np.clip((seen.normal * half).sum(1), 0, 1)
+    half /= np.maximum(lengths(half), 1e-6)[:, None]
+    aligned = np.clip(dot(seen.normal, half), 0, 1)
     highlight = (exponent + 8) / 96 * aligned**exponent
-    return facing * lamp.power / squared, highlight[:, None]
+    highlight[highlight < UNSEEN] = 0
+    return _coloured(lamp.power, facing) / squared[:, None], highlight[:, None]
+
+
+def _coloured(colour: Floats, amount: Floats) -> Floats:
+    """Return a colour, (3,), in amounts, (P,), as (P, 3), column after column in memory."""
+    return np.asarray((colour[:, None] * amount).T)
 
 
 def shade(geometry: Geometry, light: Light, seen: Seen, visible: Floats) -> Floats:
@@ -120,20 +129,21 @@ def shade(geometry: Geometry, light: Light, seen: Seen, visible: Floats) -> Floa
     :param visible: (P, 3) in [0, 1], how much of key, fill and sky each point sees.
     """
     index = geometry.material[seen.triangle]
-    base = apply_textures(
-        geometry.materials, index, seen.local, geometry.face_normals(seen.triangle)
+    base = np.asfortranarray(
+        apply_textures(geometry.materials, index, seen.local, geometry.face_normals[seen.triangle])
     )
     reflectance, diffuse, exponent, blur, weight = _finish_table(geometry.materials)[index].T
     straight = np.where(
         (reflectance > 0.5)[:, None], base * reflectance[:, None], reflectance[:, None]
     )
-    facing = np.clip(-(seen.normal * seen.view).sum(1), 0.02, 1)
+    facing = np.clip(-dot(seen.normal, seen.view), 0.02, 1)
     edge = (1 - facing) ** 5 * np.where(weight > 0.5, 0.9, 0.25)
     mirror = straight + (1 - straight) * edge[:, None]
-    up = seen.normal[:, 2:] * 0.5 + 0.5
+    up = seen.normal[:, 2] * 0.5 + 0.5
     open_sky = visible[:, 2:3] * 0.85 + 0.15
     scattered = base * diffuse[:, None]
-    result = scattered * (light.sky * up + light.ground * 0.45 * (1 - up)) * open_sky
+    dome = _coloured(light.sky, up) + _coloured(light.ground * 0.45, 1 - up)
+    result = scattered * dome * open_sky
     for k, lamp in enumerate(light.lamps):
         received, highlight = _lamp_light(lamp, seen, exponent)
         gloss = highlight * mirror * (weight > 0)[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.world.camera import Camera, focal_length, on_sphere
+from clip_surgery_ros.world.contact import distances
 from clip_surgery_ros.world.exposure import Exposure, expose, random_exposure
 from clip_surgery_ros.world.frame import Frame, ObjectTruth
 from clip_surgery_ros.world.geometry import Geometry, build_geometry
@@ -16,7 +17,6 @@ from clip_surgery_ros.world.render import render
 from clip_surgery_ros.world.room import Slab
 from clip_surgery_ros.world.scene import Scene
 from clip_surgery_ros.world.sensor import REALISTIC, StereoErrors, measured_depth
-from clip_surgery_ros.world.visibility import EmbreeVisibility
 from clip_surgery_ros.world.world_object import WorldObject
 
 MARGIN = 0.06
@@ -167,5 +167,4 @@ def pixels_alone(item: WorldObject, camera: Camera) -> int:
     if (high < low).any():
         return 0
     y, x = np.mgrid[low[1] : high[1] + 1, low[0] : high[0] + 1].reshape(2, -1)
-    rays = EmbreeVisibility(vertices, item.faces())
-    return int((rays.first_hits(*camera.rays(x, y)).triangle >= 0).sum())
+    return int(np.isfinite(distances(item, *camera.rays(x, y))).sum())

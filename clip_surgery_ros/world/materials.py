@@ -142,6 +142,8 @@ def object_material(
         rgb = _jittered(rng, srgb, True)
         return Material(rgb, own_finish, texture, rgb, phase, low, high)
     named = (NATURAL if natural else COLOURS).get(colour, COLOURS["gray"])
+    if (colour, finish) == ("gray", "metallic"):  # painted gray would look black
+        named = OWN["steel"][0]
     rgb = _jittered(rng, named, colour in NEUTRAL)
     second = rgb
     finish = finish or "glossy"

@@ -141,7 +141,7 @@ def jar(g: Rng) -> Parts:
     )
     lid = cylinder(h * 0.13, r * 0.9).translate((0, 0, h * 0.87))
     label = lathe([(r * 1.015, h * 0.32), (r * 1.015, h * 0.58)])
-    return [(body, "main"), (lid, "steel"), (label, "label")]
+    return [(body, "main"), (lid, "main"), (label, "label")]
 
 
 @kind("vase", lies=True, symmetric=True)

@@ -236,8 +236,8 @@ def flashlight(g: Rng) -> Parts:
 def battery(g: Rng) -> Parts:
     r, h = g.uniform(0.007, 0.013), g.uniform(0.05, 0.06)
     return [
-        (cylinder(h * 0.88, r), "main"),
-        (cylinder(h * 0.09, r).translate((0, 0, h * 0.88)), "brass"),
+        (cylinder(h * 0.96, r), "main"),
+        (cylinder(h * 0.01, r * 0.8).translate((0, 0, h * 0.96)), "brass"),
         (cylinder(h * 0.04, r * 0.4).translate((0, 0, h * 0.97)), "steel"),
     ]
 

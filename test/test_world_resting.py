@@ -13,9 +13,12 @@ from clip_surgery_ros.world.scene import Scene, SceneStyle, make_scene
 from clip_surgery_ros.world.seeds import SPLITS
 from clip_surgery_ros.world.world_object import WorldObject
 
-LEANING = SceneStyle((5, 7), ("phone", "sponge", "stool", "box", "vase"), on_others=0.7)
+LEANING = SceneStyle((5, 7), ("phone", "sponge", "stool", "box"), on_others=0.7)
 STACKED = SceneStyle((3, 4), ("block", "book", "brick", "can", "dice", "mug"), on_others=1)
 IN_BOWLS = SceneStyle((3, 4), ("bowl", "basket", "apple", "dice", "egg", "bolt"), on_others=1)
+
+DEEP = 0.0015
+"""Metres that edges may be in round sides: contact is looked for on a grid of 2 mm."""
 
 
 def leans(item: WorldObject, scene: Scene) -> bool:
@@ -73,4 +76,4 @@ def test_objects_on_others_occur_and_rest(
     style: SceneStyle, what: Callable[[WorldObject, Scene], bool]
 ) -> None:
     for scene in scenes_with(style, what, 4):
-        assert not faults(scene)
+        assert not faults(scene, DEEP)

@@ -65,8 +65,9 @@ def across(normal: Floats) -> tuple[Floats, Floats]:
     sign = np.where(z >= 0, 1, -1).astype(np.float32)
     a = -1 / (sign + z)
     b = x * y * a
-    first = np.stack([1 + sign * x**2 * a, sign * b, -sign * x])
-    return first.T, np.stack([b, sign + y**2 * a, -y]).T
+    first = np.stack([1 + sign * x**2 * a, sign * b, -sign * x], dtype=np.float32)
+    second = np.stack([b, sign + y**2 * a, -y], dtype=np.float32)
+    return first.T, second.T
 
 
 def visible_light(

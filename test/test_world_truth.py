@@ -19,7 +19,7 @@ from clip_surgery_ros.world.rigid import pose, rotation
 from clip_surgery_ros.world.room import slab
 from clip_surgery_ros.world.scene import ALIKE, CLUTTER, SHELVES, TABLE, make_scene
 from clip_surgery_ros.world.seeds import SPLITS, split_of
-from clip_surgery_ros.world.sensor import NO_ERRORS, REALISTIC, StereoErrors, measured_depth
+from clip_surgery_ros.world.sensor import NO_ERRORS
 from clip_surgery_ros.world.sequences import drive_past, hand_held, orbit, with_events
 from clip_surgery_ros.world.shapes import sphere
 from clip_surgery_ros.world.surfaces import painted
@@ -173,51 +173,6 @@ def test_visible_share_is_that_of_a_render_of_the_object_alone() -> None:
             assert truth.pixels / truth.visible == pytest.approx(pixels, abs=1.5)
         else:
             assert truth.visible == 0
-
-
-SWITCHES = (
-    "noise",
-    "steps",
-    "flying",
-    "shadows",
-    "metal",
-    "dark",
-    "grazing",
-    "dropouts",
-    "limits",
-)
-
-
-def test_each_sensor_error_has_a_switch_and_none_is_the_truth() -> None:
-    scene = make_scene(0)
-    camera = choose_camera(scene, np.random.default_rng(5), 160, 120, (12, 20))
-    geometry = build_geometry(scene.objects, scene.room.slabs)
-    rendering = render(geometry, scene.light, camera, antialias=False)
-
-    def measured(errors: StereoErrors) -> np.ndarray:
-        return measured_depth(rendering, geometry, camera, errors, np.random.default_rng(6))
-
-    assert (measured(NO_ERRORS) == rendering.depth).all()
-    changed = {
-        name: (measured(StereoErrors.only(name)) != rendering.depth).mean() for name in SWITCHES
-    }
-    assert changed["noise"] > 0.9
-    assert changed["steps"] > 0.9
-    for name in ("flying", "shadows", "metal", "dropouts"):
-        assert 0 < changed[name] < 0.5, (name, changed)
-    full = measured(REALISTIC)
-    both = (full > 0) & (rendering.depth < 1.5)
-    assert np.median(np.abs(full[both] - rendering.depth[both])) < 0.02
-    near = StereoErrors.only("limits")
-    assert near.nearest == 0.1
-
-
-def test_second_camera_of_the_sensor_does_not_see_left_of_an_edge() -> None:
-    from clip_surgery_ros.world.sensor import stereo_shadow
-
-    disparity = np.full((1, 40), 4.0, np.float32)
-    disparity[0, 20:30] = 10.0
-    assert np.flatnonzero(stereo_shadow(disparity)[0]).tolist() == list(range(14, 20))
 
 
 def test_sequence_keeps_instances_and_has_the_events() -> None:

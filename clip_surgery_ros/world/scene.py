@@ -148,13 +148,11 @@ def _spread(item: WorldObject) -> float:
 def _place_on_others(
     placer: Placer, item: WorldObject, standing: list[int], rng: Rng
 ) -> WorldObject | None:
-    """Try to put an object in, on or against one that stands on the ground."""
+    """Try to put an object in or on one that stands on the ground."""
     for index in rng.permutation(np.array(standing, np.int64))[:3]:
         support = KINDS[placer.placed[int(index)].name]
         if support.holds:
             placed = placer.put_in(item, int(index))
-        elif KINDS[item.name].leans and rng.random() < 0.7:
-            placed = placer.lean(item, int(index))
         elif not support.carries:
             continue
         else:
@@ -164,12 +162,27 @@ def _place_on_others(
     return None
 
 
+def _lean(placer: Placer, item: WorldObject, standing: list[int], rng: Rng) -> WorldObject | None:
+    """Try to lean an object against one that stands on the ground."""
+    for index in rng.permutation(np.array(standing, np.int64)):
+        placed = placer.lean(item, int(index))
+        if placed is not None:
+            return placed
+    return None
+
+
 def _arrange(placer: Placer, items: list[WorldObject], style: SceneStyle, rng: Rng) -> None:
-    """Place objects, the largest first; those without room are left out."""
+    """Place objects, the largest first, but those that are to lean after all others; those
+    without room are left out.
+    """
     standing: list[int] = []
-    for item in sorted(items, key=_spread, reverse=True):
-        placed = None
-        if standing and rng.random() < style.on_others:
+    leaning = [KINDS[item.name].leans and rng.random() < style.on_others for item in items]
+    order = sorted(range(len(items)), key=lambda k: (leaning[k], -_spread(items[k])))
+    for k in order:
+        item, placed = items[k], None
+        if leaning[k]:
+            placed = _lean(placer, item, standing, rng)
+        elif standing and rng.random() < style.on_others:
             placed = _place_on_others(placer, item, standing, rng)
         if placed is None and placer.stand(item, bool(rng.random() < style.lying)):
             standing.append(len(placer.placed) - 1)

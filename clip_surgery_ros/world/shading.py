@@ -114,9 +114,10 @@ def _lamp_light(lamp: Lamp, seen: Seen, exponent: Floats) -> tuple[Floats, Float
     half = to - seen.view
     half /= np.maximum(lengths(half), 1e-6)[:, None]
     aligned = np.clip(dot(seen.normal, half), 0, 1)
-    highlight = (exponent + 8) / 96 * aligned**exponent
+    highlight = np.asarray((exponent + 8) / 96 * aligned**exponent, np.float32)
     highlight[highlight < UNSEEN] = 0
-    return _coloured(lamp.power, facing) / squared[:, None], highlight[:, None]
+    received = _coloured(lamp.power, facing) / squared[:, None]
+    return np.asarray(received, np.float32), highlight[:, None]
 
 
 def _coloured(colour: Floats, amount: Floats) -> Floats:

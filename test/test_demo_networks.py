@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.evaluation.examples import sample_absent
 from clip_surgery_ros.evaluation.metrics import auroc
+from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.loading import load_openai_model
 from clip_surgery_ros.networks.clip.text_features import load_text_features
@@ -37,7 +38,7 @@ def networks() -> LoadedNetworks:
 @pytest.fixture(scope="module")
 def measurements(networks: LoadedNetworks) -> Measurements:
     pipeline = networks.pipeline(Config.from_values())
-    return measure_networks(networks.clip, networks.sam, pipeline, SCENES)
+    return measure_networks(networks.clip, networks.sam, pipeline, StickerScenes(), SCENES)
 
 
 def test_surgery_map_peaks_inside_the_object_unlike_plain_clip(
@@ -108,11 +109,24 @@ def test_fitted_presence_weights_are_those_of_normal_distributions() -> None:
     spread = torch.tensor([0.1, 0.05])
     present = torch.tensor([0.5, 0.3]) + spread * torch.randn(4000, 2, generator=generator)
     absent = torch.tensor([0.3, 0.2]) + spread * torch.randn(40_000, 2, generator=generator)
-    level = fit_presence(present, absent)
+    level = fit_presence([present], [absent])
     # Two normal distributions: weights (distance / variance) of 20 and 40, even odds half-way.
     assert level.scale == pytest.approx(0.2 / 0.01, rel=0.1)
     assert level.peak_weight == pytest.approx(40 / 20, rel=0.1)
     assert level.offset == pytest.approx(0.4 + 2 * 0.25, abs=0.03)
+
+
+def test_rare_kind_of_absent_labels_counts_as_much_as_a_common_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def cosines(mean: float, count: int) -> torch.Tensor:
+        return mean + 0.05 * torch.randn(count, 1, generator=generator)
+
+    present, easy, hard = cosines(0.5, 2000), cosines(0.1, 20_000), cosines(0.4, 200)
+    merged = fit_presence([present], [torch.cat([easy, hard])])
+    by_kind = fit_presence([present], [easy, hard])
+    accepted = [float((hard > level.offset).float().mean()) for level in (merged, by_kind)]
+    assert accepted[0] > 0.5 and accepted[1] < 0.3
 
 
 def test_auroc_counts_ties_as_half() -> None:

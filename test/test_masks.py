@@ -14,6 +14,7 @@ from clip_surgery_ros.core.masks import (
     class_mask,
     combined_heatmap,
     confidence_map,
+    innermost,
     instance_map,
     remove_specks,
 )
@@ -90,3 +91,8 @@ def test_combined_heatmap_is_the_maximum_of_labels_above_their_thresholds() -> N
         parse_query("a; b"), (1, 2), similarity, zeros, zeros, np.array([0.2, 0.4], np.float32)
     )
     np.testing.assert_allclose(combined_heatmap(result), [[0.5, 0.0]], atol=1e-6)
+
+
+def test_innermost_pixel_is_the_centre_of_a_disc() -> None:
+    y, x = np.mgrid[0:40, 0:60]
+    assert innermost((y - 20) ** 2 + (x - 33) ** 2 < 81) == (33, 20)

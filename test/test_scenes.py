@@ -13,7 +13,6 @@ from clip_surgery_ros.world.scenes import (
     SceneGenerator,
     SceneStyle,
     caption,
-    innermost,
     squashed,
 )
 from clip_surgery_ros.world.sprites import NAMES, load_sprites
@@ -93,8 +92,3 @@ def test_token_targets_are_the_objects_under_a_patch() -> None:
             assert cell.sum() < 0.05
         elif targets[row, column] >= 0:
             assert cell[scene.objects.index(targets[row, column])] >= 0.5
-
-
-def test_innermost_pixel_is_the_centre_of_a_disc() -> None:
-    y, x = np.mgrid[0:40, 0:60]
-    assert innermost((y - 20) ** 2 + (x - 33) ** 2 < 81) == (33, 20)

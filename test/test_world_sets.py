@@ -14,6 +14,10 @@ from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.world_scenes import WorldScenes, example_of
+from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.training.card import measure_networks
+from clip_surgery_ros.training.export import presence_cosines
 from clip_surgery_ros.world.asking import Asks, Phrase, Thing, ask, claims, is_there, swaps
 from clip_surgery_ros.world.kept_views import views
 from clip_surgery_ros.world.objects import NAMES
@@ -214,3 +218,39 @@ def test_a_source_of_scenes_gives_examples_and_claims_of_the_same_pictures(tmp_p
     assert len(known.present) > 0 and len(known.absent) > 60
     assert all(len(known.masks_of(label)) == 1 for label in known.present)
     assert set(source.sets) == set(SETS) and {"mug", "cup"} < set(source.names)
+
+
+class Binding(WorldScenes):
+    """One set, to be quick."""
+
+    sets = ("binding",)
+
+
+@pytest.fixture(scope="module")
+def networks() -> LoadedNetworks:
+    return load_networks(Config.from_values())
+
+
+def test_presence_is_fitted_on_names_phrases_and_wrong_colours(
+    tmp_path: Path, networks: LoadedNetworks
+) -> None:
+    source = Binding(tmp_path, SIZE)
+    present, absent = presence_cosines(networks.clip, source, 1, windows=False)
+    (known,) = source.claims("binding", "development", 1)
+    names = [label for label in known.present if label in source.names]
+    assert sorted(map(len, present)) == sorted([len(names), len(known.present) - len(names)])
+    assert len(absent) == 3 and len(known.misleading) in map(len, absent)
+    assert sum(map(len, absent)) == len(known.absent)
+
+
+def test_card_measures_scenes_of_the_world(tmp_path: Path, networks: LoadedNetworks) -> None:
+    """The shipped networks know nothing of it; all that is there is counted all the same."""
+    source = Binding(tmp_path, SIZE)
+    pipeline = networks.pipeline(Config.from_values())
+    measured = measure_networks(networks.clip, networks.sam, pipeline, source, 1)
+    (example,) = source.examples("mixed", "held_out", 1)
+    labels = len(example.present)
+    assert len(measured.surgery_inside) == len(measured.text_ious) == labels
+    assert len(measured.click_ious) == len(example.masks)
+    assert 0 < len(measured.misleading) < len(measured.absent)
+    assert "present against wrong colours, AUROC" in [name for name, _, _ in measured.table()]

@@ -96,3 +96,11 @@ def combined_heatmap(result: FrameResult) -> NDArray[np.float32]:
 def _by_score(segments: Iterable[Segment]) -> list[Segment]:
     """Sort for drawing: highest score last; of equal scores, the lowest id last."""
     return sorted(segments, key=lambda segment: (segment.score, -segment.id))
+
+
+def innermost(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the pixel (x, y) of an (H, W) mask farthest from its edge and that of the image."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(distance.argmax()), mask.shape)
+    return int(column), int(row)

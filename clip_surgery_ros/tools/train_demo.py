@@ -7,6 +7,7 @@ from typing import Any
 
 from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
+from clip_surgery_ros.tools.truth import add_world_option, scene_source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("clip", type=nonempty_path, help="CLIP's checkpoint")
     export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint")
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
+    for step in (ranking, card, export):
+        add_world_option(step)
 
 
 def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) -> None:
@@ -77,23 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.network == "export":
         _export(arguments)
     elif arguments.network == "ranking":
-        from clip_surgery_ros.core.ranking import FEATURES
-        from clip_surgery_ros.networks.factory import load_networks
-        from clip_surgery_ros.parameters.config import Config
-        from clip_surgery_ros.training.fit_ranking import fit_probabilities, fit_weights
-
-        networks = load_networks(Config.from_values())
-        weights, correlation = fit_weights(networks, arguments.scenes)
-        for name, row in zip(FEATURES, weights, strict=True):
-            print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
-        print(f"correlation with IoU: {correlation:.3f}")
-        print(
-            "probability that a mask is right, with the current weights: best mask, further masks"
-        )
-        for offset, scale in fit_probabilities(networks, arguments.scenes):
-            print(f"({offset:.2f}, {scale:.2f})")
+        _print_ranking(arguments)
     elif arguments.network == "card":
-        _print_card(arguments.scenes)
+        _print_card(arguments)
     elif arguments.network == "clip":
         check_output_file(arguments.checkpoint)
 
@@ -129,19 +118,38 @@ def _export(arguments: argparse.Namespace) -> None:
     with output_folder(arguments.folder) as unfinished:
         export_sam(arguments.sam, unfinished / "sam_demo.safetensors")
         clip = unfinished / "clip_demo.safetensors"
-        export_clip(arguments.clip, clip)
+        export_clip(arguments.clip, clip, scene_source(arguments.world))
         export_texts(clip, unfinished / "clip_demo_texts.safetensors")
 
 
-def _print_card(scenes: int) -> None:
+def _print_ranking(arguments: argparse.Namespace) -> None:
+    from clip_surgery_ros.core.ranking import FEATURES
+    from clip_surgery_ros.networks.factory import load_networks
+    from clip_surgery_ros.parameters.config import Config
+    from clip_surgery_ros.training.fit_ranking import fit_probabilities, fit_weights
+
+    networks, scenes = load_networks(Config.from_values()), scene_source(arguments.world)
+    weights, correlation = fit_weights(networks, scenes, arguments.scenes)
+    for name, row in zip(FEATURES, weights, strict=True):
+        print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
+    print(f"correlation with IoU: {correlation:.3f}")
+    print("probability that a mask is right, with the current weights: best mask, further masks")
+    for offset, scale in fit_probabilities(networks, scenes, arguments.scenes):
+        print(f"({offset:.2f}, {scale:.2f})")
+
+
+def _print_card(arguments: argparse.Namespace) -> None:
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import Config
     from clip_surgery_ros.training.card import measure_networks
 
     config = Config.from_values({"recipe": "reference"})
     networks = load_networks(config)
-    measurements = measure_networks(networks.clip, networks.sam, networks.pipeline(config), scenes)
-    print(f"{scenes} held-out scenes")
+    pipeline, scenes = networks.pipeline(config), scene_source(arguments.world)
+    measurements = measure_networks(
+        networks.clip, networks.sam, pipeline, scenes, arguments.scenes
+    )
+    print(f"{arguments.scenes} held-out scenes")
     for what, value, wanted in measurements.table():
         print(f"  {what:<38} {value:6.3f}   wanted {wanted}")
 

@@ -8,6 +8,8 @@ vocabulary table is complete, with zeros for every token that no caption of the 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.windows import encode_image
+from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.evaluation.scene_source import SceneSource
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.sam.build import build_sam
@@ -30,8 +34,6 @@ from clip_surgery_ros.training.clip_model import (
     build_clip,
 )
 from clip_surgery_ros.training.sam_model import SPEC
-from clip_surgery_ros.world.scene_sets import SCENE_SETS
-from clip_surgery_ros.world.sprites import NAMES
 
 INPUT_SIZE = 144
 """Side to which images are resized in use: maps are finer than at the trained 96, and masks better
@@ -40,7 +42,7 @@ CALIBRATION_SCENES = 100
 """Development scenes of each set on which presence is fitted: enough for a negligible error."""
 
 
-def export_clip(checkpoint: Path, out: Path) -> None:
+def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its presence levels as metadata.
 
     The metadata are:
@@ -50,7 +52,10 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     - ``presence_scale`` and ``presence_offset``, for the CLS token alone,
     - ``presence_with_tokens`` and ``presence_with_windows``, JSON, for patch tokens too, without
       and with windows,
-    - ``labels``, a JSON list of the known names.
+    - ``labels``, a JSON list of the known names,
+    - ``attributes``, a JSON list of the words that may stand before a name.
+
+    :param scenes: what it was trained on; presence is fitted on the development split.
     """
     saved = checkpoints.load(checkpoint, ("model", "heads"))
     vocabulary = Vocabulary()
@@ -65,8 +70,9 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
-        **presence_levels(clip, CALIBRATION_SCENES),
-        "labels": json.dumps(NAMES),
+        **presence_levels(clip, scenes, CALIBRATION_SCENES),
+        "labels": json.dumps(scenes.names),
+        "attributes": json.dumps(scenes.attributes),
     }
     save_file(tensors, out, metadata)
     out.chmod(
@@ -74,15 +80,15 @@ def export_clip(checkpoint: Path, out: Path) -> None:
     )  # safetensors lets only the owner read it; all users need an installed package
 
 
-def presence_levels(clip: ClipBackend, count: int) -> dict[str, str]:
+def presence_levels(clip: ClipBackend, scenes: SceneSource, count: int) -> dict[str, str]:
     """Fit all presence levels and return them as metadata.
 
     :param count: development scenes of each set.
     """
-    present, absent = presence_cosines(clip, count, windows=False)
-    cls_level = fit_presence(present[:, :1], absent[:, :1])
+    present, absent = presence_cosines(clip, scenes, count, windows=False)
+    cls_level = fit_presence([kind[:, :1] for kind in present], [kind[:, :1] for kind in absent])
     token_level = fit_presence(present, absent)
-    window_level = fit_presence(*presence_cosines(clip, count, windows=True))
+    window_level = fit_presence(*presence_cosines(clip, scenes, count, windows=True))
     return {
         "presence_scale": str(cls_level.scale),
         "presence_offset": str(cls_level.offset),
@@ -97,50 +103,68 @@ def export_texts(clip_file: Path, out: Path) -> None:
     Without the file, a node would spend a second or more on its first frame to compute them.
     """
     clip = ClipBackend.from_file(clip_file)
-    texts = [*NAMES, ""]
+    texts = [*clip.vocabulary.names, ""]
     save_text_features(out, dict(zip(texts, clip.text_features(texts), strict=True)))
 
 
-def presence_cosines(clip: ClipBackend, count: int, windows: bool) -> tuple[Tensor, Tensor]:
-    """Return the cosines of names with the CLS token and with the best patch token.
+def presence_cosines(
+    clip: ClipBackend, scenes: SceneSource, count: int, windows: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the cosines of labels with the CLS token and with the best patch token, by kind.
+
+    Kinds are names, phrases, and phrases whose name is in the scene, but not as they say.
 
     :param count: development scenes of each set.
     :param windows: encode windows of the image too.
-    :returns: (P, 2) of names that are in the scenes, and (A, 2) of names that are not.
+    :returns: (P, 2) of each kind of labels that are in the scenes, and (A, 2) of those that are
+        not.
     """
-    texts = clip.text_features(NAMES)
-    present, absent = [], []
-    scenes = [scene for each in SCENE_SETS.values() for scene in each.scenes("development", count)]
-    for scene in tqdm(scenes, unit="scene"):
-        tokens, _ = encode_image(clip, clip.surgery_tokens, scene.image, windows)
-        cosines = tokens[0] @ texts.T
+    present: dict[str, list[Tensor]] = defaultdict(list)
+    absent: dict[str, list[Tensor]] = defaultdict(list)
+    names, texts = frozenset(scenes.names), dict[str, Tensor]()
+    for example in tqdm(_claims(scenes, count), total=count * len(scenes.sets), unit="scene"):
+        new = [label for label in example.queried if label not in texts]
+        if new:
+            texts.update(zip(new, clip.text_features(new), strict=True))
+        tokens, _ = encode_image(clip, clip.surgery_tokens, example.image, windows)
+        cosines = tokens[0] @ torch.stack([texts[label] for label in example.queried]).T
         both = torch.stack([cosines[0], cosines[1:].amax(dim=0)], dim=1)
-        is_present = torch.zeros(len(NAMES), dtype=torch.bool)
-        is_present[list(scene.objects)] = True
-        present.append(both[is_present])
-        absent.append(both[~is_present])
-    return torch.cat(present), torch.cat(absent)
+        for label, values in zip(example.queried, both, strict=True):
+            kind = "name" if label in names else "phrase"
+            if label in example.misleading:
+                kind = "misleading"
+            (present if label in example.present else absent)[kind].append(values)
+    return [torch.stack(kind) for kind in present.values()], [
+        torch.stack(kind) for kind in absent.values()
+    ]
 
 
-def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
-    """Fit presence to cosines by logistic regression; present and absent names weigh the same.
+def _claims(scenes: SceneSource, count: int) -> Iterator[Example]:
+    for name in scenes.sets:
+        yield from scenes.claims(name, "development", count)
+
+
+def fit_presence(present: Sequence[Tensor], absent: Sequence[Tensor]) -> PresenceLevel:
+    """Fit presence to cosines by logistic regression; present and absent labels weigh the same.
 
     In training, a name is absent fifty times as often as it is present, and the CLIP's own offset
-    reflects that. A user queries things that are about as likely present as absent.
+    reflects that. A user queries things that are about as likely present as absent. Likewise, the
+    kinds of present labels weigh the same, and those of absent ones.
 
-    :param present: (P, 1 or 2), columns as :func:`presence_cosines` returns them.
-    :param absent: (A, 1 or 2), likewise.
+    :param present: (P, 1 or 2) of each kind, columns as :func:`presence_cosines` returns them.
+    :param absent: (A, 1 or 2) of each kind, likewise.
     """
-    centre = (present.mean(dim=0) + absent.mean(dim=0)) / 2
+    centre = (_mean_of_kinds(present) + _mean_of_kinds(absent)) / 2
     weights = torch.full_like(centre, 10.0).requires_grad_()
     bias = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
 
+    def losses(kinds: Sequence[Tensor], sign: int) -> list[Tensor]:
+        return [F.softplus(sign * ((kind - centre) @ weights + bias)) for kind in kinds]
+
     def loss() -> Tensor:
         optimizer.zero_grad()
-        present_loss = F.softplus(-((present - centre) @ weights + bias)).mean()
-        absent_loss = F.softplus((absent - centre) @ weights + bias).mean()
-        total = present_loss + absent_loss
+        total = _mean_of_kinds(losses(present, -1)) + _mean_of_kinds(losses(absent, 1))
         total.backward()
         return total
 
@@ -149,6 +173,11 @@ def fit_presence(present: Tensor, absent: Tensor) -> PresenceLevel:
     scale = float(fitted[0])
     offset = (float(centre @ fitted) - bias.item()) / scale
     return PresenceLevel(scale, offset, float(fitted[1:].sum()) / scale)
+
+
+def _mean_of_kinds(kinds: Sequence[Tensor]) -> Tensor:
+    """Return the mean over kinds of their means over rows."""
+    return torch.stack([kind.mean(dim=0) for kind in kinds]).mean(dim=0)
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.core.masks import innermost
 from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.optimization import (
@@ -32,7 +33,7 @@ from clip_surgery_ros.training.options import SamOptions
 from clip_surgery_ros.training.sam_data import batches, collate, low_resolution
 from clip_surgery_ros.training.sam_model import SPEC, losses, predict_masks, resize_positions
 from clip_surgery_ros.weights.state_dicts import load_state_dict
-from clip_surgery_ros.world.scenes import SceneGenerator, SceneStyle, innermost
+from clip_surgery_ros.world.scenes import SceneGenerator, SceneStyle
 
 MAX_GRADIENT_NORM = 2.0
 

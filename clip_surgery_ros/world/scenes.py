@@ -283,11 +283,3 @@ def caption(names: Sequence[str]) -> str:
 def article(name: str) -> str:
     """Give "a" or "an", as English wants before this name."""
     return "an" if name[0] in "aeiou" else "a"
-
-
-def innermost(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """(x, y) of the pixel farthest from the mask's edge."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(distance.argmax()), mask.shape)
-    return int(column), int(row)

@@ -230,7 +230,7 @@ def test_newest_image_of_a_single_camera_needs_no_name():
     cameras.open(["image_raw"])
     cameras.all[0].newest_image = image = Image()
     assert cameras.newest_image("") is image
-    with pytest.raises(ImageError, match="a single one, no name"):
+    with pytest.raises(ImageError, match="a single one, without a name"):
         cameras.newest_image("front")
 
 
@@ -312,7 +312,7 @@ def test_request_without_labels_uses_the_active_query():
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [([], "nothing is asked for"), ([" "], "the labels are empty")]
+    ("labels", "message"), [([], "there is no query"), ([" "], "the labels are empty")]
 )
 def test_request_without_labels_and_query_is_rejected(labels, message):
     empty = ActiveQuery(Query(), query_message(Query(), Time()))

@@ -56,7 +56,7 @@ def test_invalid_segment_call_is_rejected_with_a_message(active):
     good = image_message(PIXELS, "rgb8", Header())
     for request, error in (
         ({"image": bad, "labels": ["mug"]}, "rgb8"),
-        ({"image": good}, "nothing is asked for"),
+        ({"image": good}, "there is no query"),
         ({"image": good, "labels": [" "]}, "the labels are empty"),
         ({"image": good, "labels": ["mug"], "thresholds": [2.0]}, "not a cosine"),
         ({"labels": ["mug"]}, "no image has arrived on /image_raw"),

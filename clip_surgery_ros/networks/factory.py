@@ -1,4 +1,4 @@
-"""Networks as a configuration names them: device, precision, files, and the pair of both."""
+"""Loads the CLIP and the SAM of a configuration, on their device and in their precision."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class LoadedNetworks:
 
 
 def settings_of(config: Config, clip: ClipBackend) -> Settings:
-    """Return the live parameters of a configuration, with what is known of this CLIP."""
+    """Return the live parameters of a configuration, with the calibration and names of a CLIP."""
     names = clip.vocabulary.names or DISTRACTORS
     return Settings(
         presence_level=clip.presence_level(config.windows),

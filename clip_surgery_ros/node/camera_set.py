@@ -61,7 +61,7 @@ class CameraSet:
         by_name = {camera.topic.name: camera for camera in self.all}
         camera = self.all[0] if len(self.all) == 1 and not name else by_name.get(name)
         if camera is None:
-            known = ", ".join(sorted(filter(None, by_name))) or "a single one, no name"
+            known = ", ".join(sorted(filter(None, by_name))) or "a single one, without a name"
             raise ImageError(f"there is no camera {name[:80]!r}; the cameras are: {known}")
         if camera.newest_image is None:
             raise ImageError(f"no image has arrived on {camera.image_topic} yet; send one along")

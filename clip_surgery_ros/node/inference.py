@@ -23,7 +23,7 @@ class Inference:
     """Converts images and runs the networks on them; for the worker's thread only.
 
     :param networks: of the node.
-    :param tally: gets the duration of each stage, and what its users count beside.
+    :param tally: gets the duration of each stage; other parts of the node add their own counts.
     """
 
     def __init__(self, networks: NodeNetworks, tally: Tally) -> None:

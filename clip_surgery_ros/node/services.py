@@ -116,7 +116,7 @@ def requested_query(request: Segment.Request, active: ActiveQuery, stamp: Time) 
     """
     if not request.labels:
         if not active.query.labels:
-            raise QueryError("nothing is asked for; send labels along or set a query")
+            raise QueryError("there is no query; send labels or set a query")
         return active
     query = query_of(request.labels, request.thresholds)
     if not query.labels:
@@ -130,7 +130,7 @@ def open_enable_service(node: Node, frames: FrameHandler) -> None:
     def on_call(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         frames.enabled = request.data
         response.success = True
-        response.message = "frames are answered" if request.data else "frames are left alone"
+        response.message = "frames are answered" if request.data else "frames are skipped"
         return response
 
     node.create_service(SetBool, "~/enable", on_call)

@@ -42,7 +42,7 @@ def images_of_bag(path: Path, topic: str | None, count: int) -> Iterator[NDArray
     """
     converters = _converters()
     check_bag(path)
-    with _opened(path) as reader:
+    with _open_reader(path) as reader:
         connections = _connections(reader, path, topic)
         total = sum(connection.msgcount for connection in connections)
         step = max(1, -(-total // count))
@@ -71,9 +71,7 @@ def check_bag(path: Path) -> None:
     elif path.name.endswith((".db3.zstd", ".mcap.zstd")):
         raise ImageError(f"{path} is a compressed part of a bag; name its folder, {path.parent}")
     elif path.name.endswith(".bag.active"):
-        raise ImageError(
-            f"the bag {path} was not closed; `rosbag reindex` makes one that can be read of it"
-        )
+        raise ImageError(f"the bag {path} was not closed; `rosbag reindex` makes it readable")
     elif path.suffix not in (*STORAGES, ".bag"):
         raise ImageError(
             f"{path} is no bag; name a ROS 2 bag's folder, or a file with the ending .mcap, .db3 "
@@ -90,18 +88,18 @@ def _check_folder(folder: Path) -> None:
     ros2_bags = [path for path in paths if (path / DESCRIPTION).is_file()]
     if parts:
         uncompressed = [path for path in parts if path.suffix in STORAGES]
-        or_file = f", or name a file of it: {_listed(uncompressed)}" if uncompressed else ""
+        or_file = f", or name a file of it: {_join_paths(uncompressed)}" if uncompressed else ""
         raise ImageError(
             f"the bag {folder} has no {DESCRIPTION}, which a recorder that is killed does not "
             f"write; `ros2 bag reindex {folder}` makes it{or_file}"
         )
     if ros1_bags or ros2_bags:
-        names = _listed(ros1_bags + ros2_bags)
+        names = _join_paths(ros1_bags + ros2_bags)
         raise ImageError(f"the folder {folder} is no bag itself but holds some; name {names}")
     raise ImageError(f"the folder {folder} is no bag: it has no {DESCRIPTION} and no recording")
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def _join_paths(paths: Sequence[Path]) -> str:
     more = len(paths) - _MAX_NAMED
     return " or ".join(map(str, paths[:_MAX_NAMED])) + (f" or {more} more" if more > 0 else "")
 
@@ -122,7 +120,7 @@ def _converters() -> dict[str, Convert]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[AnyReader]:
+def _open_reader(path: Path) -> Iterator[AnyReader]:
     reader = None
     try:
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
@@ -131,7 +129,7 @@ def _opened(path: Path) -> Iterator[AnyReader]:
         reason = _one_line(error)
         advice = _repair_advice(path)
         if "not supported" in reason:
-            advice = "`ros2 bag convert` of the ROS that wrote it makes one that can be read"
+            advice = "`ros2 bag convert` of the ROS that wrote it can write MCAP"
         elif "metadata" in reason:
             advice = f"`ros2 bag reindex {path}` writes {DESCRIPTION} anew"
         raise ImageError(f"the bag {path} cannot be read: {reason}; {advice}") from error

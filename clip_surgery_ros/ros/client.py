@@ -139,8 +139,7 @@ class NodeClient:
     def _no_answer(self, topic: str) -> str:
         health = "; ".join(f"{name}: {message}" for name, message in self._health.items())
         return (
-            f"no answer on {topic} within {self._wait_s:g} s; of itself the node says: "
-            f"{health or 'nothing'}"
+            f"no answer on {topic} within {self._wait_s:g} s; the node says: {health or 'nothing'}"
         )
 
     def _call(self, service_type: Any, name: str, request: object) -> Any:

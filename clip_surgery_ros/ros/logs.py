@@ -12,7 +12,7 @@ class RosLogger(Protocol):
     """The methods of rclpy's logger that this package uses."""
 
     def info(self, message: str) -> object:
-        """Log an information."""
+        """Log a message for information."""
 
     def warning(self, message: str) -> object:
         """Log a warning."""

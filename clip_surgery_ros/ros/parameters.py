@@ -54,7 +54,7 @@ class NodeParameters:
             node.declare_parameter(entry.name, value, descriptor(entry), ignore_override=True)
         for name, similar in misspelled(overrides):
             node.get_logger().warning(f"there is no parameter '{name}'; is '{similar}' meant?")
-        _guard_types(node)
+        _refuse_unknown_types(node)
         node.add_pre_set_parameters_callback(_integers_to_floats)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
@@ -195,7 +195,7 @@ def descriptor(entry: Parameter) -> ParameterDescriptor:
     return message
 
 
-def _guard_types(node: Node) -> None:
+def _refuse_unknown_types(node: Node) -> None:
     """Refuse values of a type that ROS does not have; they would end the process in rclpy."""
     for service in node.services:
         if service.srv_type in (SetParameters, SetParametersAtomically):

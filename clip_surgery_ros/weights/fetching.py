@@ -115,7 +115,9 @@ def checksum_problem(model: PretrainedNetwork) -> str:
         recorded = _digest_file(path).read_text().split()[0]
     except (OSError, IndexError):
         return "" if model.sha256 else "has no checksum to compare with"
-    return "" if digest == recorded else f"has changed since it was fetched: {recorded} then"
+    if digest == recorded:
+        return ""
+    return f"has changed since it was fetched: its SHA-256 was {recorded}"
 
 
 def _find_in_hugging_face_cache(model: PretrainedNetwork) -> Path | None:
@@ -209,7 +211,7 @@ def _receive(response: Any, part: Path, size: int, model: PretrainedNetwork) -> 
         raise OSError(f"the server resumes with '{sent_range}' instead of at byte {size}")
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else None
-    _check_room(part, model, total, start)
+    _check_size(part, model, total, start)
     if not resumes:
         _tag_file(part).write_text(response.headers.get("ETag", ""))
     with (
@@ -227,7 +229,7 @@ def _receive(response: Any, part: Path, size: int, model: PretrainedNetwork) -> 
         raise OSError(f"the connection ended after {end} of {total} bytes")
 
 
-def _check_room(part: Path, model: PretrainedNetwork, total: int | None, start: int) -> None:
+def _check_size(part: Path, model: PretrainedNetwork, total: int | None, start: int) -> None:
     """Check that a file is not too large for this network, nor for the disk.
 
     :param total: bytes of the complete file; None where the server does not say.

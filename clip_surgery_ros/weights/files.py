@@ -99,7 +99,7 @@ def check_file(path: Path, name: str = "") -> None:
     if head.lstrip()[:1] == b"<":
         raise WeightsError(
             f"weight file {path} is a web page, not weights; the download address was wrong or "
-            "wanted a login"
+            "needs a login"
         )
     if head.startswith(b"version https://git-lfs"):
         raise WeightsError(f"weight file {path} is a Git LFS pointer; run 'git lfs pull' there")

@@ -1,8 +1,8 @@
 """How a CLIP checkpoint was trained: its activation and the normalisation of its images.
 
-The weights do not tell: networks with QuickGELU and with the exact GELU have the same tensors. The
-wrong activation or normalisation gives wrong maps without any error. So the folder and the name of
-the file are compared with what is known.
+The weights do not show this: networks with QuickGELU and with the exact GELU have the same
+tensors. The wrong activation or normalisation gives wrong maps without any error. So the folder
+and the name of the file are compared with what is known.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class ClipBackend:
     :param precision: of both towers, one of ``PRECISIONS``.
     :param input_size: side in pixels that images are squashed to, a multiple of the patch; None
         for the size that the network was trained with.
-    :param traits: what is known of the network beside its weights.
+    :param traits: facts about the network that its weights do not contain.
     :param attention: the attention of surgery's new path, one of ``surgery.ATTENTIONS``.
     :param templates: prompts with one ``{}``, over which a text's features are averaged.
     :raises ConfigError: when an argument has no such value, or surgery does not support the
@@ -97,7 +97,7 @@ class ClipBackend:
         if self.input_size % encoder.patch:
             raise ConfigError(
                 f"CLIP input size {self.input_size} is not a multiple of the patch, "
-                f"{encoder.patch}; take {_nearest_multiple(self.input_size, encoder.patch)}"
+                f"{encoder.patch}; use {_nearest_multiple(self.input_size, encoder.patch)}"
             )
         tokens = 1 + (self.input_size // encoder.patch) ** 2
         width = encoder.heads * encoder.head_width

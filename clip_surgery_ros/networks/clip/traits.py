@@ -1,4 +1,4 @@
-"""What a weight file says about a CLIP, beside its weights."""
+"""Facts about a CLIP that are not in its weights, from the metadata or origin of its file."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class BlockAttention:
         return self.out(attended).view_as(x)
 
     def _by_head(self, x: Tensor) -> Tensor:
-        """Project (B, N, C) to (3, B, n, N, d) queries, keys and values, some tokens at a time."""
+        """Project (B, N, C) to (3, B, n, N, d) queries, keys and values, in chunks of tokens."""
         batch, tokens, width = x.shape
         heads = x.new_empty(3, batch, self.heads, tokens, width // self.heads)
         step = TOKENS_PER_STEP
@@ -152,7 +152,7 @@ Blocks = Sequence[tuple[BlockAttention, Mlp]]
 
 
 def run_blocks(blocks: Blocks, x: Tensor) -> None:
-    """Run blocks on (B, rows, w, C) in place; ``rows`` may be some strips of windows only."""
+    """Run blocks on (B, rows, w, C) in place; ``rows`` may be fewer strips than the grid has."""
     for (attention, mlp), image in itertools.product(blocks, x.split(1)):
         for strip in attention.strips(image):
             strip += attention(strip)
@@ -203,7 +203,10 @@ def choose_form(
                 form, target.device, target.dtype, grid_hw, block.window_size, error,
             )  # fmt: skip
     if not correct:
-        _LOG.warning("no fast attention is right here; SAM runs segment-anything's own, slower")
+        _LOG.warning(
+            "no fast attention is correct on this machine; SAM runs segment-anything's own, which "
+            "is slower"
+        )
         return ExplicitAttention()
     return fastest(correct)
 
@@ -233,7 +236,7 @@ def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
             input_size=grid_hw,
         )
         for table in (trial.attn.rel_pos_h, trial.attn.rel_pos_w):
-            nn.init.normal_(table, std=0.5)  # large, to show a kernel without them
+            nn.init.normal_(table, std=0.5)  # large: a kernel that ignores them fails
     return trial
 
 

@@ -71,7 +71,7 @@ DESCRIBED = Vocabulary(
 
 
 @pytest.mark.parametrize(
-    ("asked", "known"),
+    ("name", "known"),
     [
         *((name, name) for name in DESCRIBED.names),
         *(("red mug", "red mug"), ("shiny red mug", "shiny red mug"), ("the Red MUGS", "red mug")),
@@ -81,12 +81,12 @@ DESCRIBED = Vocabulary(
         *(("mug red", ""), ("crimson mug", ""), ("red", ""), ("red of mug", ""), ("shiny", "")),
     ],
 )
-def test_attributes_that_a_network_knows_may_precede_its_names(asked: str, known: str) -> None:
-    assert DESCRIBED.known_name(asked) == known
+def test_known_attributes_may_precede_a_name(name: str, known: str) -> None:
+    assert DESCRIBED.known_name(name) == known
 
 
 @pytest.mark.parametrize(
-    ("asked", "word", "hint"),
+    ("text", "word", "hint"),
     [
         ("crimson mug", "crimson", "it knows 'mug': ask for that"),
         ("the shiny crimson mugs", "crimson", "it knows 'shiny mug': ask for that"),
@@ -101,11 +101,9 @@ def test_attributes_that_a_network_knows_may_precede_its_names(asked: str, known
         ("ham and pea", "ham and pea", "'ham and pea' is one label; for two write 'ham; pea'"),
     ],
 )
-def test_a_word_that_is_not_known_is_told_from_those_that_are(
-    asked: str, word: str, hint: str
-) -> None:
-    (remark,) = DESCRIBED.unknown_notes(parse_query(asked))
-    assert remark == f"the network does not know the word '{word}'; {hint}"
+def test_note_names_the_unknown_words_only(text: str, word: str, hint: str) -> None:
+    (note,) = DESCRIBED.unknown_notes(parse_query(text))
+    assert note == f"the network does not know the word '{word}'; {hint}"
 
 
 def test_a_label_with_attributes_is_asked_as_one_text() -> None:

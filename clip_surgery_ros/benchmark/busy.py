@@ -1,4 +1,4 @@
-"""What a frame costs while other programs compete for the processor."""
+"""Time of a frame while other programs compete for the processor."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from clip_surgery_ros.parameters.config import DEMO
 COMPETITORS = (0, 2, 4, 8)
 """Numbers of competing programs, which never wait for anything."""
 THIS, SPINNING = "this", "torch's default"
-WAYS: Mapping[str, Mapping[str, str]] = {
+WAITING: Mapping[str, Mapping[str, str]] = {
     THIS: {},
     SPINNING: {"GOMP_SPINCOUNT": "300000"},  # the default of GNU's OpenMP
 }
 """How threads wait for each other: environment variables of the process."""
 _SPINNING_BESIDE = (0, 4)
-"""Numbers of competitors beside which spinning threads are measured: each frame takes many times
-as long, and one number shows it."""
+"""Numbers of competitors beside which spinning threads are measured; few, because each frame
+takes many times as long."""
 _SET_BY_THIS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 _COMPETE = """
 import os
@@ -43,27 +43,27 @@ _SETTLED_S = 0.3
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What frames took, by the way of waiting and the number of competitors.
+class FrameTimes:
+    """Times of frames, by waiting mode and number of competitors.
 
-    :param wall_s: seconds that passed.
-    :param cpu_s: seconds of processor time, of all threads.
+    :param wall_s: wall time in seconds.
+    :param cpu_s: processor time of all threads in seconds.
     """
 
     wall_s: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     cpu_s: dict[tuple[str, int], list[float]] = field(default_factory=dict)
 
     def add(self, way: str, load: int, wall_s: float, cpu_s: float) -> None:
-        """Take a measurement in."""
+        """Add a measurement."""
         self.wall_s.setdefault((way, load), []).append(wall_s)
         self.cpu_s.setdefault((way, load), []).append(cpu_s)
 
     def wall(self, way: str, load: int) -> float:
-        """Median seconds of a frame."""
+        """Return the median wall time of a frame in seconds."""
         return statistics.median(self.wall_s[way, load])
 
     def cpu(self, way: str, load: int) -> float:
-        """Median seconds of processor time of a frame."""
+        """Return the median processor time of a frame in seconds."""
         return statistics.median(self.cpu_s[way, load])
 
 
@@ -78,41 +78,41 @@ def busy_machine(setting: Setting) -> Iterator[Row]:
     yield from rows(f"SAM {setting.sam_model}", *true_size, usable_cores())
 
 
-def rows(networks: str, spent: Spent, threads: int, cores: int) -> list[Row]:
+def rows(networks: str, times: FrameTimes, threads: int, cores: int) -> list[Row]:
     """Return the rows of one pair of networks.
 
     :param networks: their name, for the rows.
     :param threads: how many threads compute a frame.
     :param cores: how many cores the process may use.
     """
-    most_cpu_s = max(spent.cpu(THIS, load) for load in COMPETITORS)
-    pairs = zip(spent.wall_s[THIS, 0], spent.wall_s[SPINNING, 0], strict=True)
+    most_cpu_s = max(times.cpu(THIS, load) for load in COMPETITORS)
+    pairs = zip(times.wall_s[THIS, 0], times.wall_s[SPINNING, 0], strict=True)
     return [
         *(
-            _beside(networks, spent, fair_slowdown(threads, load, cores), load)
+            _beside(networks, times, fair_slowdown(threads, load, cores), load)
             for load in COMPETITORS[1:]
         ),
         Row(
             f"{networks}, no competitor: this / {SPINNING} waiting",
             statistics.median(this / spinning for this, spinning in pairs),
             "at most 1.03",
-            seconds={way: spent.wall(way, 0) for way in WAYS},
+            seconds={way: times.wall(way, 0) for way in WAITING},
         ),
         Row(
             f"{networks}, processor time of a frame: most beside competitors / alone",
-            most_cpu_s / spent.cpu(THIS, 0),
+            most_cpu_s / times.cpu(THIS, 0),
             "at most 1.1",
-            seconds={f"{way}, {load} beside": spent.cpu(way, load) for way, load in spent.cpu_s},
+            seconds={f"{way}, {load} beside": times.cpu(way, load) for way, load in times.cpu_s},
         ),
     ]
 
 
-def _beside(networks: str, spent: Spent, slowdown: float, load: int) -> Row:
-    fair_s = spent.wall(THIS, 0) * slowdown
-    measured_s = {way: spent.wall(way, load) for way in WAYS if (way, load) in spent.wall_s}
+def _beside(networks: str, times: FrameTimes, slowdown: float, load: int) -> Row:
+    fair_s = times.wall(THIS, 0) * slowdown
+    measured_s = {way: times.wall(way, load) for way in WAITING if (way, load) in times.wall_s}
     return Row(
         f"{networks} beside {load} competitors: frame / fair share",
-        spent.wall(THIS, load) / fair_s,
+        times.wall(THIS, load) / fair_s,
         "at most 1.5",
         seconds={**measured_s, "fair share": fair_s},
     )
@@ -127,18 +127,18 @@ def fair_slowdown(threads: int, competitors: int, cores: int) -> float:
 
 def _measure(
     networks: str, precision: str, frames: int, rounds: int, spinning_beside: Sequence[int]
-) -> tuple[Spent, int]:
-    """Measure frames, both ways of waiting and all loads in turns.
+) -> tuple[FrameTimes, int]:
+    """Measure frames, with both waiting modes and all loads in turns.
 
     :param frames: how many are computed at a time.
     :param spinning_beside: numbers of competitors beside which spinning threads are measured.
-    :returns: what frames took, and on how many threads.
+    :returns: the times of frames, and the number of threads.
     """
-    spent = Spent()
+    times = FrameTimes()
     with ExitStack() as stack:
         workers = {
             way: stack.enter_context(_worker(networks, precision, environment))
-            for way, environment in WAYS.items()
+            for way, environment in WAITING.items()
         }
         threads = {way: _wait_ready(worker) for way, worker in workers.items()}[THIS]
         competitors = stack.enter_context(_competitors(max(COMPETITORS)))
@@ -146,8 +146,8 @@ def _measure(
             with _running(competitors[:load]):
                 for way, worker in workers.items():
                     if way == THIS or load in spinning_beside:
-                        spent.add(way, load, *_compute(worker, frames))
-    return spent, threads
+                        times.add(way, load, *_compute(worker, frames))
+    return times, threads
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def _wait_ready(worker: subprocess.Popen[str]) -> int:
 
 
 def _compute(worker: subprocess.Popen[str], frames: int) -> tuple[float, float]:
-    """Let a worker compute frames; seconds and processor seconds of each."""
+    """Let a worker compute frames; return wall time and processor time of each."""
     assert worker.stdin and worker.stdout
     worker.stdin.write(f"{frames}\n")
     worker.stdin.flush()

@@ -1,7 +1,7 @@
-"""A process that computes as many frames as a line of its input says, and tells the time taken.
+"""A process that computes the number of frames in each line of its input, and prints their time.
 
-``python -m clip_surgery_ros.benchmark.frames_on_demand NETWORKS PRECISION``, where networks are
-``demo``, or SAM's model beside a ViT-B/16.
+``python -m clip_surgery_ros.benchmark.frames_on_demand NETWORKS PRECISION``, where NETWORKS
+is ``demo``, or the model of a SAM to run with a ViT-B/16.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ DEMO_LABELS = ("red apple", "hammer", "car", "banana", "mug")
 
 
 def main() -> None:
-    """Say when ready, and how many threads compute; then for every line seconds and processor
-    seconds per frame.
+    """Print :data:`READY` and the number of threads; then, for every line of input, wall time and
+    processor time per frame in seconds.
     """
     limit_thread_spinning()  # as the node's own program does
     import torch
 
-    answer = _frames(*sys.argv[1:])
-    answer()
+    run_frame = _frames(*sys.argv[1:])
+    run_frame()
     print(READY, torch.get_num_threads(), flush=True)
     for line in sys.stdin:
         count = int(line)
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         for _ in range(count):
-            answer()
+            run_frame()
         wall_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
         print(wall_s / count, cpu_s / count, flush=True)
 
 
 def _frames(networks: str, precision: str) -> Callable[[], object]:
-    """Answers a picture that it has not seen."""
+    """Return a function that processes an image that its pipeline has not cached."""
     from clip_surgery_ros.benchmark.networks import random_texts
     from clip_surgery_ros.benchmark.setting import LABELS, Setting, unseen_images
     from clip_surgery_ros.core.query import query_of

@@ -26,4 +26,4 @@ class DeviceError(ClipSurgeryError):
 
 
 class WorldError(ClipSurgeryError):
-    """The rendered world cannot be made (a wheel is missing, an impossible request)."""
+    """The rendered world cannot be made (a missing package, an impossible request)."""

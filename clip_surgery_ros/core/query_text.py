@@ -1,8 +1,8 @@
-"""The names in a query's text, as people and other tools write them.
+"""Parse the names in a query's text, in the syntaxes of users and of other tools.
 
-Commas, semicolons and new lines part names, in full width too; so do full stops where they are
-written as GroundingDINO wants them. Quotes, the brackets of a list, bullets and numbers are taken
-off. What could be meant in two ways is refused with how to write either.
+Commas, semicolons and newlines separate names, in full width too. Full stops separate names in the
+syntax of GroundingDINO. Quotes, brackets of a list, bullets and numbers are removed. A text with
+two possible meanings is an error that says how to write each meaning.
 """
 
 from __future__ import annotations
@@ -16,50 +16,52 @@ SEPARATORS = (
     r"[,;\n\r\u2028\u2029\x85\uff0c\uff1b\u3001\uff64\u3002\uff61"
     r"\ufe50\ufe51\ufe54\u060c\u061b\u2022]"
 )
-"""Between labels, as a regular expression: Latin, Chinese, Japanese and Arabic ones, bullets."""
-_FAMILIES = (
+"""Regular expression of a separator: Latin, Chinese, Japanese or Arabic, or a bullet."""
+_QUOTE_FAMILIES = (
     '"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02',
     "'`\u00b4\u2018\u2019\u201a\u201b",
     "\u300c\u300d\u300e\u300f",
 )
-"""Quotes: one opens, another of its family closes. Languages differ in which does what."""
-_ANY_QUOTE = "".join(_FAMILIES)
-_LONGEST = 300
-"""Characters of a name in quotes; without a limit hostile texts would take seconds."""
+"""Quotation marks by family. Any mark of a family can open and close: languages differ."""
+_ANY_QUOTE = "".join(_QUOTE_FAMILIES)
+_MAX_QUOTED = 300
+"""Characters of a name in quotes; without a limit, hostile texts would take seconds."""
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
-_DEEPEST = 4
-"""Wrappings taken off: a list in a list in quotes is the most that other tools write."""
+_MAX_DEPTH = 4
+"""Levels of quotes and brackets that are removed; other tools write three at most."""
 
 
-def _quoted(most: str) -> str:
-    """Pattern of something in quotes; ``most`` is how often a sign may come inside, of ``{1,9}``.
+def _quoted(repetition: str) -> str:
+    """Return the pattern of a text in quotes.
 
-    An apostrophe is inside a word, and JSON's escapes may hide a quote.
+    Apostrophes inside a word and JSON's escaped quotes do not end it.
+
+    :param repetition: number of characters inside, as in ``+`` or ``{1,9}``.
     """
     return "|".join(
-        rf"[{quotes}](?:\\.|[^{quotes}\\]|(?<=\w)[{quotes}](?=\w)){most}?[{quotes}]"
-        for quotes in _FAMILIES
+        rf"[{quotes}](?:\\.|[^{quotes}\\]|(?<=\w)[{quotes}](?=\w)){repetition}?[{quotes}]"
+        for quotes in _QUOTE_FAMILIES
     )
 
 
 _WHOLLY_QUOTED = re.compile(_quoted("+"), re.DOTALL)
 _FIELD = re.compile(
-    rf"[\[({{\s]*(?:{_quoted(f'{{1,{_LONGEST}}}')})[\])}}\s.]*(?={SEPARATORS}|\Z)"
-    rf"|(?:(?<=\w )\([^()]{{1,{_LONGEST}}}\)|[^{SEPARATORS[1:-1]}])+",
+    rf"[\[({{\s]*(?:{_quoted(f'{{1,{_MAX_QUOTED}}}')})[\])}}\s.]*(?={SEPARATORS}|\Z)"
+    rf"|(?:(?<=\w )\([^()]{{1,{_MAX_QUOTED}}}\)|[^{SEPARATORS[1:-1]}])+",
     re.DOTALL,
 )
-"""What is between separators; those in quotes, and in brackets behind a word, belong to a name."""
+"""Text between separators. Separators in quotes, or in brackets after a word, are part of it."""
 _BULLET = re.compile(r"[-*\u2013\u2014\u00b7\u2023\u25e6\u25aa\u25cf]\s+")
 _NUMBER = re.compile(r"\(?(\d+)[.):]\s+")
 _SPACED_STOP = re.compile(r"\s+\.+(?=\s|\Z)")
 _STOP = re.compile(r"(?<!\.)\.+\s+(?=\S)")
-_SEVERAL = re.compile(rf"{SEPARATORS}|\s\.\s|\.\s*\Z")
-"""What several names have in them, and seldom one."""
+_LIST_SIGN = re.compile(rf"{SEPARATORS}|\s\.\s|\.\s*\Z")
+"""A sign that a text has several names."""
 _STOP_WITHIN = re.compile(r"(?<=[^\W\d_]{2})\.(?=[^\W\d_]{2})")
 _VALUE = re.compile(r"[=:]\s*[-+]?\d*\.\d+\W*\Z")
 _YEAR = re.compile(r"['\u2018\u2019]\d")
-_DOUBLE = re.compile(rf"(?<!\d)[{_FAMILIES[0]}]")
-"""Quotes, but not the sign of inches."""
+_DOUBLE = re.compile(rf"(?<!\d)[{_QUOTE_FAMILIES[0]}]")
+"""Double quotes, but not the sign for inches."""
 _ABBREVIATIONS = frozenset(
     {
         *("st", "no", "nr", "nos", "mr", "mrs", "ms", "dr", "prof", "mt", "ft", "jr", "sr", "vs"),
@@ -67,36 +69,39 @@ _ABBREVIATIONS = frozenset(
         *("fig", "ed", "dept", "ave", "blvd", "gen", "sgt", "capt", "oz", "lb", "lbs", "etc"),
     }
 )
-"""Words, folded, whose full stop ends no name."""
+"""Case-folded words whose full stop does not end a name."""
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u00ad\u200e\u200f"))
 _WIDE = {ord("\uff0b"): "+", ord("\uff5c"): "|", ord("\uff0e"): "."}
 
 
 def names_in(text: str) -> list[str]:
-    """The names in a text, none of them empty.
+    """Return the names in a text, none of them empty.
 
-    :raises QueryError: quoting what could be meant in two ways, with how to write either.
+    :raises QueryError: for a text with two possible meanings; it says how to write each.
     """
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         text = text.translate(_INVISIBLE).replace("\\n", "\n").strip()
         inside = _unquoted(text) if _WHOLLY_QUOTED.fullmatch(text) else ""
-        if not _SEVERAL.search(inside):
+        if not _LIST_SIGN.search(inside):
             break
-        text = inside  # the quotes are a shell's or YAML's
+        text = inside  # quotes of a shell or of YAML
     return names_in_entry(text)
 
 
 def names_in_entry(text: str) -> list[str]:
-    """The names in an entry of a list, as :func:`names_in` but for an entry all in quotes, which
-    is one name, whatever it has in it.
+    """Return the names in an entry of a list.
+
+    As :func:`names_in`, but an entry that is completely in quotes is one name.
     """
     text = _without_brackets(text.translate(_INVISIBLE).translate(_WIDE))
-    fields = _without_numbers([_BULLET.sub("", one.strip(), 1) for one in _FIELD.findall(text)])
-    return [name for field in fields for piece in _pieces(field) if (name := _name(piece))]
+    fields = _without_numbers(
+        [_BULLET.sub("", field.strip(), 1) for field in _FIELD.findall(text)]
+    )
+    return [name for field in fields for piece in _split_field(field) if (name := _name(piece))]
 
 
 def as_entry(name: str) -> str:
-    """A name as an entry of a list, in quotes where it would be read otherwise without."""
+    """Return a name as an entry of a list, in quotes if it would be parsed differently without."""
     try:
         is_plain = names_in_entry(name) == [name]
     except QueryError:
@@ -104,21 +109,21 @@ def as_entry(name: str) -> str:
     return name if is_plain else json.dumps(name, ensure_ascii=False)
 
 
-def _pieces(field: str) -> list[str]:
-    """A field at the full stops that part names."""
+def _split_field(field: str) -> list[str]:
+    """Split a field at the full stops that separate names."""
     field = " ".join(field.split())
     if _WHOLLY_QUOTED.fullmatch(field.strip(" .")):
         return [field]
     spaced = _SPACED_STOP.split(field)
     if len(spaced) == 1 and not field.endswith("."):
-        if len(_at_stops(field)) > 1:
+        if len(_split_at_stops(field)) > 1:
             raise _unclear(field, "has a full stop inside")
         return [field]
-    return [piece for part in spaced for piece in _at_stops(_STOP_WITHIN.sub(". ", part))]
+    return [piece for part in spaced for piece in _split_at_stops(_STOP_WITHIN.sub(". ", part))]
 
 
-def _at_stops(text: str) -> list[str]:
-    """A text at the full stops that end a word which is no abbreviation."""
+def _split_at_stops(text: str) -> list[str]:
+    """Split a text at the full stops after words that are no abbreviations."""
     pieces, start = [], 0
     for stop in _STOP.finditer(text):
         word = text[text.rfind(" ", start, stop.start()) + 1 : stop.start()]
@@ -129,12 +134,12 @@ def _at_stops(text: str) -> list[str]:
 
 
 def _is_abbreviation(word: str) -> bool:
-    """Whether a full stop after the word may belong to it: St, no, J, U.S."""
+    """Return whether a full stop after the word may be part of it: St, no, J, U.S."""
     return (len(word) == 1 and word.isalpha()) or "." in word or word.casefold() in _ABBREVIATIONS
 
 
 def _name(piece: str) -> str:
-    """A name without what is around it; empty when it has nothing else."""
+    """Return a name without quotes, brackets and full stops around it; it may be empty."""
     bare = _bare(piece)
     if _WHOLLY_QUOTED.fullmatch(piece.strip()):
         return bare
@@ -144,8 +149,8 @@ def _name(piece: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without brackets, quotes and full stops around."""
-    for _ in range(_DEEPEST):
+    """Remove brackets, quotes and full stops around a text."""
+    for _ in range(_MAX_DEPTH):
         text = _without_stop(_without_brackets(text))
         if not _WHOLLY_QUOTED.fullmatch(text):
             break
@@ -161,9 +166,9 @@ def _without_stop(text: str) -> str:
 
 
 def _without_brackets(text: str) -> str:
-    """Without brackets that are around all of the text."""
+    """Remove brackets around the complete text."""
     text = text.strip()
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         closed = text.rstrip(" \n.,;")
         if not closed or _end_of_bracket(closed) != len(closed) - 1:
             break
@@ -172,7 +177,7 @@ def _without_brackets(text: str) -> str:
 
 
 def _end_of_bracket(text: str) -> int:
-    """Where the bracket closes that a text begins with; -1 where it does not."""
+    """Return the index where the first character's bracket closes; -1 if there is none."""
     expected = []
     for index, letter in enumerate(text):
         if letter in _BRACKETS:
@@ -185,17 +190,17 @@ def _end_of_bracket(text: str) -> int:
 
 
 def _unquoted(text: str) -> str:
-    """What is in the quotes around a text."""
+    """Remove the quotes around a text; decode JSON's escapes."""
     if text[0] == '"' and "\\" in text:
         try:
             return str(json.loads(text, strict=False))
         except ValueError:
-            pass  # a backslash that is none of JSON's
+            pass  # a backslash that is no escape of JSON
     return text[1:-1]
 
 
 def _without_numbers(fields: list[str]) -> list[str]:
-    """Without the numbers of a numbered list."""
+    """Remove the numbers of a numbered list."""
     numbers = [_NUMBER.match(field) for field in fields]
     counted = [int(number[1]) for number in numbers if number]
     if not counted or counted not in ([*range(len(fields))], [*range(1, len(fields) + 1)]):
@@ -204,7 +209,10 @@ def _without_numbers(fields: list[str]) -> list[str]:
 
 
 def _check(name: str) -> None:
-    """:raises QueryError: for what no name has, the rest of a format that is not read."""
+    """Check that a name has no remains of an unsupported syntax.
+
+    :raises QueryError: for unbalanced quotes or brackets, and for a number at the end.
+    """
     if name[:1] and name[0] in _ANY_QUOTE and not _YEAR.match(name):
         raise _unclear(name, "begins with a quote that does not end it")
     if len(_DOUBLE.findall(name)) % 2:
@@ -219,10 +227,10 @@ def _check(name: str) -> None:
         )
 
 
-def _unclear(name: str, what: str) -> QueryError:
-    """What to write instead of a name that may be several."""
-    meant = re.sub(rf"[][{{}}{_FAMILIES[0]}]", "", name).strip(_ANY_QUOTE + "() ")
+def _unclear(name: str, problem: str) -> QueryError:
+    """Return the error of a text that may be one name or several."""
+    meant = re.sub(rf"[][{{}}{_QUOTE_FAMILIES[0]}]", "", name).strip(_ANY_QUOTE + "() ")
     return QueryError(
-        f"the label {name[:40]!r} {what}: is it one name or several? Part names by ; as in "
+        f"the label {name[:40]!r} {problem}: is it one name or several? Part names by ; as in "
         f"'mug; saw', or write one in double quotes, as in '\"{meant[:40]}\"'"
     )

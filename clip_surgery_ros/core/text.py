@@ -14,22 +14,22 @@ from torch import Tensor
 from clip_surgery_ros.core.templates import PLACEHOLDER, TEMPLATES
 
 CAPACITY = 4096
-"""How many texts are kept: 512 float32 each take 8 MB, and a robot asks for far fewer."""
+"""Number of texts that are kept: with 512 float32 values each they take 8 MB."""
 UNREADABLE = (
     "is in letters that this CLIP cannot read; ask in English, or choose a multilingual open_clip "
     "model such as xlm-roberta-base-ViT-B-32"
 )
 TOO_LONG = "is longer than this CLIP reads: the rest was cut; say it in fewer words"
 _LATIN_SIGNS = "ªºµ"
-"""Letters to Unicode, whose names do not say that English has them."""
+"""Letters of Latin text whose Unicode names do not contain LATIN."""
 
 
 def beyond_latin(text: str) -> bool:
-    """Whether a text has letters of another script than the Latin.
+    """Return whether a text has letters of a script other than Latin.
 
-    The vocabulary of OpenAI's CLIP was made from English: other scripts fall apart into bytes
-    that mean next to nothing to the network. A language in Latin letters passes, for its words
-    cannot be told from English names.
+    The tokenizer of OpenAI's CLIP was made from English text. It splits other scripts into bytes,
+    which carry almost no meaning for the network. Other languages in Latin letters are not
+    detected, because their words look like English names.
     """
     return not text.isascii() and any(
         letter.isalpha()
@@ -41,9 +41,9 @@ def beyond_latin(text: str) -> bool:
 
 @dataclass(frozen=True)
 class TextCounts:
-    """How many texts went through the network, and how many were found in the cache.
+    """How many texts were encoded, and how many were found in the cache.
 
-    :param cut: the last ones asked for that are longer than the network reads.
+    :param cut: texts of the last call that are longer than the network's context.
     """
 
     encoded: int = 0
@@ -52,11 +52,11 @@ class TextCounts:
 
 
 class PromptEnsemble:
-    """Features of texts, each the mean over templates, kept so that a text is encoded once.
+    """Features of texts, each the mean over templates; a cache keeps them.
 
-    At most ``CAPACITY`` texts are kept; the least recently used goes first.
+    The cache has at most ``CAPACITY`` texts; the least recently used text is dropped first.
 
-    :param encode: (P,) prompts to (P, C) features, any length.
+    :param encode: (P,) prompts to (P, C) features of any norm.
     :param templates: prompts with one ``{}``.
     """
 
@@ -68,18 +68,18 @@ class PromptEnsemble:
         self._encode = encode
         self.templates = tuple(templates)
         self.on_encoded: Callable[[Mapping[str, Tensor]], None] = lambda features: None
-        """Called with features, by their texts, when they were encoded."""
+        """Called with new features by text, after their encoding."""
         self.counts = TextCounts()
-        """Texts so far."""
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        """Counts since the start."""
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(T, C) float32 unit rows, one per text, in order; at least one."""
-        rows = {text: self._kept[text] for text in texts if text in self._kept}
+        """Return (T, C) float32 unit rows, one per text, for at least one text."""
+        rows = {text: self._features[text] for text in texts if text in self._features}
         for text in rows:
-            self._kept.move_to_end(text)
+            self._features.move_to_end(text)
         new = [text for text in dict.fromkeys(texts) if text not in rows]
-        # As many prompts at once as the published templates are, however many templates there are.
+        # Batches have about as many prompts as there are published templates.
         size = max(1, len(TEMPLATES) // len(self.templates))
         for start in range(0, len(new), size):
             rows |= self._encoded(new[start : start + size])
@@ -88,18 +88,17 @@ class PromptEnsemble:
         return torch.stack([rows[text] for text in texts])
 
     def remember(self, features: Mapping[str, Tensor]) -> None:
-        """Keep features that this network gave before, each a unit (C,), so as to spare the work.
-
-        They go like all others when there are too many.
-        """
+        """Add known features of this network to the cache, each a unit (C,) vector."""
         for text, feature in features.items():
-            self._kept[text] = feature
-            if len(self._kept) > CAPACITY:
-                self._kept.popitem(last=False)
+            self._features[text] = feature
+            if len(self._features) > CAPACITY:
+                self._features.popitem(last=False)
 
     def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Unit (C,) features of texts: means over templates of unit features."""
-        prompts = [one.replace(PLACEHOLDER, text) for text in texts for one in self.templates]
+        """Encode texts; return unit (C,) features, the means over templates of unit features."""
+        prompts = [
+            template.replace(PLACEHOLDER, text) for text in texts for template in self.templates
+        ]
         rows = self._encode(prompts).float().unflatten(0, (len(texts), -1))  # T, templates, C
         means = F.normalize(F.normalize(rows, dim=-1).mean(dim=1), dim=-1)
         features = dict(zip(texts, means, strict=True))

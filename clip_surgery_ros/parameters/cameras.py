@@ -1,4 +1,4 @@
-"""Which cameras are served, from the list of image topics."""
+"""Cameras of a node, from its list of image topics."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from clip_surgery_ros.core.errors import ConfigError
 
 DEMO_FRAME = "clip_surgery_demo_camera"
-"""``frame_id`` of the demo's own camera, whose scenes are what the demo's networks know."""
+"""``frame_id`` of the demo's camera; the demo's networks know its scenes only."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TOPIC = re.compile(r"(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 @dataclass(frozen=True)
 class CameraTopic:
-    """One camera.
+    """A camera of the node.
 
-    :param name: its results are published below this name; empty for directly below the node's.
+    :param name: its results are published below this name; empty for below the node's name.
     :param topic: image topic, before remapping.
     """
 
@@ -27,12 +27,12 @@ class CameraTopic:
 
 
 def parse_cameras(entries: Sequence[str]) -> tuple[CameraTopic, ...]:
-    """Cameras of ``topic`` or ``name:=topic`` entries.
+    """Return the cameras of ``topic`` or ``name:=topic`` entries.
 
-    One camera without a name has its results directly below the node's name. Several are called
-    by their topics without the last part: ``/rear/color/image_raw`` is ``rear_color``.
+    A single camera without a name has its results below the node's name. With several cameras, the
+    default name is the topic without its last part: ``rear_color`` for ``/rear/color/image_raw``.
 
-    :raises ConfigError: when there is none, an entry is no topic, or two have the same name.
+    :raises ConfigError: when there is no entry, one is no topic, or two have the same name.
     """
     if not entries:
         raise ConfigError("image_topics is empty; name at least one image topic")

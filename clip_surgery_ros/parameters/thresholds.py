@@ -12,10 +12,10 @@ from clip_surgery_ros.core.query_text import SEPARATORS
 
 
 def parse_thresholds(text: str) -> dict[str, float]:
-    """Raw-similarity threshold by label, folded as labels are compared: without regard to case.
+    """Return the raw-similarity threshold of each label, by case-folded name.
 
-    :param text: ``label=value``, labels written and separated as in a query.
-    :raises ConfigError: quoting what is no label with a cosine.
+    :param text: ``label=value`` entries, with labels and separators as in a query.
+    :raises ConfigError: for an entry that is not a label with a cosine.
     """
     thresholds: dict[str, float] = {}
     for entry in filter(str.strip, re.split(SEPARATORS, text)):
@@ -31,7 +31,7 @@ def parse_thresholds(text: str) -> dict[str, float]:
 
 
 def is_parsable(label: str) -> bool:
-    """Whether :func:`parse_thresholds` reads the label in :func:`format_thresholds` as it is."""
+    """Return whether a label stays the same in :func:`format_thresholds` and back."""
     try:
         return parse_thresholds(format_thresholds({label: 0.0})) == {label.casefold(): 0.0}
     except ConfigError:
@@ -39,12 +39,12 @@ def is_parsable(label: str) -> bool:
 
 
 def format_thresholds(thresholds: Mapping[str, float]) -> str:
-    """What :func:`parse_thresholds` reads."""
+    """Return the text that :func:`parse_thresholds` parses."""
     return "; ".join(f"{name}={value:.4f}" for name, value in thresholds.items())
 
 
 def _name(label: str) -> str:
-    """As queries name it; empty when it is none, or several."""
+    """Return the name of a label as in queries; empty if there is none or more than one."""
     try:
         names = parse_query(label).names
     except QueryError:
@@ -53,6 +53,7 @@ def _name(label: str) -> str:
 
 
 def _number(text: str) -> float:
+    """Parse a number; NaN if the text is none."""
     try:
         return float(text)
     except ValueError:

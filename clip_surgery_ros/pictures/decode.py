@@ -1,4 +1,4 @@
-"""Decode the bytes of picture files, from disk or from messages: whole files only.
+"""Decode the bytes of picture files, from disk or from messages; damaged files are errors.
 
 For libjpeg, a JPEG with a missing part is no error: it warns and fills the rest with grey.
 simplejpeg passes these warnings on, so this module can refuse such files.
@@ -43,11 +43,11 @@ DISK_FORMATS = (*MESSAGE_FORMATS, "BMP", "WEBP", "PPM")
 """Formats that are read from disk, by Pillow's names."""
 
 STRAY_BYTES = 16
-"""Cheap webcams leave a few bytes before a marker although the picture is whole. More bytes than
-this are left where rows are missing and the decoder filled them with what follows."""
+"""Cheap webcams insert a few bytes before a marker, but the picture is complete. More
+bytes mean missing rows, which the decoder has filled with the following data."""
 
 UPRIGHT = 1
-"""Exif orientation of a picture that needs no turn to be shown."""
+"""Exif orientation of a picture that needs no rotation to be shown."""
 
 DECODE_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
 """What Pillow raises for damaged files; UnidentifiedImageError is an OSError."""
@@ -151,7 +151,7 @@ def _check_png(data: Data, name: str) -> None:
 
 
 def _decode_jpeg(data: Data, name: str) -> NDArray[Any]:
-    """Return (H, W) grey or (H, W, 3) BGR of a whole JPEG; refuse a truncated one."""
+    """Return (H, W) grey or (H, W, 3) BGR of a complete JPEG; refuse a truncated one."""
     try:
         _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
         if colours == "Gray":

@@ -30,7 +30,7 @@ class PictureFile:
     """A picture from disk and its Exif orientation.
 
     :param image_rgb: (H, W, 3) uint8 RGB, rows as they are stored.
-    :param orientation: Exif orientation, 1 to 8; 1 needs no turn.
+    :param orientation: Exif orientation, 1 to 8; 1 needs no rotation.
 
     >>> stored = np.zeros((2, 3, 3), np.uint8)
     >>> PictureFile(stored, orientation=6).upright().shape
@@ -41,7 +41,7 @@ class PictureFile:
     orientation: int
 
     def upright(self) -> NDArray[np.uint8]:
-        """Return the picture turned as its Exif orientation says, (H, W, 3) or (W, H, 3)."""
+        """Return the picture rotated by its Exif orientation, (H, W, 3) or (W, H, 3)."""
         stored = self.image_rgb
         transposed = stored.transpose(1, 0, 2)
         by_orientation = {
@@ -70,7 +70,7 @@ def read_picture_file(path: Path) -> PictureFile:
     data = read_bytes(path, MAX_BYTES)
     orientation = exif_orientation(data)
     pixels = decode(data, f"picture {path}", DISK_FORMATS)
-    if orientation != UPRIGHT and data[:4] in _TIFF:  # OpenCV turns these by itself
+    if orientation != UPRIGHT and data[:4] in _TIFF:  # OpenCV rotates these by itself
         raise ImageError(f"picture {path} is a TIFF with an Exif orientation; save it upright")
     return PictureFile(to_rgb(pixels), orientation)
 
@@ -78,8 +78,8 @@ def read_picture_file(path: Path) -> PictureFile:
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a picture as (H, W, 3) uint8 RGB, rows as they are stored.
 
-    The node does not turn a camera's images either, so boxes and masks mean the same pixels in
-    both. A note on stderr names a file whose Exif data ask for a turn.
+    The node does not rotate a camera's images either, so boxes and masks mean the same pixels in
+    both. A note on stderr names a file whose Exif data ask for a rotation.
 
     :raises ImageError: when the file is missing or not a picture.
 

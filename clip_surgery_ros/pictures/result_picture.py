@@ -23,8 +23,8 @@ def result_picture(image_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray
     render.draw_absent(masks, [label.name for label in result.absent])
     panels = [("camera", image_rgb), ("prompt points", points), ("masks", masks)]
     if result.plain_similarity is not None:
-        panels.append(("", np.full_like(image_rgb, 255)))  # maps start on a row of their own
-        # One scale for all labels, or the map of a label that is not there would glow too.
+        panels.append(("", np.full_like(image_rgb, 255)))  # maps start in a new row
+        # One scale for all labels; otherwise the map of an absent label would look hot too.
         shared = (min(0.0, float(result.similarity.min())), float(result.similarity.max()))
         for index, name in enumerate(result.query.names):
             note = "" if index in found else " (not found)"

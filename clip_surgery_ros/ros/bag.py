@@ -131,7 +131,7 @@ def _open_reader(path: Path) -> Iterator[AnyReader]:
         if "not supported" in reason:
             advice = "`ros2 bag convert` of the ROS that wrote it can write MCAP"
         elif "metadata" in reason:
-            advice = f"`ros2 bag reindex {path}` writes {DESCRIPTION} anew"
+            advice = f"`ros2 bag reindex {path}` writes a new {DESCRIPTION}"
         raise ImageError(f"the bag {path} cannot be read: {reason}; {advice}") from error
     try:
         yield reader

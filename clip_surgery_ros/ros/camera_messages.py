@@ -32,7 +32,7 @@ _BT601 = np.array(
 ) / np.float64(256)
 """RGB to YUV of ITU-R BT.601, studio range, without the offsets."""
 JPEG_QUALITY = 95
-"""As image_transport's ``compressed`` publisher has it by default."""
+"""The default of image_transport's ``compressed`` publisher."""
 
 
 def _mosaic(image_rgb: Rgb, pattern: str) -> Pixels:
@@ -47,7 +47,7 @@ def _mosaic(image_rgb: Rgb, pattern: str) -> Pixels:
 def _packed_yuv(image_rgb: Rgb, luma: int) -> Pixels:
     """Return YUV 4:2:2, (H, W, 2).
 
-    :param luma: channel of Y; the other one has U and V in turns.
+    :param luma: channel of Y; U and V alternate in the other channel.
     """
     yuv = image_rgb @ _BT601.T + (16, 128, 128)
     packed = np.empty((*image_rgb.shape[:2], 2), np.float64)
@@ -58,16 +58,16 @@ def _packed_yuv(image_rgb: Rgb, luma: int) -> Pixels:
     return np.round(packed).astype(np.uint8)
 
 
-def _reordered(image_rgb: Rgb, code: int) -> Pixels:
+def _convert_colours(image_rgb: Rgb, code: int) -> Pixels:
     return np.asarray(cv2.cvtColor(image_rgb, code), np.uint8)
 
 
 _WRITERS: Mapping[str, Callable[[Rgb], Pixels]] = {
     "rgb8": lambda image_rgb: image_rgb,
-    "bgr8": partial(_reordered, code=cv2.COLOR_RGB2BGR),
-    "rgba8": partial(_reordered, code=cv2.COLOR_RGB2RGBA),
-    "bgra8": partial(_reordered, code=cv2.COLOR_RGB2BGRA),
-    "mono8": partial(_reordered, code=cv2.COLOR_RGB2GRAY),
+    "bgr8": partial(_convert_colours, code=cv2.COLOR_RGB2BGR),
+    "rgba8": partial(_convert_colours, code=cv2.COLOR_RGB2RGBA),
+    "bgra8": partial(_convert_colours, code=cv2.COLOR_RGB2BGRA),
+    "mono8": partial(_convert_colours, code=cv2.COLOR_RGB2GRAY),
     "yuv422": partial(_packed_yuv, luma=1),
     "yuv422_yuy2": partial(_packed_yuv, luma=0),
     "bayer_rggb8": partial(_mosaic, pattern="rggb"),
@@ -113,28 +113,28 @@ def colour_message(image_rgb: Rgb, encoding: str, header: Header) -> Image:
 
 
 def jpeg_message(image_rgb: Rgb, encoding: str, header: Header) -> CompressedImage:
-    """Return a JPEG as image_transport's ``compressed`` publisher makes one.
+    """Return a JPEG like those of image_transport's ``compressed`` publisher.
 
     >>> image = jpeg_message(np.zeros((16, 16, 3), np.uint8), "rgb8", Header())
     >>> image.format
     'rgb8; jpeg compressed bgr8'
 
     :param image_rgb: (H, W, 3) uint8 RGB.
-    :param encoding: of the raw image that it stands for; ``mono8`` gives a grey JPEG.
+    :param encoding: of the raw image that is compressed; ``mono8`` gives a grey JPEG.
     :param header: used as it is, not copied.
     """
     grey = encoding == "mono8"
     code = cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     data: Any = cv2.imencode(".jpg", cv2.cvtColor(image_rgb, code), settings)[1]
-    kept = "mono8" if grey else "bgr8"
+    stored = "mono8" if grey else "bgr8"
     return CompressedImage(
-        header=header, format=f"{encoding}; jpeg compressed {kept}", data=data.tobytes()
+        header=header, format=f"{encoding}; jpeg compressed {stored}", data=data.tobytes()
     )
 
 
 def depth_message(depth: NDArray[np.float32], encoding: str, header: Header) -> Image:
-    """Return a depth image as REP 118 has it.
+    """Return a depth image as REP 118 defines it.
 
     >>> depth = np.array([[0.5004, 0.0, 70.0]], np.float32)
     >>> np.frombuffer(depth_message(depth, "16UC1", Header()).data, np.uint16).tolist()
@@ -214,5 +214,5 @@ def quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
             [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
         ]
     )
-    found = np.linalg.eigh(symmetric)[1][:, -1]  # eigh reads the lower triangle
-    return np.asarray(found if found[3] >= 0 else -found)
+    eigenvector = np.linalg.eigh(symmetric)[1][:, -1]  # eigh reads the lower triangle
+    return np.asarray(eigenvector if eigenvector[3] >= 0 else -eigenvector)

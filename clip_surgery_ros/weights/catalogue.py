@@ -71,7 +71,7 @@ class PretrainedNetwork:
         """Upper bound of the file's length.
 
         SAM 2's files also hold the video part, a quarter of the size counted here, and archives
-        hold some data beside the weights.
+        hold more than the weights.
         """
         return int(1.5e6 * self.memory_mb)
 

@@ -32,7 +32,7 @@ from clip_surgery_ros.arithmetic.transformer import TransformerBlock
 from clip_surgery_ros.core.errors import ConfigError
 
 SURGERY_BLOCKS = 6
-"""The new path runs beside the last six blocks; shallower encoders take it from the start."""
+"""The new path runs in parallel to the last six blocks; in encoders with fewer blocks, to all."""
 NEIGHBOURHOOD = 5.0
 """Standard deviation in tokens of NACLIP's neighbourhood, from its paper."""
 

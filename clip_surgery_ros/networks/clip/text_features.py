@@ -142,7 +142,7 @@ class TextStore:
                 return {}
             features = load_text_features(self._path, self._network)
         except (OSError, WeightsError) as error:
-            self._warn(f"{error}. Its texts are encoded anew, and a new file is written")
+            self._warn(f"{error}. Its texts are encoded again, and a new file is written")
             return {}
         with contextlib.suppress(OSError):  # the file may belong to another user
             os.utime(self._path)  # the files longest unused are deleted first

@@ -15,7 +15,7 @@ from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.world.asking import Thing
 from clip_surgery_ros.world.sets import SETS, SIZE, SetView
 
-VERSION = 1
+VERSION = 2
 """Of all that makes a view: objects, scenes, renderer, and the sets. Raise it when one changes."""
 PICTURE, IDS, TRUTH = "{:05d}.png", "{:05d}_ids.png", "{:05d}.json"
 """Files of a view: without loss, as JPEG would change pixels."""

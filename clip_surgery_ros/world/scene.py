@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -171,7 +172,7 @@ def _lean(placer: Placer, item: WorldObject, standing: list[int], rng: Rng) -> W
     return None
 
 
-def _arrange(placer: Placer, items: list[WorldObject], style: SceneStyle, rng: Rng) -> None:
+def _arrange(placer: Placer, items: Sequence[WorldObject], style: SceneStyle, rng: Rng) -> None:
     """Place objects, the largest first, but those that are to lean after all others; those
     without room are left out.
     """
@@ -196,7 +197,22 @@ def make_scene(seed: int, style: SceneStyle = TABLE) -> Scene:
     """
     split = split_of(seed)
     rng = np.random.default_rng([seed, 0])
-    items = _choose(rng, split, style)
+    return _arranged_scene(seed, _choose(rng, split, style), style, rng)
+
+
+def scene_of(seed: int, items: Sequence[WorldObject], style: SceneStyle = TABLE) -> Scene:
+    """Return a scene of given objects, as far as there is room for them.
+
+    :param seed: of room, light and places.
+    :param items: not yet placed; their instances are in no special order.
+    :param style: of which ``reach``, ``gap``, ``lying``, ``on_others``, ``shelves`` and ``clear``
+        count.
+    """
+    return _arranged_scene(seed, items, style, np.random.default_rng([seed, 0]))
+
+
+def _arranged_scene(seed: int, items: Sequence[WorldObject], style: SceneStyle, rng: Rng) -> Scene:
+    """Return a scene of objects, which are placed here."""
     if style.shelves:
         room = shelf_room(rng)
         shares = [items[k :: len(room.grounds)] for k in range(len(room.grounds))]

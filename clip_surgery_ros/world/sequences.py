@@ -109,15 +109,19 @@ class Recording:
     changes: tuple[Change, ...] = ()
     board: Board | None = None
 
-    def frames(self, rate: float = 10.0, look: Look | None = None) -> Iterator[Frame]:
+    def frames(
+        self, rate: float = 10.0, look: Look | None = None, every: int = 1
+    ) -> Iterator[Frame]:
         """Yield frames at a rate in Hz; the exposure is that of the first one.
 
         An object's instance is the same in all frames, also after it was away.
+
+        :param every: yield each n-th frame only, as it is among all of them.
         """
         look = look or Look()
         exposure = look.exposure or random_exposure(np.random.default_rng([self.scene.seed, 1]))
         built: tuple[object, Geometry] | None = None
-        for moment in range(max(1, round(self.duration * rate))):
+        for moment in range(0, max(1, round(self.duration * rate)), every):
             time = moment / rate
             camera = self.camera.at(self.path(time))
             scene = self.scene.with_objects(self.objects_at(time))
@@ -168,14 +172,29 @@ def orbit(
     turns: float = 1.0,
     distance: float = 0.75,
 ) -> Recording:
-    """Return a wrist camera that circles the objects, at a varying height.
+    """Return a wrist camera that circles the objects of a seed, at a varying height.
 
     :param size: width and height, pixels.
     :param turns: of the table.
     :param distance: from the objects' middle, metres.
     """
     scene = make_scene(seed, replace(style or SceneStyle(), clear=CLEAR))
-    rng = np.random.default_rng([seed, 3])
+    return orbit_of(scene, size=size, duration=duration, turns=turns, distance=distance)
+
+
+def orbit_of(
+    scene: Scene,
+    *,
+    size: tuple[int, int] = (640, 480),
+    duration: float = 12.0,
+    turns: float = 1.0,
+    distance: float = 0.75,
+) -> Recording:
+    """Return a wrist camera that circles the objects of a scene; see :func:`orbit`.
+
+    :param scene: in whose room a camera can circle (``SceneStyle.clear``).
+    """
+    rng = np.random.default_rng([scene.seed, 3])
     start, low, high = rng.uniform(0, 2 * np.pi), np.radians(26), np.radians(48)
     target = scene.centre()
     camera = Camera(*size, focal_length(size[0], 55))

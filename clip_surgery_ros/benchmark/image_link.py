@@ -19,7 +19,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from clip_surgery_ros.demo.camera import KNOWN_S
+from clip_surgery_ros.demo.readers import KNOWN_S
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle

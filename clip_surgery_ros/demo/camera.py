@@ -6,9 +6,7 @@ Publishes on ``image_raw`` as a camera driver does: best effort, stamped, at a s
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,14 +20,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.demo.readers import Readers
 from clip_surgery_ros.parameters.cameras import DEMO_FRAME
 from clip_surgery_ros.pictures.files import read_image
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
-KNOWN_S = 1.0
-"""A camera knows its reader up to so many seconds before the reader knows the camera."""
 View = tuple[str, NDArray[np.uint8]]
 """What is seen, for the log, and (H, W, 3) uint8 RGB."""
 
@@ -59,8 +56,8 @@ class DemoCamera(Node):
         self._frames = frames
         self._frame = 0
         self._image, self._seen = Image(), -1
-        self._read_since_s = math.inf
         self._publisher = self.create_publisher(Image, "image_raw", qos.newest_image())
+        self._readers = Readers([self._publisher])
         self.create_timer(1 / rate_hz, self._publish)
 
     def _publish(self) -> None:
@@ -68,20 +65,13 @@ class DemoCamera(Node):
             return
         # Before anybody reads: the first view takes longer than a camera may be late.
         self._turn_to(self._frame // self._frames_each % self._count)
-        if self._frames and not self._is_read():
+        if self._frames and not self._readers.are_ready():
             return
         # No two images of a real camera are the same: in each, one value's last bit is another.
         self._image.data[self._frame % len(self._image.data)] ^= 1
         self._frame += 1
         self._image.header.stamp = self.get_clock().now().to_msg()
         self._publisher.publish(self._image)
-
-    def _is_read(self) -> bool:
-        """Whether somebody reads, who knows of this camera by now."""
-        now_s = time.monotonic()
-        read = self._publisher.get_subscription_count() > 0
-        self._read_since_s = min(self._read_since_s, now_s) if read else math.inf
-        return now_s - self._read_since_s >= KNOWN_S
 
     def _turn_to(self, index: int) -> None:
         """Take up a view, unless it is what is seen already."""

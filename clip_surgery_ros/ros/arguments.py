@@ -14,6 +14,7 @@ from typing import Any
 
 import rclpy
 import yaml
+from rclpy.utilities import remove_ros_args
 
 from clip_surgery_ros.core.errors import ConfigError
 
@@ -31,6 +32,17 @@ def start(arguments: Sequence[str], **options: Any) -> None:
     try:
         rclpy.init(args=list(arguments), **options)
     except RuntimeError as error:  # the base class of rclpy's own errors
+        raise ConfigError(_explanation(error, arguments)) from error
+
+
+def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are not for ROS.
+
+    :raises ConfigError: when ROS cannot use those that are.
+    """
+    try:
+        return remove_ros_args(list(arguments))
+    except RuntimeError as error:
         raise ConfigError(_explanation(error, arguments)) from error
 
 

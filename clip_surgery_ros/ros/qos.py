@@ -62,6 +62,11 @@ def latched() -> QoSProfile:
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
+def transforms() -> QoSProfile:
+    """Return the profile of ``/tf``, as tf2_ros has it."""
+    return _profile(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+
+
 def open_publisher(node: Node, message_type: type, topic: str, profile: QoSProfile) -> Publisher:
     """Create a publisher; the parameters ``qos_overrides./topic.publisher...`` change its profile.
 

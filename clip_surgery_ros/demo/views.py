@@ -1,0 +1,188 @@
+"""What the demo's camera shows: views along a motion in the rendered world, or one picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from clip_surgery_ros.pictures.files import read_image
+from clip_surgery_ros.world.frame import Frame
+from clip_surgery_ros.world.sensor import StereoErrors
+from clip_surgery_ros.world.sequences import Recording, hand_held, orbit
+from clip_surgery_ros.world.view import Look
+
+
+@dataclass(frozen=True)
+class View:
+    """One thing to show.
+
+    :param number: from 0, along the motion.
+    :param image_rgb: (H, W, 3) uint8 RGB.
+    :param frame: depth and truth of the rendered world; its ``sensor_depth`` is what the depth
+        camera measures. None: a picture, of which nothing else is known.
+    """
+
+    number: int
+    image_rgb: NDArray[np.uint8]
+    frame: Frame | None = None
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views in the order in which the camera passes them.
+
+    :param making: makes one after the other; each may take seconds.
+    :param count: how many they will be, at least 1.
+    :param is_closed: the first follows the last, as on a circle.
+    """
+
+    making: Iterable[View]
+    count: int
+    is_closed: bool
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a camera moves.
+
+    :param recording: makes the motion of a seed, a size (width, height) and a length in seconds.
+    :param views: as many as are rendered unless another number is asked for.
+    :param is_closed: it ends where it began.
+    :param summary: what it is, for the help.
+    """
+
+    recording: Callable[[int, tuple[int, int], float], Recording]
+    views: int
+    is_closed: bool
+    summary: str
+
+
+def _orbit(seed: int, size: tuple[int, int], seconds: float) -> Recording:
+    return orbit(seed, size=size, duration=seconds)
+
+
+def _still(seed: int, size: tuple[int, int], seconds: float) -> Recording:
+    recording = orbit(seed, size=size)
+    start = recording.path(0.0)
+    return replace(recording, path=lambda time: start, duration=seconds)
+
+
+def _hand(seed: int, size: tuple[int, int], seconds: float) -> Recording:
+    return hand_held(seed, size=size, duration=seconds)
+
+
+MOTIONS: Mapping[str, Motion] = {
+    "orbit": Motion(_orbit, 60, True, "a wrist that circles the table"),
+    "still": Motion(_still, 4, True, "one view, with other noise each time"),
+    "hand": Motion(_hand, 60, False, "a hand that sways by centimetres"),
+}
+"""Motions by their names on the command line."""
+
+
+def rendered_views(
+    seed: int,
+    motion: str,
+    size: tuple[int, int],
+    count: int,
+    rate_hz: float,
+    errors: StereoErrors,
+) -> Views:
+    """Return views that are rendered as they are asked for; 640 x 480 takes a second or two.
+
+    :param seed: of the scene, in one of the world's splits.
+    :param motion: in :data:`MOTIONS`.
+    :param size: width and height, pixels.
+    :param count: how many views; one turn of an orbit has so many.
+    :param rate_hz: views per second of the motion's own time.
+    :param errors: of the depth camera.
+    :raises WorldError: packages of the world are missing, or the seed is in no split.
+    """
+    chosen = MOTIONS[motion]
+    recording = chosen.recording(seed, size, count / rate_hz)
+    return Views(_rendered(recording, rate_hz, Look(errors=errors)), count, chosen.is_closed)
+
+
+def _rendered(recording: Recording, rate_hz: float, look: Look) -> Iterator[View]:
+    for number, frame in enumerate(recording.frames(rate_hz, look)):
+        # Of two depths the one that is published is kept.
+        yield View(number, frame.rgb, replace(frame, depth=frame.sensor_depth))
+
+
+def picture_views(path: Path) -> Views:
+    """Return the one view of a picture file.
+
+    :raises ImageError: the file is not there, or no picture.
+    """
+    return Views([View(0, read_image(path))], 1, is_closed=True)
+
+
+class Carousel:
+    """Shows views one after the other, over and over, while a thread still makes them.
+
+    The view that is shown stays until the next one is made. Behind the last view comes the first
+    if the motion is closed; otherwise the camera goes back the way it came.
+
+    :param views: the first one is made at once, the others by :meth:`make_others`.
+    """
+
+    def __init__(self, views: Views) -> None:
+        self._making = iter(views.making)
+        self._count, self._is_closed = views.count, views.is_closed
+        self._made = [next(self._making)]
+        self._step = 0
+        self._stop = threading.Event()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all views are made."""
+        return len(self._made) == self._count
+
+    @property
+    def made(self) -> int:
+        """How many views are made."""
+        return len(self._made)
+
+    @property
+    def first(self) -> View:
+        """The first view."""
+        return self._made[0]
+
+    @property
+    def current(self) -> View:
+        """The view that is shown."""
+        return self._made[self._index(self._step)]
+
+    def turn(self) -> None:
+        """Go on to the next view, if it is made."""
+        if self.is_complete or self._step + 1 < len(self._made):
+            self._step += 1
+
+    def make_others(self) -> None:
+        """Make the other views, on the calling thread, until :meth:`stop`.
+
+        A terminal sees how far it is.
+        """
+        bar = tqdm(total=self._count, initial=1, desc="rendering", unit="view", disable=None)
+        with bar:
+            for view in self._making:
+                self._made.append(view)
+                bar.update()
+                if self._stop.is_set():
+                    return
+
+    def stop(self) -> None:
+        """Make no more views after the one that is being made."""
+        self._stop.set()
+
+    def _index(self, step: int) -> int:
+        """Return which view is shown at a step, from 0."""
+        if self._is_closed or self._count == 1:
+            return step % self._count
+        last = self._count - 1
+        return last - abs(last - step % (2 * last))

@@ -1,4 +1,4 @@
-"""Messages of a camera's driver: colour, depth, camera model and poses are what REPs say."""
+"""Camera messages: colour, depth, camera model and poses follow the REPs."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def plain(colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def gradient() -> np.ndarray:
-    """A picture in which no two pixels are the same."""
+    """Return a picture whose pixels are all different."""
     y, x = np.mgrid[0 : SIZE_HW[0], 0 : SIZE_HW[1]]
     return np.stack([x * 15, y * 20, 255 - x * 10], 2).astype(np.uint8)
 
 
 @pytest.mark.parametrize("colour", [RED, GREEN, BLUE, BROWN])
 @pytest.mark.parametrize("encoding", COLOUR_ENCODINGS)
-def test_every_encoding_is_read_back_as_the_colour_that_was_sent(
+def test_every_encoding_reads_back_the_sent_colour(
     encoding: str, colour: tuple[int, int, int]
 ) -> None:
     message = colour_message(plain(colour), encoding, HEADER)
@@ -52,7 +52,7 @@ def test_every_encoding_is_read_back_as_the_colour_that_was_sent(
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
-def test_encodings_that_keep_everything_lose_nothing(encoding: str) -> None:
+def test_lossless_encodings_read_back_the_same_pixels(encoding: str) -> None:
     np.testing.assert_array_equal(
         image_to_rgb(colour_message(gradient(), encoding, HEADER)), gradient()
     )
@@ -60,7 +60,7 @@ def test_encodings_that_keep_everything_lose_nothing(encoding: str) -> None:
 
 @pytest.mark.parametrize(("encoding", "place"), [("yuv422", 1), ("yuv422_yuy2", 0)])
 @pytest.mark.parametrize("colour", BT601)
-def test_packed_yuv_has_the_bytes_of_bt601_in_the_order_of_its_name(
+def test_packed_yuv_has_bt601_values_in_the_order_of_its_encoding(
     encoding: str, place: int, colour: tuple[int, int, int]
 ) -> None:
     y, u, v = BT601[colour]
@@ -70,7 +70,7 @@ def test_packed_yuv_has_the_bytes_of_bt601_in_the_order_of_its_name(
 
 
 @pytest.mark.parametrize(("encoding", "size"), [("yuv422", (4, 3)), ("bayer_rggb8", (3, 4))])
-def test_an_odd_side_is_refused_where_an_encoding_has_cells(
+def test_odd_side_is_rejected_for_encodings_with_cells(
     encoding: str, size: tuple[int, int]
 ) -> None:
     with pytest.raises(ImageError, match="comes in cells of 2 x"):
@@ -78,27 +78,27 @@ def test_an_odd_side_is_refused_where_an_encoding_has_cells(
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "mono8", "yuv422", "bayer_rggb8"])
-def test_a_jpeg_is_read_as_the_picture_that_it_was(encoding: str) -> None:
+def test_jpeg_message_reads_back_the_picture(encoding: str) -> None:
     message = jpeg_message(plain(BROWN), encoding, HEADER)
     expected = (87, 87, 87) if encoding == "mono8" else BROWN
     assert message.header == HEADER
     assert np.abs(compressed_to_rgb(message).astype(int) - expected).max() <= 3
 
 
-def test_depth_in_millimetres_is_rounded_and_nothing_is_0() -> None:
+def test_depth_in_millimetres_is_rounded_and_missing_depth_is_0() -> None:
     depth = np.array([[0.0, 0.1234, 0.9996, 65.535, 65.536, 1e9]], np.float32)
     message = depth_message(depth, "16UC1", HEADER)
     assert np.frombuffer(message.data, np.uint16).tolist() == [0, 123, 1000, 65535, 0, 0]
     assert (message.encoding, message.step) == ("16UC1", 12)
 
 
-def test_depth_in_metres_is_exact_and_nothing_is_nan() -> None:
+def test_depth_in_metres_is_exact_and_missing_depth_is_nan() -> None:
     depth = np.array([[0.0, 0.1234, 100.0]], np.float32)
     values = np.frombuffer(depth_message(depth, "32FC1", HEADER).data, np.float32)
     assert np.isnan(values[0]) and values[1:].tolist() == depth[0, 1:].tolist()
 
 
-def test_a_camera_model_without_distortion_has_k_in_p_and_no_rotation() -> None:
+def test_camera_info_without_distortion_has_k_in_p_and_identity_r() -> None:
     matrix = np.array([[500.0, 0, 319.5], [0, 510.0, 239.5], [0, 0, 1]])
     model = camera_info(matrix, 640, 480, HEADER)
     assert (model.width, model.height, model.distortion_model) == (640, 480, "plumb_bob")
@@ -110,13 +110,13 @@ def test_a_camera_model_without_distortion_has_k_in_p_and_no_rotation() -> None:
 
 
 def rotated(vector: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
-    """Rotate by a quaternion (x, y, z, w), by Rodrigues' formula in its terms."""
+    """Rotate a vector by a quaternion (x, y, z, w), with Rodrigues' formula."""
     axis, w = quaternion[:3], quaternion[3]
     return vector + 2 * np.cross(axis, np.cross(axis, vector) + w * vector)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_quaternion_turns_as_its_matrix_does(seed: int) -> None:
+def test_quaternion_rotates_as_its_matrix(seed: int) -> None:
     rng = np.random.default_rng(seed)
     matrix = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     matrix *= np.linalg.det(matrix)
@@ -127,13 +127,13 @@ def test_a_quaternion_turns_as_its_matrix_does(seed: int) -> None:
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_half_a_turn_has_a_quaternion_too(axis: int) -> None:
+def test_rotation_by_180_degrees_has_a_quaternion(axis: int) -> None:
     matrix = -np.eye(3)
     matrix[axis, axis] = 1
     np.testing.assert_allclose(np.abs(quaternion(matrix)), np.eye(4)[axis], atol=1e-12)
 
 
-def test_a_transform_names_both_frames_and_places_the_child_in_the_parent() -> None:
+def test_transform_has_both_frames_and_the_pose_of_the_child() -> None:
     pose = np.eye(4)
     pose[:3] = [[0, -1, 0, 1.0], [1, 0, 0, 2.0], [0, 0, 1, 3.0]]  # a quarter turn about z
     message = transform(pose, "world", "camera", HEADER.stamp)

@@ -91,12 +91,12 @@ def test_segment_prints_an_error_without_traceback(
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((32, 32, 3), np.uint8))
     monkeypatch.chdir(tmp_path)
     assert main(["segment", *arguments]) == 2
-    said = capfd.readouterr().err
-    assert error in said
-    assert "Traceback" not in said
+    output = capfd.readouterr().err
+    assert error in output
+    assert "Traceback" not in output
 
 
-def test_a_process_exits_with_status_2_after_an_error(tmp_path: Path) -> None:
+def test_process_exits_with_status_2_after_an_error(tmp_path: Path) -> None:
     done = clip_surgery("segment", "nowhere.png", "mug", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("clip_surgery: nowhere.png does not exist")

@@ -112,7 +112,7 @@ def test_segment_on_ignored_pixels_counts_only_where_its_label_is_absent() -> No
     assert outcome.first_right == (True,) and outcome.false_alarms == (True,)
 
 
-def test_a_phrase_means_objects_that_a_name_means_too() -> None:
+def test_phrase_and_name_can_mean_the_same_object() -> None:
     red, blue = block(0, 0, 4, 4), block(6, 0, 4, 4)
     truth = Example(
         picture(),

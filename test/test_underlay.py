@@ -1,4 +1,4 @@
-"""The underlay's messages are, on the wire, the real ones."""
+"""The underlay's message types equal those of the original packages."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ VISION_MSGS = {
 TF2_MSGS = {
     "TFMessage": "e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",
 }
-REAL = {
+HASHES = {
     **{f"vision_msgs/msg/{name}": text for name, text in VISION_MSGS.items()},
     **{f"tf2_msgs/msg/{name}": text for name, text in TF2_MSGS.items()},
 }
 """RIHS01 hashes of vision_msgs 4 and of Jazzy's tf2_msgs, from public builds of the packages.
-DDS tells types apart by them: they cover a type's name and its fields' names, types and order,
-nested ones included."""
+DDS compares types by these hashes. A hash depends on the type's name and on names, types and order
+of its fields, including nested types."""
 UNDERLAY = Path(__file__).resolve().parent.parent / "underlay"
 
 
-def described(name: str) -> Path:
-    """What the package in use, real or the underlay's, says of a message."""
+def description_file(name: str) -> Path:
+    """Return the description of a message in the installed package, original or underlay."""
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     for prefix in filter(None, prefixes):
         path = Path(prefix) / "share" / f"{name}.json"
@@ -44,13 +44,13 @@ def described(name: str) -> Path:
     raise AssertionError(f"{name} is in none of {prefixes}")
 
 
-@pytest.mark.parametrize("name", sorted(REAL))
-def test_a_type_hashes_as_the_real_one_does(name: str) -> None:
-    types = json.loads(described(name).read_text())["type_hashes"]
+@pytest.mark.parametrize("name", sorted(HASHES))
+def test_message_type_has_the_hash_of_the_original(name: str) -> None:
+    types = json.loads(description_file(name).read_text())["type_hashes"]
     hashes = {entry["type_name"]: entry["hash_string"] for entry in types}
-    assert hashes[name] == f"RIHS01_{REAL[name]}"
+    assert hashes[name] == f"RIHS01_{HASHES[name]}"
 
 
-def test_the_underlay_defines_no_more_than_these() -> None:
+def test_underlay_has_only_these_message_types() -> None:
     files = {path.relative_to(UNDERLAY).with_suffix("") for path in UNDERLAY.glob("*/msg/*.msg")}
-    assert {path.as_posix() for path in files} == set(REAL)
+    assert {path.as_posix() for path in files} == set(HASHES)

@@ -106,7 +106,7 @@ def test_note_names_the_unknown_words_only(text: str, word: str, hint: str) -> N
     assert note == f"the network does not know the word '{word}'; {hint}"
 
 
-def test_a_label_with_attributes_is_asked_as_one_text() -> None:
+def test_label_with_attributes_is_one_text() -> None:
     seen: list[Query] = []
     query = parse_query("Shiny Red Mugs; gray saw|crimson cup; shiny red mug")
     result = DESCRIBED.run_known(query, lambda query: seen.append(query) or answer(query))

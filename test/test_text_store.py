@@ -263,7 +263,7 @@ def test_damaged_file_is_replaced_with_a_warning(
     damage(path)
     store = TextStore(tmp_path, NETWORK)
     assert store.load() == {}
-    assert str(path) in caplog.text and "encoded anew" in caplog.text
+    assert str(path) in caplog.text and "encoded again" in caplog.text
     caplog.clear()
     store.add(unit("c"))
     store.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 
@@ -95,13 +96,22 @@ class Phrase:
             and self.finish in ("", thing.finish)
         )
 
+    def might_mean(self, thing: Thing) -> bool:
+        """Return whether a person could say so: a traffic cone is a cone, a teacup a cup."""
+        return (
+            _is_kind(self.name, thing.name)
+            and self.colour in ("", thing.colour)
+            and self.finish in ("", thing.finish)
+        )
+
 
 @dataclass(frozen=True)
 class Asked:
     """The labels that are asked of a view.
 
     :param present: each means an object that is there.
-    :param absent: these mean nothing in the scene, not even what is hidden.
+    :param absent: these mean nothing in the scene, not even what is hidden, and not by a wider
+        name either.
     """
 
     present: tuple[Phrase, ...]
@@ -148,8 +158,7 @@ def _phrases(same: Sequence[Thing], rng: Rng, coloured: bool) -> list[Phrase]:
 
 def _elsewhere(things: Sequence[Thing], rng: Rng, count: int) -> Iterator[Phrase]:
     """Yield labels of names that are not in a scene; a larger count adds labels behind them."""
-    in_scene = {thing.name for thing in things}
-    others = [name for name in NAMES if name not in in_scene]
+    others = _names_elsewhere(things)
     for name in (others[int(k)] for k in rng.permutation(len(others))[:count]):
         form, colours = random_form(name, rng), KINDS[name].colours
         colour = str(rng.choice(colours)) if colours and rng.random() < 0.4 else ""
@@ -170,33 +179,48 @@ def swaps(things: Sequence[Thing], there: Sequence[Thing]) -> list[Phrase]:
         for other in there
         if one.name != other.name and other.colour and other.colour in KINDS[one.name].colours
     }
-    return [each for each in phrases if not any(map(each.means, things))]
+    return [each for each in phrases if not any(map(each.might_mean, things))]
 
 
 def claims(things: Sequence[Thing], there: Sequence[Thing], rng: Rng) -> Asked:
     """Return all that can be said of a view: names, and phrases that nearly are right.
 
-    True are all names and synonyms of what is there, and the same with their colours. Absent are
-    all other names; right names in wrong colours; and wrong names in colours that are there.
+    True are all names and synonyms of what is there, and names with colours and finishes. Absent
+    are all other names; right names in wrong colours; and wrong names in colours that are there.
 
     :param things: all of a scene.
     :param there: those of which enough is seen.
     """
-    in_scene = {thing.name for thing in things}
     seen = {thing.name for thing in there}
     pairs = {(one.name, one.colour) for one in there if one.colour}
     present = [Phrase(word, name) for name in NAMES if name in seen for word in _words(name)]
     present += [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(pairs)]
-    absent = [Phrase(word, n) for n in NAMES if n not in in_scene for word in _words(n)]
+    for name, colour, finish in sorted({(t.name, t.colour, t.finish) for t in there if t.finish}):
+        text = phrase(_word(name, rng), colour, str(rng.choice(FINISH_WORDS[finish])))
+        present.append(Phrase(text, name, colour, finish))
+    elsewhere = _names_elsewhere(things)
+    absent = [Phrase(word, name) for name in elsewhere for word in _words(name)]
     wrong = {(each.name, each.colour) for each in swaps(things, there)}
     for name, colour in sorted(pairs):
         others = [other for other in KINDS[name].colours if other != colour]
         wrong |= {(name, others[int(k)]) for k in rng.permutation(len(others))[:WRONG_COLOURS]}
-        beside = [n for n in NAMES if n not in in_scene and colour in KINDS[n].colours]
+        beside = [other for other in elsewhere if colour in KINDS[other].colours]
         wrong.add((beside[int(rng.integers(len(beside)))], colour))
-    hard = [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(wrong)]
-    absent += [each for each in hard if not any(map(each.means, things))]
+    near = [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(wrong)]
+    absent += [each for each in near if not any(map(each.might_mean, things))]
     return Asked(tuple(present), tuple(absent))
+
+
+def _names_elsewhere(things: Sequence[Thing]) -> list[str]:
+    """Return the names by which a person would call nothing of a scene."""
+    return [name for name in NAMES if not any(map(Phrase(name, name).might_mean, things))]
+
+
+@lru_cache(maxsize=len(NAMES) ** 2)
+def _is_kind(one: str, other: str) -> bool:
+    """Return whether a word for one name ends as a word for another: "cup" as "teacup"."""
+    pairs = ((a, b) for a in _words(one) for b in _words(other))
+    return any(a.endswith(b.split()[-1]) or b.endswith(a.split()[-1]) for a, b in pairs)
 
 
 def _words(name: str) -> tuple[str, ...]:

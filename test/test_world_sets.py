@@ -20,7 +20,7 @@ from clip_surgery_ros.tools.truth import scenes
 from clip_surgery_ros.training.card import measure_networks
 from clip_surgery_ros.training.export import presence_cosines
 from clip_surgery_ros.world.asking import Asks, Phrase, Thing, ask, claims, is_there, swaps
-from clip_surgery_ros.world.kept_views import VERSION, views
+from clip_surgery_ros.world.kept_views import VERSION, KeptView, render_all
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.seeds import split_of
 from clip_surgery_ros.world.sets import SETS, SetView
@@ -220,23 +220,31 @@ def test_kept_views_are_those_of_this_version() -> None:
 
 
 def test_views_are_rendered_once_and_then_read_from_disk(tmp_path: Path) -> None:
-    (first,) = views(tmp_path, "single", "development", 1, SIZE)
+    kept = KeptView(tmp_path, "single", "development", 0, SIZE)
+    first = kept.read()
     expected = seen("single")[0]
     assert (first.rgb == expected.rgb).all() and (first.ids == expected.ids).all()
     assert first.things == expected.things and first.seed == expected.seed
     picture = next(file for file in tmp_path.rglob("*.png") if "ids" not in file.name)
     cv2.imwrite(str(picture), np.full((*SIZE[::-1], 3), 7, np.uint8))
-    (kept,) = views(tmp_path, "single", "development", 1, SIZE)
-    assert (kept.rgb == 7).all()
+    assert (kept.read().rgb == 7).all()
     picture.unlink()
-    (again,) = views(tmp_path, "single", "development", 1, SIZE)
-    assert (again.rgb == expected.rgb).all()
+    assert (kept.read().rgb == expected.rgb).all()
     for damaged in (picture, picture.with_suffix(".json")):
         damaged.write_text("{}")
         with pytest.raises(WorldError, match=r"view 0 .* damaged; delete"):
-            list(views(tmp_path, "single", "development", 1, SIZE))
+            kept.read()
         damaged.unlink()
-        list(views(tmp_path, "single", "development", 1, SIZE))
+        kept.read()
+
+
+def test_views_rendered_by_several_processes_are_the_same(tmp_path: Path) -> None:
+    kept = [KeptView(tmp_path, "single", "development", index, SIZE) for index in range(VIEWS)]
+    assert len(list(render_all(kept, 2))) == VIEWS
+    pictures = [cv2.imread(str(file)) for file in sorted(tmp_path.rglob("?????.png"))]
+    assert all(
+        (p == v.rgb[..., ::-1]).all() for p, v in zip(pictures, seen("single"), strict=True)
+    )
 
 
 def test_a_source_of_scenes_gives_examples_and_claims_of_the_same_pictures(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, Example
 from clip_surgery_ros.world.asking import Asked, ask, claims
 from clip_surgery_ros.world.colours import COLOURS
-from clip_surgery_ros.world.kept_views import views
+from clip_surgery_ros.world.kept_views import KeptView, render_all
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.sets import SETS, SIZE, SetView
 from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS
@@ -35,15 +36,27 @@ class WorldScenes:
     ) -> Iterator[Example]:
         """See :class:`scene_source.SceneSource`."""
         asks = SETS[set_name].asks
-        for view in views(self._folder, set_name, split, count, self._size):
+        for view in self._views(set_name, split, count):
             rng = np.random.default_rng([view.seed, 5])
             yield example_of(view, ask(asks, view.things, view.there(), rng, absent_count))
 
     def claims(self, set_name: str, split: str, count: int) -> Iterator[Example]:
         """See :class:`scene_source.SceneSource`."""
-        for view in views(self._folder, set_name, split, count, self._size):
+        for view in self._views(set_name, split, count):
             rng = np.random.default_rng([view.seed, 6])
             yield example_of(view, claims(view.things, view.there(), rng))
+
+    def render(self, split: str, count: int, processes: int) -> None:
+        """Render the first views of all sets, with a progress bar."""
+        kept = [each for name in self.sets for each in self._kept(name, split, count)]
+        for _ in tqdm(render_all(kept, processes), total=len(kept), unit="view"):
+            pass
+
+    def _kept(self, set_name: str, split: str, count: int) -> list[KeptView]:
+        return [KeptView(self._folder, set_name, split, k, self._size) for k in range(count)]
+
+    def _views(self, set_name: str, split: str, count: int) -> Iterator[SetView]:
+        return (each.read() for each in self._kept(set_name, split, count))
 
 
 def example_of(view: SetView, asked: Asked) -> Example:

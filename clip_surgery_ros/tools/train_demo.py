@@ -7,11 +7,13 @@ from typing import Any
 
 from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
-from clip_surgery_ros.tools.truth import add_world_option, scene_source
+from clip_surgery_ros.tools.truth import add_world_option, scene_source, world_scenes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the steps ``clip CHECKPOINT``, ``sam CHECKPOINT``, ``ranking``, ``card``, ``export``."""
+    """Add the steps ``clip CHECKPOINT``, ``sam CHECKPOINT``, ``ranking``, ``card``, ``export`` and
+    ``views``.
+    """
     steps = parser.add_subparsers(dest="network", required=True)
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
@@ -30,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
     for step in (ranking, card, export):
         add_world_option(step)
+    views = steps.add_parser("views", help="render the rendered world's sets in advance")
+    views.add_argument("split", choices=("development", "held_out"), help="which scenes")
+    views.add_argument(
+        "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
+    )
+    views.add_argument("--processes", type=whole_number(1), default=1, help="default: 1")
 
 
 def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) -> None:
@@ -81,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         _export(arguments)
     elif arguments.network == "ranking":
         _print_ranking(arguments)
+    elif arguments.network == "views":
+        world_scenes().render(arguments.split, arguments.scenes, arguments.processes)
     elif arguments.network == "card":
         _print_card(arguments)
     elif arguments.network == "clip":

@@ -14,6 +14,7 @@ from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.examples import Example
     from clip_surgery_ros.evaluation.scene_source import SceneSource
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 
 Examples = Callable[[], "Iterator[Example]"]
 """A function to call once: the pictures of a folder are read one by one."""
@@ -94,13 +95,18 @@ def check_sets(names: Sequence[str], world: bool) -> None:
 def scene_source(world: bool) -> SceneSource:
     """Return the generated scenes: those of the rendered world, or the stickers."""
     if world:
-        from clip_surgery_ros.evaluation.world_scenes import WorldScenes
-        from clip_surgery_ros.weights.fetching import weights_folder
-
-        return WorldScenes(weights_folder() / "world_views")
+        return world_scenes()
     from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
 
     return StickerScenes()
+
+
+def world_scenes() -> WorldScenes:
+    """Return the rendered world, whose views are kept in the folder of weights."""
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+    from clip_surgery_ros.weights.fetching import weights_folder
+
+    return WorldScenes(weights_folder() / "world_views")
 
 
 def scenes(

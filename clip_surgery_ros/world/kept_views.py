@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -21,21 +23,54 @@ PICTURE, IDS, TRUTH = "{:05d}.png", "{:05d}_ids.png", "{:05d}.json"
 """Files of a view: without loss, as JPEG would change pixels."""
 
 
-def views(
-    folder: Path, set_name: str, split: str, count: int, size: tuple[int, int] = SIZE
-) -> Iterator[SetView]:
-    """Yield the first views of a set, from disk or rendered and then kept there.
+@dataclass(frozen=True)
+class KeptView:
+    """A view of a set and where it is kept.
 
     :param folder: of all kept views; those of another version are left alone.
     :param set_name: key of ``sets.SETS``.
     :param size: width and height, pixels.
-    :raises WorldError: a view cannot be rendered, or its files are damaged.
     """
-    own = folder / f"version_{VERSION}" / f"{size[0]}x{size[1]}" / split / set_name
-    for index in range(count):
-        if not all((own / name.format(index)).is_file() for name in (PICTURE, IDS, TRUTH)):
-            _write(own, index, SETS[set_name].view(split, index, size))
-        yield _read(own, index)
+
+    folder: Path
+    set_name: str
+    split: str
+    index: int
+    size: tuple[int, int] = SIZE
+
+    @property
+    def own_folder(self) -> Path:
+        """The folder of the set's views."""
+        version, size = f"version_{VERSION}", f"{self.size[0]}x{self.size[1]}"
+        return self.folder / version / size / self.split / self.set_name
+
+    def render(self) -> None:
+        """Render the view and keep it, unless it is there.
+
+        :raises WorldError: it cannot be rendered.
+        """
+        files = (self.own_folder / name.format(self.index) for name in (PICTURE, IDS, TRUTH))
+        if not all(file.is_file() for file in files):
+            seen = SETS[self.set_name].view(self.split, self.index, self.size)
+            _write(self.own_folder, self.index, seen)
+
+    def read(self) -> SetView:
+        """Return the view, rendered if it is not there.
+
+        :raises WorldError: it cannot be rendered, or its files are damaged.
+        """
+        self.render()
+        return _read(self.own_folder, self.index)
+
+
+def render_all(views: Sequence[KeptView], processes: int) -> Iterator[None]:
+    """Render views in several processes, and yield after each, so that progress can be shown."""
+    if processes == 1:
+        yield from map(KeptView.render, views)
+        return
+    spawn = get_context("spawn")  # forked processes would share locks of threads that they lack
+    with ProcessPoolExecutor(processes, spawn) as pool:
+        yield from pool.map(KeptView.render, views)
 
 
 def _write(folder: Path, index: int, view: SetView) -> None:

@@ -58,7 +58,7 @@ def test_depth_model_and_transforms_put_objects_where_the_truth_says(
     listener = WorldListener(ros_node)
     arguments = ("--sensor", "exact", "--depth", depth, "--size", "320x240", "--views", "3")
     with Process(*CAMERA, *arguments, "--hold", "1") as process:
-        process.wait_for_line("shows scene", START_S)
+        process.wait_for_line("shows the table", START_S)
         for number in range(3):  # the wrist moves: the table is seen from all sides
             scene = listener.scene(lambda truth, number=number: truth["view"] == number)
             points = scene.points()
@@ -218,11 +218,59 @@ def test_scene_split_and_motion_choose_what_is_seen() -> None:
     assert (still[0].image_rgb != still[1].image_rgb).any()  # other noise
 
 
-def test_the_default_scene_has_what_the_demo_asks_for() -> None:
-    objects = [(one.colour, one.name) for one in first_frame().frame.objects]
+WITHOUT_WHEELS = """
+import sys
+sys.modules["embreex"] = sys.modules["manifold3d"] = None  # importing them fails
+from clip_surgery_ros.demo.world_camera import main
+sys.exit(main())
+"""
+
+
+def test_the_recorded_orbit_needs_no_package_and_has_what_the_demo_asks_for(
+    ros_node: Node,
+) -> None:
+    listener = WorldListener(ros_node)
+    with Process("-c", WITHOUT_WHEELS, "--views", "4", "--hold", "0.5") as process:
+        process.wait_for_line("the table of the recorded orbit", START_S)
+        scenes = [
+            listener.scene(lambda truth, number=number: truth["view"] == number)
+            for number in range(4)
+        ]
+    assert {(scene.image.width, scene.image.height) for scene in scenes} == {(640, 480)}
+    eyes = np.array([scene.camera[:2, 3] for scene in scenes])
+    opposite = np.linalg.norm(eyes[:2] - eyes[2:], axis=1)
+    assert (opposite > 1).all()  # evenly spaced on the circle
+    objects = [(one["colour"], one["name"]) for one in scenes[0].truth["objects"]]
     names = [name for _, name in objects]
     assert ("red", "mug") in objects and names.count("mug") == 2
     assert {"screwdriver", "banana"} <= set(names)
+
+
+def test_a_scene_that_cannot_be_rendered_is_one_sentence_that_names_the_recording() -> None:
+    with Process("-c", WITHOUT_WHEELS, "--scene", "3") as process:
+        assert process.wait(START_S) == 2
+    assert len(process.lines) == 1
+    assert "Install it with" in process.text() and "recorded orbit" in process.text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "recorded", "views"),
+    [
+        ((), True, 24),
+        (("--views", "6", "--rate", "2", "--depth", "32FC1"), True, 6),
+        (("--views", "25"), False, 25),
+        (("--scene", "0"), False, 60),
+        (("--size", "320x240"), False, 60),
+        (("--sensor", "exact"), False, 60),
+        (("--motion", "hand"), False, 60),
+        (("--motion", "still"), False, 4),
+    ],
+)
+def test_what_the_recording_lacks_is_rendered(
+    arguments: tuple[str, ...], recorded: bool, views: int
+) -> None:
+    options = parse_options(arguments)
+    assert (options.is_recorded, options.views) == (recorded, views)
 
 
 # Views over time.
@@ -294,6 +342,7 @@ CASES = [
     (("--scene", "-1"), "--scene is -1"),
     (("--scene", "1" + "0" * 30), "but the scenes of held_out are 0 to 2199023255551"),
     (("--scene", "mug"), "--scene is mug"),
+    (("--split", "train"), "--split is of a --scene"),
     (("--split", "test"), "invalid choice: 'test'"),
     (("--motion", "fly"), "invalid choice: 'fly'"),
     (("--sensor", "none"), "invalid choice: 'none'"),

@@ -15,10 +15,11 @@ from clip_surgery_ros.ros.camera_messages import (
     DEPTH_ENCODINGS,
     check_size,
 )
+from clip_surgery_ros.world.record import FRAMES
 from clip_surgery_ros.world.seeds import SPLITS
 
-SCENE = 24500
-"""A held-out scene with a red mug and another mug, a screwdriver and a banana."""
+SPLIT, MOTION, SENSOR, SIZE = "held_out", "orbit", "realistic", (640, 480)
+"""Of the recorded orbit, and the defaults of other scenes."""
 SIDES = (16, 4096)
 """Least and greatest width and height of views, pixels."""
 RATES_HZ = (0.01, 240.0)
@@ -26,9 +27,14 @@ MOST_BYTES = 2**31
 """Memory that views may take."""
 BYTES_A_PIXEL = 9
 """Of a view: colour, depth, instances."""
-ABOUT = """\
+ABOUT = f"""\
 An RGB-D camera in the rendered world, to try nodes against. It publishes what the driver of a
 camera publishes, and the truth beside it, all at one stamp.
+
+Without options of the scene it shows a recorded orbit of {FRAMES} views, which needs no other
+package. Other scenes, motions, sizes and sensors are rendered, a second or two for each view of
+640x480, while those that are made are published: the camera waits at each new view, and then
+shows all of them over and over.
 """
 TOPICS = """\
 topics:
@@ -48,10 +54,10 @@ one. docs/world.md describes them.
 class CameraOptions:
     """What a camera shows and sends.
 
-    :param scene: number of the scene in its split.
+    :param scene: number of the scene in its split; None: the table of the recorded orbit.
     :param split: key of ``seeds.SPLITS``.
     :param motion: key of ``views.MOTIONS``.
-    :param views: how many views are rendered.
+    :param views: how many.
     :param size: width and height, pixels.
     :param sensor: ``exact`` or ``realistic`` depth.
     :param image: show this picture instead; None shows the scene.
@@ -64,7 +70,7 @@ class CameraOptions:
     :param ahead: render all views before the first image.
     """
 
-    scene: int
+    scene: int | None
     split: str
     motion: str
     views: int
@@ -78,6 +84,12 @@ class CameraOptions:
     transport: str
     images: int
     ahead: bool
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the recorded orbit has what is asked for, so that nothing is rendered."""
+        asked = (self.scene, self.motion, self.sensor, self.size)
+        return asked == (None, MOTION, SENSOR, SIZE) and self.views <= FRAMES
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse a size that the encoding cannot have.
@@ -98,7 +110,9 @@ def parse_options(arguments: Sequence[str]) -> CameraOptions:
     if given["image"] is not None:
         _check_picture_alone(parser, given)
     if given["views"] is None:
-        given["views"] = MOTIONS[given["motion"]].views
+        # The default of a motion, unless the recorded orbit does.
+        is_recorded = CameraOptions(**{**given, "views": FRAMES}).is_recorded
+        given["views"] = FRAMES if is_recorded else MOTIONS[given["motion"]].views
     options = CameraOptions(**given)
     try:
         _check_scene(options)
@@ -113,7 +127,9 @@ def _check_scene(options: CameraOptions) -> None:
     :raises ClipSurgeryError: with what is wrong.
     """
     scenes = len(SPLITS[options.split])
-    if options.scene >= scenes:
+    if options.scene is None and options.split != SPLIT:
+        raise ConfigError("--split is of a --scene; give its number")
+    if options.scene is not None and options.scene >= scenes:
         raise ConfigError(
             f"--scene is {options.scene}, but the scenes of {options.split} are 0 to {scenes - 1}"
         )
@@ -151,56 +167,45 @@ def _parser() -> Parser:
 
 
 def _add_scene_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    add = group.add_argument
+    add(
         "--scene",
         type=whole_number(0),
-        default=SCENE,
         metavar="SEED",
-        help="number of the scene in its split (default: %(default)s)",
+        help="number of a random scene in its split (default: the table of the recorded orbit)",
     )
-    group.add_argument(
-        "--split",
-        choices=tuple(SPLITS),
-        default="held_out",
-        help="whose seeds and proportions of objects (default: %(default)s)",
-    )
-    group.add_argument(
+    add("--split", choices=tuple(SPLITS), default=SPLIT, help="of --scene (default: %(default)s)")
+    motions = "; ".join(f"{name}: {one.summary}" for name, one in MOTIONS.items())
+    add(
         "--motion",
         choices=tuple(MOTIONS),
-        default="orbit",
-        help="; ".join(f"{name}: {one.summary}" for name, one in MOTIONS.items())
-        + " (default: %(default)s)",
+        default=MOTION,
+        help=f"{motions} (default: %(default)s)",
     )
     counts = ", ".join(f"{one.views} for {name}" for name, one in MOTIONS.items())
-    group.add_argument(
+    add(
         "--views",
         type=whole_number(1),
         metavar="COUNT",
-        help="how many views are rendered along the motion, about a second each at 640x480, and "
-        f"then shown over and over (default: {counts})",
+        help=f"how many along the motion, shown over and over (default: the {FRAMES} recorded "
+        f"ones; of rendered ones {counts})",
     )
-    group.add_argument(
+    add(
         "--size",
         type=_size,
-        default=(640, 480),
+        default=SIZE,
         metavar="WIDTHxHEIGHT",
         help="of the images, pixels (default: 640x480)",
     )
-    group.add_argument(
+    add(
         "--sensor",
         choices=("exact", "realistic"),
-        default="realistic",
+        default=SENSOR,
         help="depth as it is, or with a stereo camera's noise, holes and flying pixels (default: "
         "%(default)s)",
     )
-    group.add_argument(
-        "--image", type=nonempty_path, metavar="FILE", help="show this picture: colour alone"
-    )
-    group.add_argument(
-        "--ahead",
-        action="store_true",
-        help="render all views before the first image; else the camera waits at each new view",
-    )
+    add("--image", type=nonempty_path, metavar="FILE", help="show this picture: colour alone")
+    add("--ahead", action="store_true", help="render all views before the first image")
 
 
 def _add_sending_options(group: argparse._ArgumentGroup) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 
 from clip_surgery_ros.ros.camera_messages import quaternion
-from clip_surgery_ros.world.frame import Box, Frame
+from clip_surgery_ros.world.frame import Box
+from clip_surgery_ros.world.recorded import RecordedFrame
 from clip_surgery_ros.world.rigid import Pose
 
 WORLD_FRAME = "world"
 """Frame of the truth's poses; z is up, and the top of the table is z = 0."""
 
 
-def truth_text(number: int, frame: Frame, stamp: tuple[int, int]) -> str:
+def truth_text(number: int, frame: RecordedFrame, stamp: tuple[int, int]) -> str:
     """Return the truth about a view; docs/world.md describes its fields.
 
     :param number: of the view.

@@ -1,4 +1,4 @@
-"""What the demo's camera shows: views along a motion in the rendered world, or one picture."""
+"""What the demo's camera shows: the recorded orbit, views that are rendered, or a picture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from clip_surgery_ros.pictures.files import read_image
-from clip_surgery_ros.world.frame import Frame
+from clip_surgery_ros.world import record
+from clip_surgery_ros.world.record import DISTANCE
+from clip_surgery_ros.world.recorded import RecordedFrame, read_orbit
+from clip_surgery_ros.world.scene import TABLE, Scene, make_scene
 from clip_surgery_ros.world.sensor import StereoErrors
-from clip_surgery_ros.world.sequences import Recording, hand_held, orbit
+from clip_surgery_ros.world.sequences import CLEAR, Recording, hand_held_of, orbit_of
 from clip_surgery_ros.world.view import Look
 
 
@@ -24,13 +27,13 @@ class View:
 
     :param number: from 0, along the motion.
     :param image_rgb: (H, W, 3) uint8 RGB.
-    :param frame: depth and truth of the rendered world; its ``sensor_depth`` is what the depth
-        camera measures. None: a picture, of which nothing else is known.
+    :param frame: depth and truth of the rendered world. None: a picture, of which nothing else is
+        known.
     """
 
     number: int
     image_rgb: NDArray[np.uint8]
-    frame: Frame | None = None
+    frame: RecordedFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,31 @@ class Views:
 class Motion:
     """How a camera moves.
 
-    :param recording: makes the motion of a seed, a size (width, height) and a length in seconds.
+    :param recording: makes the motion before a scene, with a size (width, height) and a length in
+        seconds.
     :param views: as many as are rendered unless another number is asked for.
     :param is_closed: it ends where it began.
     :param summary: what it is, for the help.
     """
 
-    recording: Callable[[int, tuple[int, int], float], Recording]
+    recording: Callable[[Scene, tuple[int, int], float], Recording]
     views: int
     is_closed: bool
     summary: str
 
 
-def _orbit(seed: int, size: tuple[int, int], seconds: float) -> Recording:
-    return orbit(seed, size=size, duration=seconds)
+def _orbit(scene: Scene, size: tuple[int, int], seconds: float) -> Recording:
+    return orbit_of(scene, size=size, duration=seconds, distance=DISTANCE)
 
 
-def _still(seed: int, size: tuple[int, int], seconds: float) -> Recording:
-    recording = orbit(seed, size=size)
+def _still(scene: Scene, size: tuple[int, int], seconds: float) -> Recording:
+    recording = orbit_of(scene, size=size, distance=DISTANCE)
     start = recording.path(0.0)
     return replace(recording, path=lambda time: start, duration=seconds)
 
 
-def _hand(seed: int, size: tuple[int, int], seconds: float) -> Recording:
-    return hand_held(seed, size=size, duration=seconds)
+def _hand(scene: Scene, size: tuple[int, int], seconds: float) -> Recording:
+    return hand_held_of(scene, size=size, duration=seconds)
 
 
 MOTIONS: Mapping[str, Motion] = {
@@ -86,7 +90,7 @@ MOTIONS: Mapping[str, Motion] = {
 
 
 def rendered_views(
-    seed: int,
+    seed: int | None,
     motion: str,
     size: tuple[int, int],
     count: int,
@@ -95,7 +99,7 @@ def rendered_views(
 ) -> Views:
     """Return views that are rendered as they are asked for; 640 x 480 takes a second or two.
 
-    :param seed: of the scene, in one of the world's splits.
+    :param seed: of a scene, in one of the world's splits; None: the scene of the recorded orbit.
     :param motion: in :data:`MOTIONS`.
     :param size: width and height, pixels.
     :param count: how many views; one turn of an orbit has so many.
@@ -103,15 +107,34 @@ def rendered_views(
     :param errors: of the depth camera.
     :raises WorldError: packages of the world are missing, or the seed is in no split.
     """
+    if seed is None:
+        scene = record.recording().scene
+    else:
+        scene = make_scene(seed, replace(TABLE, clear=CLEAR))
     chosen = MOTIONS[motion]
-    recording = chosen.recording(seed, size, count / rate_hz)
+    recording = chosen.recording(scene, size, count / rate_hz)
     return Views(_rendered(recording, rate_hz, Look(errors=errors)), count, chosen.is_closed)
 
 
 def _rendered(recording: Recording, rate_hz: float, look: Look) -> Iterator[View]:
-    for number, frame in enumerate(recording.frames(rate_hz, look)):
-        # Of two depths the one that is published is kept.
-        yield View(number, frame.rgb, replace(frame, depth=frame.sensor_depth))
+    for number, one in enumerate(recording.frames(rate_hz, look)):
+        # Of two depths only the one that is published stays in memory.
+        frame = RecordedFrame(
+            one.rgb, one.sensor_depth, one.ids, one.objects, one.camera, one.stamp
+        )
+        yield View(number, frame.rgb, frame)
+
+
+def recorded_views(count: int) -> Views:
+    """Return so many views of the recorded orbit, evenly spaced; at most as many as it has.
+
+    :raises WorldError: the recording is damaged.
+    """
+    recording = read_orbit()
+    numbers = np.linspace(0, len(recording), count, endpoint=False).astype(int).tolist()
+    frames = (recording.frame(number) for number in numbers)
+    views = (View(number, frame.rgb, frame) for number, frame in enumerate(frames))
+    return Views(views, count, is_closed=True)
 
 
 def picture_views(path: Path) -> Views:
@@ -168,7 +191,7 @@ class Carousel:
 
         A terminal sees how far it is.
         """
-        bar = tqdm(total=self._count, initial=1, desc="rendering", unit="view", disable=None)
+        bar = tqdm(total=self._count, initial=1, desc="views made", unit="view", disable=None)
         with bar:
             for view in self._making:
                 self._made.append(view)

@@ -21,11 +21,18 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
-from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.core.errors import ClipSurgeryError, WorldError
 from clip_surgery_ros.demo.camera_options import CameraOptions, parse_options
 from clip_surgery_ros.demo.readers import Readers
 from clip_surgery_ros.demo.truth import WORLD_FRAME, truth_text
-from clip_surgery_ros.demo.views import Carousel, View, Views, picture_views, rendered_views
+from clip_surgery_ros.demo.views import (
+    Carousel,
+    View,
+    Views,
+    picture_views,
+    recorded_views,
+    rendered_views,
+)
 from clip_surgery_ros.parameters.arguments import USER_ERROR, in_one_line
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.arguments import start, without_ros_arguments
@@ -37,7 +44,7 @@ from clip_surgery_ros.ros.camera_messages import (
     transform,
 )
 from clip_surgery_ros.ros.images import image_message
-from clip_surgery_ros.world.frame import Frame
+from clip_surgery_ros.world.recorded import RecordedFrame
 from clip_surgery_ros.world.rigid import pose
 from clip_surgery_ros.world.seeds import SPLITS
 from clip_surgery_ros.world.sensor import NO_ERRORS, REALISTIC
@@ -110,7 +117,7 @@ class WorldCamera(Node):
         self._publish_colour(view, stamp)
         self._sent += 1
 
-    def _publish_space(self, frame: Frame, stamp: Time) -> None:
+    def _publish_space(self, frame: RecordedFrame, stamp: Time) -> None:
         """Publish where the camera is, its model and the depth."""
         body = frame.camera.pose @ np.linalg.inv(OPTICAL_IN_BODY)
         moving = transform(body, WORLD_FRAME, BODY_FRAME, stamp)
@@ -126,7 +133,7 @@ class WorldCamera(Node):
                 depth_message(frame.sensor_depth, self._options.depth, _header(stamp))
             )
 
-    def _publish_truth(self, view: View, frame: Frame, stamp: Time) -> None:
+    def _publish_truth(self, view: View, frame: RecordedFrame, stamp: Time) -> None:
         """Publish what is where."""
         self._outputs["truth"].publish(
             String(data=truth_text(view.number, frame, (stamp.sec, stamp.nanosec)))
@@ -154,11 +161,12 @@ def _summary(view: View, options: CameraOptions) -> str:
     """Return what is seen, for the log."""
     if view.frame is None:
         return str(options.image)
-    names = (f"{one.colour} {one.name}".strip() for one in view.frame.objects)
-    return (
-        f"scene {options.scene} of {options.split} ({', '.join(names)}); {options.motion}, "
-        f"{options.views} views"
-    )
+    names = ", ".join(f"{one.colour} {one.name}".strip() for one in view.frame.objects)
+    if options.scene is None:
+        scene = "the table of the recorded orbit"
+    else:
+        scene = f"scene {options.scene} of {options.split}"
+    return f"{scene} ({names}); {options.motion}, {options.views} views"
 
 
 def _header(stamp: Time) -> Header:
@@ -173,15 +181,19 @@ def chosen_views(options: CameraOptions) -> Views:
     """
     if options.image is not None:
         return picture_views(options.image)
+    if options.is_recorded:
+        return recorded_views(options.views)
+    seed = None if options.scene is None else SPLITS[options.split].start + options.scene
     errors = NO_ERRORS if options.sensor == "exact" else REALISTIC
-    return rendered_views(
-        SPLITS[options.split].start + options.scene,
-        options.motion,
-        options.size,
-        options.views,
-        options.rate_hz,
-        errors,
-    )
+    try:
+        return rendered_views(
+            seed, options.motion, options.size, options.views, options.rate_hz, errors
+        )
+    except WorldError as error:
+        raise WorldError(
+            f"{error} Without --scene, --motion, --size and --sensor the camera shows the "
+            "recorded orbit, which needs nothing."
+        ) from error
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -238,7 +238,17 @@ def hand_held(
 ) -> Recording:
     """Return a camera in a hand: it sways in place and direction, within a few centimetres."""
     scene = make_scene(seed, replace(style or SceneStyle(), clear=CLEAR))
-    rng = np.random.default_rng([seed, 3])
+    return hand_held_of(scene, size=size, duration=duration)
+
+
+def hand_held_of(
+    scene: Scene, *, size: tuple[int, int] = (640, 480), duration: float = 8.0
+) -> Recording:
+    """Return a camera in a hand before the objects of a scene; see :func:`hand_held`.
+
+    :param scene: in whose room a camera can circle (``SceneStyle.clear``).
+    """
+    rng = np.random.default_rng([scene.seed, 3])
     target, start = scene.centre(), rng.uniform(0, 2 * np.pi)
     rhythm, phase = rng.uniform(0.3, 1.6, (3, 6)), rng.uniform(0, 2 * np.pi, (3, 6))
     camera = Camera(*size, focal_length(size[0], 58))

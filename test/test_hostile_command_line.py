@@ -26,7 +26,7 @@ COMPARE = ("compare", "image.png", "mug")
 SCENES = ("--sets", "single", "--count", "2")
 FOLDER = ("calibrate", "--folder", "pictures", "--query", "mug")
 SET = ("calibrate", "--set", "mixed")
-TRAIN = ("train-demo", "clip")
+TRAIN = ("train-demo", "clip", "views")
 
 CASES: list[tuple[tuple[str, ...], str]] = [
     # The command line itself.
@@ -80,7 +80,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("benchmark", "--only", "labels", "--output", "text.png"), "text.png is not a folder"),
     ((*TRAIN, "text.png/out.pt"), "text.png is not a folder"),
     ((*TRAIN, "pictures"), "pictures is a folder; name the file in it"),
-    (("train-demo", "sam", "text.png/out.pt"), "text.png is not a folder"),
+    (("train-demo", "sam", "views", "text.png/out.pt"), "text.png is not a folder"),
     (("train-demo", "export", "clip.pt", "clip.pt", "text.png"), "text.png is not a folder"),
     # Networks and the method.
     ((*SEGMENT, "--device", "cuda:9"), "CUDA devices"),
@@ -187,7 +187,14 @@ CASES: list[tuple[tuple[str, ...], str]] = [
         "junk.pt is damaged, or not a checkpoint of `train-demo`",
     ),
     ((*TRAIN, "out.pt", "--resume", "clip.pt"), "clip.pt is not of this network: it lacks step"),
-    (("train-demo", "sam", "out.pt", "--resume", "trained.pt"), "trained.pt is not of this"),
+    (
+        ("train-demo", "sam", "views", "out.pt", "--resume", "trained.pt"),
+        "trained.pt is not of this",
+    ),
+    ((*TRAIN, "out.pt", "--side", "100"), "--side"),
+    ((*TRAIN, "out.pt"), "views lacks shard 0 of the development views; run `clip_surgery"),
+    (("train-demo", "views", "text.png/views", "--shards", "1"), "text.png"),
+    (("train-demo", "views", "views", "--shards", "0"), "--shards is 0"),
     (("train-demo", "export", "none.pt", "none.pt", "out"), "none.pt does not exist"),
     (("train-demo", "export", "trained.pt", "trained.pt", "out"), "trained.pt is not of this"),
     (("train-demo", "ranking", "--scenes", "0"), "--scenes is 0"),

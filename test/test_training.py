@@ -1,63 +1,321 @@
-"""Training of the demo's SAM: prompts, and weights of another image size."""
+"""Training of the demo's networks: rendered views, windows of them, phrases, prompts, losses."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.networks.sam.build import build_sam
-from clip_surgery_ros.training import sam_data
-from clip_surgery_ros.training.options import SamOptions
-from clip_surgery_ros.training.sam_data import PromptedScenes, collate
+from clip_surgery_ros.training import sam_data, world_views
+from clip_surgery_ros.training.clip_batches import Batch, ClipSteps
+from clip_surgery_ros.training.clip_losses import WEIGHTS, losses
+from clip_surgery_ros.training.clip_model import (
+    PATCH,
+    ObjectiveHeads,
+    Vocabulary,
+    build_clip,
+    encode_images,
+)
+from clip_surgery_ros.training.clip_phrases import (
+    COLOUR_NAMES,
+    IGNORED,
+    UNKNOWN_TEXTS,
+    ask,
+    window_caption,
+)
+from clip_surgery_ros.training.options import ClipOptions, SamOptions
+from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
-from clip_surgery_ros.training.sam_prompts import click_excluding_others
-from clip_surgery_ros.world.scene_sets import SceneSet
-from clip_surgery_ros.world.scenes import Scene, SceneGenerator, SceneStyle
+from clip_surgery_ros.training.sam_prompts import MaskedPicture, click_excluding_others
+from clip_surgery_ros.training.validate_clip import Findings
+from clip_surgery_ros.training.windows import (
+    LEAST_PIXELS,
+    MIXED,
+    ROOM,
+    Window,
+    choose_window,
+    cut,
+    disturbed,
+    normalize,
+)
+from clip_surgery_ros.training.world_views import View, ViewObject, check_views, read_view
+from clip_surgery_ros.world.objects import NAMES
+
+SIDE = 64
+MUG, BOWL = ViewObject(3, "mug", "red", "glossy"), ViewObject(9, "bowl", "blue", "")
+HAMMER = ViewObject(4, "hammer", "", "")
+CLIP = ClipOptions(
+    steps=3,
+    decay=0,
+    small_steps=1,
+    batch=4,
+    rate=1e-3,
+    seed=5,
+    threads=1,
+    bfloat16=False,
+    side=SIDE,
+)
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render one small shard of training views."""
+    folder = tmp_path_factory.mktemp("views")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world_views, "SCENES", 2)
+        patch.setattr(world_views, "WIDTH", 192)
+        patch.setattr(world_views, "HEIGHT", 144)
+        world_views.render_shards(folder, "train", 1)
+    return folder
+
+
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the trainings know how many scenes the shard has."""
+    for module in (world_views, sam_data):
+        monkeypatch.setattr(module, "SCENES", 2)
+    monkeypatch.setattr("clip_surgery_ros.training.clip_batches.SCENES", 2)
+
+
+def mug_and_bowl() -> View:
+    """Return a view of 128 x 96: a red mug on the left, a blue bowl on the right."""
+    ids = np.zeros((96, 128), np.uint8)
+    ids[24:72, 16:48] = MUG.instance
+    ids[32:64, 80:120] = BOWL.instance
+    rgb = np.full((96, 128, 3), 200, np.uint8)
+    rgb[ids == MUG.instance], rgb[ids == BOWL.instance] = (200, 20, 20), (20, 20, 200)
+    return View(rgb, ids, (MUG, BOWL, HAMMER))
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_a_shard_has_views_with_ids_of_its_objects_and_is_not_rendered_again(views: Path) -> None:
+    seen = [read_view(views, "train", number) for number in range(6)]
+    for view in seen:
+        assert view.rgb.shape == (144, 192, 3) and view.ids.shape == (144, 192)
+        assert set(np.unique(view.ids)) - {0} <= {item.instance for item in view.objects}
+        assert all(item.name in NAMES for item in view.objects)
+    # Three views of a scene show the same objects in other light and from another side.
+    assert seen[0].objects == seen[2].objects != seen[3].objects
+    assert not np.array_equal(seen[0].ids, seen[1].ids)
+    before = (views / "train" / "00000" / "00.jpg").stat()
+    world_views.render_shards(views, "train", 1)
+    assert (views / "train" / "00000" / "00.jpg").stat() == before
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_missing_and_damaged_views_are_named(views: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match="lacks shard 0 of the development views; run"):
+        check_views(views, 1)
+    with pytest.raises(WorldError, match=r"05.jpg or .png is missing or damaged; delete"):
+        (tmp_path / "train" / "00000").mkdir(parents=True)
+        (tmp_path / "train" / "00000" / "views.json").write_text("[[], [], [], [], [], []]")
+        read_view(tmp_path, "train", 5)
+
+
+def test_a_window_says_what_is_there_and_what_each_token_shows() -> None:
+    window = cut(mug_and_bowl(), (0, 0, 96, 96), 96, mirrored=False)
+    assert window.objects == (MUG, BOWL) and window.there == (True, True)
+    owners = window.owners.reshape(12, 12)
+    assert owners[5, 4] == 0 and owners[5, 10] == 1 and owners[0, 0] == ROOM
+    # Of the bowl, a tenth is in this window.
+    partly = cut(mug_and_bowl(), (0, 0, 84, 84), 96, mirrored=False)
+    assert partly.objects == (MUG, BOWL) and partly.there == (True, False)
+    mirrored = cut(mug_and_bowl(), (0, 0, 96, 96), 96, mirrored=True)
+    assert np.array_equal(mirrored.owners.reshape(12, 12), owners[:, ::-1])
+    assert np.array_equal(mirrored.rgb, window.rgb[:, ::-1])
+
+
+def test_tokens_of_two_things_have_no_owner_and_tiny_objects_are_not_there() -> None:
+    ids = np.zeros((96, 96), np.uint8)
+    ids[2:5, 2:5] = MUG.instance
+    view = View(np.zeros((96, 96, 3), np.uint8), ids, (MUG,))
+    window = cut(view, (0, 0, 96, 96), 96, mirrored=False)
+    assert (ids > 0).sum() < LEAST_PIXELS and window.there == (False,)
+    assert window.owners[0] == MIXED and (window.owners[1:] == ROOM).all()
+
+
+@pytest.mark.parametrize("tight", [True, False])
+def test_windows_lie_in_the_view_and_show_an_object(tight: bool) -> None:
+    view = mug_and_bowl()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        left, top, width, height = choose_window(view.ids, rng, tight)
+        assert left >= 0 and top >= 0 and left + width <= 128 and top + height <= 96
+        assert view.ids[top : top + height, left : left + width].any()
+
+
+def test_disturbances_keep_the_colours_of_a_picture_apart() -> None:
+    view, rng = mug_and_bowl(), np.random.default_rng(1)
+    changed = [disturbed(view.rgb, rng) for _ in range(40)]
+    assert not all(np.array_equal(changed[0], other) for other in changed)
+    for rgb in changed:
+        red, blue = (rgb[view.ids == item.instance].mean(0) for item in (MUG, BOWL))
+        assert red.argmax() == 0 and blue.argmax() == 2
+
+
+def window_of_mug_and_bowl() -> Window:
+    return cut(mug_and_bowl(), (0, 0, 128, 96), SIDE, mirrored=False)
+
+
+def test_phrases_are_true_of_the_object_that_has_both_name_and_colour() -> None:
+    window, vocabulary = window_of_mug_and_bowl(), Vocabulary()
+    phrases = ask([window], vocabulary, np.random.default_rng(0))
+    names, coloured, finished = phrases.counts
+    assert names == len(NAMES) and coloured == 2 * len(COLOUR_NAMES) and finished == 3
+    true = [text for text, value in zip(phrases.texts, phrases.present[0], strict=True) if value]
+    assert len(true) == 2 + 2 + 1 + 2  # names, in their colours, in its finish, the colours
+    joined = " ".join(true)
+    assert "red" in joined and "blue" in joined and ("glossy" in joined or "shiny" in joined)
+    room = (window.owners == ROOM).nonzero()[0][0]
+    on_mug = (window.owners == 0).nonzero()[0][0]
+    assert phrases.name_targets[0, on_mug] == NAMES.index("mug")
+    assert phrases.name_targets[0, room] == len(NAMES)
+    target = int(phrases.joint_targets[0, on_mug])
+    assert "red" in phrases.texts[target] and phrases.present[0, target] == 1
+    assert phrases.joint_targets[0, room] == names + coloured
+    assert phrases.joint_left_out.sum() == 2
+    assert phrases.colour_targets[0, on_mug] == COLOUR_NAMES.index("red")
+    assert phrases.colour_targets[0, room] == IGNORED
+    assert len(phrases.texts) == names + coloured + finished + len(COLOUR_NAMES) + UNKNOWN_TEXTS
+
+
+def test_what_is_hardly_in_the_window_is_neither_present_nor_absent() -> None:
+    partly = cut(mug_and_bowl(), (0, 0, 84, 84), 96, mirrored=False)
+    phrases = ask([partly], Vocabulary(), np.random.default_rng(0))
+    assert phrases.present[0, NAMES.index("bowl")].isnan()
+    assert phrases.present[0, NAMES.index("mug")] == 1
+    caption = window_caption(partly, np.random.default_rng(0))
+    assert "mug" in caption and "bowl" not in caption
+
+
+def test_an_object_without_a_colour_is_asked_by_its_name_alone() -> None:
+    ids = np.full((96, 96), HAMMER.instance, np.uint8)
+    hammer = View(np.zeros((96, 96, 3), np.uint8), ids, (HAMMER,))
+    windows = [cut(hammer, (0, 0, 96, 96), SIDE, mirrored=False), window_of_mug_and_bowl()]
+    phrases = ask(windows, Vocabulary(), np.random.default_rng(0))
+    assert (phrases.name_targets[0] == NAMES.index("hammer")).all()
+    assert (phrases.joint_targets[0] == NAMES.index("hammer")).all()
+    assert (phrases.colour_targets[0] == IGNORED).all()
+    assert phrases.present[0].sum() == 1
+
+
+def test_every_word_of_captions_and_phrases_has_a_row_in_the_vocabulary() -> None:
+    vocabulary, rng = Vocabulary(), np.random.default_rng(0)
+    windows = [window_of_mug_and_bowl()]
+    known = ask(windows, vocabulary, rng).texts[:-UNKNOWN_TEXTS]
+    rows, end = vocabulary.tokens([*known, window_caption(windows[0], rng)])
+    assert all((row[: stop + 1] > 0).all() for row, stop in zip(rows, end, strict=True))
+    unknown = vocabulary.unknown_texts(rng, 20)
+    rows, _ = vocabulary.tokens(unknown)
+    assert ((rows == 0).sum(1) > 0).all()
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_a_step_has_the_same_batch_in_any_run_and_another_step_another(views: Path) -> None:
+    batch = ClipSteps(CLIP, views, 1, 0)[2]
+    again = ClipSteps(CLIP, views, 1, 2)[0]
+    other = ClipSteps(CLIP, views, 1, 0)[1]
+    assert batch.images.shape == (4, SIDE, SIDE, 3) and len(batch.captions) == 4
+    assert torch.equal(batch.images, again.images) and batch.captions == again.captions
+    assert batch.phrases.texts == again.phrases.texts
+    assert not torch.equal(batch.images, other.images)
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_some_steps_on_one_batch_lower_each_loss(views: Path) -> None:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary()
+    model, heads = build_clip(len(vocabulary)), ObjectiveHeads()
+    batch = ClipSteps(CLIP, views, 1, 0)[0]
+    optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=3e-4)
+    history: list[dict[str, float]] = []
+    for _ in range(25):
+        parts = _losses(model, heads, batch, vocabulary)
+        history.append({name: float(value.detach()) for name, value in parts.items()})
+        optimizer.zero_grad()
+        torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum().backward()
+        optimizer.step()
+    assert set(history[0]) == set(WEIGHTS)
+    assert all(history[-1][name] < history[0][name] for name in WEIGHTS if history[0][name])
+    assert history[-1]["name"] < 0.7 * history[0]["name"]
+
+
+def _losses(model, heads, batch: Batch, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+    encoded = encode_images(model.visual, normalize(batch.images))
+    return losses(model, heads, encoded, batch, vocabulary)
+
+
+def test_findings_count_pointing_colours_and_binding() -> None:
+    window, names = window_of_mug_and_bowl(), torch.zeros(SIDE**2 // PATCH**2, len(NAMES))
+    on_mug, on_bowl = (int((window.owners == k).nonzero()[0][0]) for k in (0, 1))
+    names[on_mug, NAMES.index("mug")] = 1
+    names[on_mug, NAMES.index("bowl")] = 1
+    findings = Findings()
+    findings.add_names(window, names, names.amax(0))
+    assert findings.inside == [True, False]
+    names[on_bowl, NAMES.index("bowl")] = 2
+    findings.add_names(window, names, names.amax(0))
+    evidence = torch.zeros(len(NAMES), len(COLOUR_NAMES))
+    evidence[NAMES.index("mug"), COLOUR_NAMES.index("red")] = 1
+    evidence[NAMES.index("bowl"), COLOUR_NAMES.index("red")] = 1
+    evidence[NAMES.index("bowl"), COLOUR_NAMES.index("blue")] = 0.5
+    findings.add_colours(window, evidence)
+    assert findings.inside == [True, False, True, True]
+    assert findings.colour_right == [True, False]
+    assert (findings.bound, findings.unbound) == ([1.0, 0.5], [0.0, 1.0])
+    assert findings.figures()["auroc"] == 1.0
+    assert findings.figures()["binding"] == pytest.approx(0.625)
+
+
+def picture(*names: str) -> MaskedPicture:
+    """Return a picture of squares side by side."""
+    masks = np.zeros((len(names), 40, 40 * len(names)), np.bool_)
+    for index, mask in enumerate(masks):
+        mask[8:32, 40 * index + 8 : 40 * index + 32] = True
+    return MaskedPicture(np.zeros((*masks.shape[1:], 3), np.uint8), masks, names)
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_click_excluding_others_excludes_copies_or_other_objects(size: int) -> None:
-    style = SceneStyle(scale=(0.2, 0.4))
-    copies = SceneSet(style, 0, copies=(3, 5)).scene(1)
-    others = SceneGenerator(replace(style, count=(3, 3))).scene(2)
-    alone = SceneGenerator(replace(style, count=(1, 1))).scene(3)
-    assert len(copies.masks) > 2 and len(others.masks) == 3 and len(alone.masks) == 1
-    for scene in (copies, others, alone):
-        points, labels = click_excluding_others(scene, 0, size, np.random.default_rng(0))
+    for shown, allowed in (
+        (picture("mug", "bowl", "mug"), [2]),
+        (picture("mug", "bowl", "pen"), [1, 2]),
+        (picture("mug"), []),
+    ):
+        points, labels = click_excluding_others(shown, 0, size, np.random.default_rng(0))
         assert labels.tolist() == [1] + [0] * (size - 1)
-        assert _at(scene.masks[0], points[0])
-        allowed = _allowed(scene)
-        assert all(_at(allowed, point) for point in points[1:])
-
-
-def _allowed(scene: Scene) -> np.ndarray:
-    """Return where negative clicks for the first object may be."""
-    same = [
-        mask
-        for mask, name in zip(scene.masks, scene.objects, strict=True)
-        if name == scene.objects[0]
-    ]
-    others = same[1:] or list(scene.masks[1:])
-    return np.any(others, axis=0) if others else ~scene.masks[0]
+        assert _at(shown.masks[0], points[0])
+        outside = np.any(shown.masks[allowed], axis=0) if allowed else ~shown.masks[0]
+        assert all(_at(outside, point) for point in points[1:])
 
 
 def _at(mask: np.ndarray, xy: np.ndarray) -> bool:
     return bool(mask[int(xy[1]), int(xy[0])])
 
 
-def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click() -> None:
+def test_objects_too_small_for_a_mask_are_left_out() -> None:
+    view = mug_and_bowl()
+    shown = masked_picture(view.rgb, view.ids, view.objects)
+    assert shown is not None and shown.names == ("mug", "bowl") and shown.masks.any((1, 2)).all()
+    assert masked_picture(view.rgb, np.zeros_like(view.ids), view.objects) is None
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views: Path) -> None:
     options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
-    stream = PromptedScenes(options, 0)
     sizes = []
     for step in range(8):
-        batch = collate([stream[2 * step], stream[2 * step + 1]])
+        batch = PromptedSteps(options, views, 1, step)[0]
         sizes.append(batch.points.shape[1])
         assert batch.pixels.shape == (2, 3, SPEC.image_size, SPEC.image_size)
         assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, sizes[-1])
         assert batch.points.min() >= 0 and batch.points.max() < SPEC.image_size
-        assert batch.targets.amax(dim=(1, 2)).min() > 0.3
+        assert batch.targets.amax(dim=(1, 2)).min() > 0.1
         if sizes[-1] in sam_data.EXCLUDING_SIZES:
             cells = (batch.points[:, 0] * MASK_SIZE / SPEC.image_size).long()
             at_click = batch.targets[range(len(cells)), cells[:, 1], cells[:, 0]]

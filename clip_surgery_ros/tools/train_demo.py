@@ -9,12 +9,23 @@ from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import add_world_option, scene_source, world_scenes
 
+SHARDS = 200
+"""12,000 views of 4,000 scenes: an hour of one core."""
+VIEWS_PER_SHARD = 60
+"""As ``training/world_views.py`` has it, which is not imported for a help text."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the steps ``clip CHECKPOINT``, ``sam CHECKPOINT``, ``ranking``, ``card``, ``export`` and
-    ``views``.
-    """
+    """Add the steps ``views``, ``clip``, ``sam``, ``ranking``, ``card``, ``export``, ``sets``."""
     steps = parser.add_subparsers(dest="network", required=True)
+    views = steps.add_parser("views", help="render the views that the trainings need")
+    views.add_argument("folder", type=nonempty_path, help="folder to write into; resumes")
+    views.add_argument(
+        "--shards",
+        type=whole_number(1),
+        default=SHARDS,
+        help=f"of {VIEWS_PER_SHARD} views each (default: {SHARDS})",
+    )
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
         _add_training_options(step, name, batch)
@@ -32,17 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
     for step in (ranking, card, export):
         add_world_option(step)
-    views = steps.add_parser("views", help="render the rendered world's sets in advance")
-    views.add_argument("split", choices=("development", "held_out"), help="which scenes")
-    views.add_argument(
+    sets = steps.add_parser("sets", help="render the world's evaluation sets in advance")
+    sets.add_argument("split", choices=("development", "held_out"), help="which scenes")
+    sets.add_argument(
         "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
     )
-    views.add_argument("--processes", type=whole_number(1), default=1, help="default: 1")
+    sets.add_argument("--processes", type=whole_number(1), default=1, help="default: 1")
 
 
 def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) -> None:
     """Add the options of ``clip`` or ``sam``."""
+    step.add_argument("views", type=nonempty_path, help="folder of `train-demo views`")
     step.add_argument("checkpoint", type=nonempty_path, help="checkpoint to write")
+    step.add_argument(
+        "--shards",
+        type=whole_number(1),
+        default=SHARDS,
+        help=f"shards of views to learn from (default: {SHARDS})",
+    )
     step.add_argument("--resume", type=nonempty_path, help="checkpoint from which to resume")
     step.add_argument(
         "--steps", type=whole_number(1), default=3000, help="last step (default: 3000)"
@@ -57,7 +75,7 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
         "--batch",
         type=whole_number(1),
         default=batch,
-        help=f"scenes per step (default: {batch})",
+        help=f"pictures per step (default: {batch})",
     )
     step.add_argument("--rate", type=positive_number, default=1.5e-3, help="peak learning rate")
     step.add_argument("--seed", type=whole_number(0), default=20261123)
@@ -73,14 +91,21 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
             "--small-steps",
             type=whole_number(0),
             default=1000,
-            help="first steps, which use small scenes",
+            help="first steps, which are close to one object (default: 1000)",
         )
-    else:
         step.add_argument(
-            "--bfloat16",
-            action="store_true",
-            help="matrix products in bfloat16, for processors with instructions for it",
+            "--side",
+            type=int,
+            choices=range(64, 193, 8),
+            default=96,
+            metavar="PIXELS",
+            help="of the pictures, a multiple of 8 from 64 to 192 (default: 96)",
         )
+    step.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="matrix products in bfloat16, for processors with instructions for it",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,35 +114,36 @@ def run(arguments: argparse.Namespace) -> int:
         _export(arguments)
     elif arguments.network == "ranking":
         _print_ranking(arguments)
-    elif arguments.network == "views":
+    elif arguments.network == "sets":
         world_scenes().render(arguments.split, arguments.scenes, arguments.processes)
     elif arguments.network == "card":
         _print_card(arguments)
-    elif arguments.network == "clip":
-        check_output_file(arguments.checkpoint)
-
-        from clip_surgery_ros.training import train_clip
-        from clip_surgery_ros.training.options import ClipOptions
-
-        train_clip.train(
-            _options(ClipOptions, arguments),
-            arguments.checkpoint,
-            arguments.resume,
-            arguments.validate_every,
-        )
+    elif arguments.network == "views":
+        _render(arguments)
     else:
-        check_output_file(arguments.checkpoint)
-
-        from clip_surgery_ros.training import train_sam
-        from clip_surgery_ros.training.options import SamOptions
-
-        train_sam.train(
-            _options(SamOptions, arguments),
-            arguments.checkpoint,
-            arguments.resume,
-            arguments.validate_every,
-        )
+        _train(arguments)
     return 0
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    from clip_surgery_ros.training.world_views import DEVELOPMENT_SHARDS, render_shards
+
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    render_shards(arguments.folder, "development", DEVELOPMENT_SHARDS)
+    render_shards(arguments.folder, "train", arguments.shards)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    check_output_file(arguments.checkpoint)
+
+    from clip_surgery_ros.training import train_clip, train_sam
+    from clip_surgery_ros.training.options import ClipOptions, SamOptions
+
+    where = (arguments.views, arguments.shards, arguments.checkpoint, arguments.resume)
+    if arguments.network == "clip":
+        train_clip.train(_options(ClipOptions, arguments), *where, arguments.validate_every)
+    else:
+        train_sam.train(_options(SamOptions, arguments), *where, arguments.validate_every)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -1,68 +1,58 @@
-"""The three objectives that the demo's CLIP is trained with.
+"""The objectives that the demo's CLIP is trained with.
 
-1. Contrastive: the CLIP paper's symmetric loss between scenes and captions.
-2. Presence: a sigmoid cross-entropy between the CLS token and every object's name.
-3. Token: a cross-entropy between each surgery token and the name of the object that it lies on,
-   with a learned offset for the background. It uses the scenes' masks.
+1. Contrastive: the CLIP paper's symmetric loss between windows and captions.
+2. Presence: a sigmoid cross-entropy of every name and of phrases with colour and finish. The
+   evidence is that of the node: the cosine with the CLS token plus that of the best surgery token.
+3. Tokens: cross-entropies between each *surgery* token and what it shows: its name; its name in
+   its colour, among all colours of names in the batch; its finish; its colour. They use the masks.
+   A phrase is bound to its object because name and colour are asked of one token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
-from clip_surgery_ros.core.templates import TEMPLATES
-from clip_surgery_ros.training.clip_data import Batch
+from clip_surgery_ros.training.clip_batches import Batch
 from clip_surgery_ros.training.clip_model import ObjectiveHeads, Vocabulary, encode_texts
-from clip_surgery_ros.world.scenes import article
-from clip_surgery_ros.world.sprites import NAMES
+from clip_surgery_ros.training.clip_phrases import IGNORED, Phrases
+from clip_surgery_ros.world.colours import COLOURS, FINISHES
 
-UNKNOWN_TEXTS = 8
-"""Texts of unknown words in every step; they are absent from every scene."""
-
-ImageEncoder = Callable[[Any, Tensor], tuple[Tensor, Tensor]]
-""":func:`~clip_surgery_ros.training.clip_model.encode_images`, or its compiled form."""
+WEIGHTS = {
+    "contrastive": 0.5,
+    "presence": 1.0,
+    "name": 1.0,
+    "joint": 1.5,
+    "finish": 0.2,
+    "colour": 0.3,
+}
+"""Of the objectives in their sum. Tokens count most: maps and binding come from them."""
+SMOOTHING = 0.02
+PHRASE_WEIGHT = 0.5
+"""Of a phrase's presence beside a name's: there are three times as many, most of them easy."""
 
 
 def losses(
     model: CLIP,
     heads: ObjectiveHeads,
+    encoded: tuple[Tensor, Tensor],
     batch: Batch,
     vocabulary: Vocabulary,
-    rng: np.random.Generator,
-    encode_images: ImageEncoder,
 ) -> dict[str, Tensor]:
-    """Return the losses of the three objectives by name.
+    """Return the losses of the objectives by name.
 
-    :param rng: draws the templates around the names and the unknown texts.
+    :param encoded: (B, C) and (B, N, C) of :func:`~clip_model.encode_images`.
     """
-    cls, tokens = encode_images(model.visual, batch.pixels)
-    cls, tokens = F.normalize(cls, dim=-1), F.normalize(tokens, dim=-1)
+    cls, tokens = (F.normalize(values, dim=-1) for values in encoded)
     captions = encode_texts(model, *vocabulary.tokens(batch.captions))
-    texts = name_texts(rng)
-    texts += [f"a photo of a {text}" for text in vocabulary.unknown_texts(rng, UNKNOWN_TEXTS)]
-    names = encode_texts(model, *vocabulary.tokens(texts))  # (K + U, C)
-    return {
-        "contrastive": _contrastive_loss(model, cls, captions),
-        "presence": _presence_loss(heads, cls, names, batch.present),
-        "token": _token_loss(heads, tokens, names, batch.targets),
-    }
-
-
-def name_texts(rng: np.random.Generator) -> list[str]:
-    """Return every object's name as captions write it, or in a random template."""
-    texts = []
-    for name in NAMES:
-        is_plain = rng.integers(4) == 0
-        plain = f"a photo of {article(name)} {name}"
-        texts.append(plain if is_plain else TEMPLATES[rng.integers(len(TEMPLATES))].format(name))
-    return texts
+    texts = encode_texts(model, *vocabulary.tokens(batch.phrases.texts))
+    similarity = tokens @ texts.T  # (B, N, T)
+    parts = _token_losses(heads, similarity, batch.phrases)
+    parts["contrastive"] = _contrastive_loss(model, cls, captions)
+    parts["presence"] = _presence_loss(heads, cls @ texts.T, similarity, batch.phrases)
+    return parts
 
 
 def _contrastive_loss(model: CLIP, cls: Tensor, captions: Tensor) -> Tensor:
@@ -71,19 +61,47 @@ def _contrastive_loss(model: CLIP, cls: Tensor, captions: Tensor) -> Tensor:
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
-def _presence_loss(heads: ObjectiveHeads, cls: Tensor, names: Tensor, present: Tensor) -> Tensor:
-    logits = heads.presence_scale.exp() * (cls @ names.T - heads.presence_offset)  # (B, K + U)
-    present = F.pad(present, (0, UNKNOWN_TEXTS))
-    return F.binary_cross_entropy_with_logits(logits, present, reduction="sum") / len(cls)
-
-
-def _token_loss(heads: ObjectiveHeads, tokens: Tensor, names: Tensor, targets: Tensor) -> Tensor:
-    similarity = tokens @ names.T  # (B, N, K + U)
-    background = heads.background.expand(*similarity.shape[:2], 1)
-    count = len(NAMES)
-    similarity = torch.cat([similarity[..., :count], background, similarity[..., count:]], dim=-1)
-    return F.cross_entropy(
-        (heads.token_scale.exp() * similarity).flatten(0, 1),
-        targets.flatten(),
-        label_smoothing=0.02,
+def _presence_loss(
+    heads: ObjectiveHeads, cls: Tensor, similarity: Tensor, phrases: Phrases
+) -> Tensor:
+    evidence = cls + heads.peak_weight * similarity.amax(dim=1)  # (B, T)
+    logits = heads.presence_scale.exp() * (evidence - heads.presence_offset)
+    known = ~phrases.present.isnan()
+    each = F.binary_cross_entropy_with_logits(
+        logits, phrases.present.nan_to_num(), reduction="none"
     )
+    weights = torch.full((each.shape[1],), PHRASE_WEIGHT)
+    weights[: phrases.counts[0]] = 1
+    return (each * known * weights).sum() / len(cls)
+
+
+def _token_losses(
+    heads: ObjectiveHeads, similarity: Tensor, phrases: Phrases
+) -> dict[str, Tensor]:
+    names, coloured, finished = phrases.counts
+    scale = heads.token_scale.exp()
+    room = heads.background.expand(*similarity.shape[:2], 1)
+    unknown_begin = names + coloured + finished + len(COLOURS)
+    unknown = similarity[..., unknown_begin:]
+    by_name = torch.cat([similarity[..., :names], room, unknown], -1)
+    kept = similarity[..., : names + coloured]
+    left_out = F.pad(phrases.joint_left_out, (0, coloured))
+    by_phrase = torch.cat([kept.masked_fill(left_out, -1.0), room], -1)
+    finishes = similarity[..., names + coloured : names + coloured + finished]
+    by_finish = finishes.unflatten(-1, (-1, len(FINISHES)))
+    by_colour = similarity[..., unknown_begin - len(COLOURS) : unknown_begin]
+    return {
+        "name": _cross_entropy(scale * by_name, phrases.name_targets),
+        "joint": _cross_entropy(scale * by_phrase, phrases.joint_targets),
+        "finish": _cross_entropy(scale * by_finish, phrases.finish_targets),
+        "colour": _cross_entropy(scale * by_colour, phrases.colour_targets),
+    }
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over tokens with a target; 0 where none has one."""
+    logits, targets = logits.flatten(0, -2), targets.flatten()
+    known = targets != IGNORED
+    if not known.any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits[known], targets[known], label_smoothing=SMOOTHING)

@@ -14,18 +14,20 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
 from clip_surgery_ros.core.templates import TEMPLATES
-from clip_surgery_ros.world.scenes import caption
-from clip_surgery_ros.world.sprites import NAMES
+from clip_surgery_ros.world.colours import COLOURS
+from clip_surgery_ros.world.objects import NAMES
+from clip_surgery_ros.world.words import COUNT_WORDS, FINISH_WORDS, all_forms
 
 IMAGE_SIZE = 96
 PATCH = 8
-WIDTH = 160
-LAYERS = 6
+WIDTH = 192
+LAYERS = 8
 HEAD_WIDTH = 32
-EMBED = 128
+EMBED = 160
 TEXT_WIDTH = 128
-TEXT_LAYERS = 2
-CONTEXT = 40
+TEXT_LAYERS = 3
+CONTEXT = 77
+"""As every CLIP's: a caption of a full scene has sixty tokens."""
 VOCABULARY = 49408
 
 
@@ -34,9 +36,10 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self._tokenize = open_clip.SimpleTokenizer(context_length=CONTEXT)
-        texts = [template.format(name) for name in NAMES for template in TEMPLATES]
-        texts += [caption(NAMES[:3]), caption(NAMES[:2]), "a photo of an apple"]
-        used = torch.unique(self._tokenize(texts))
+        words = [form for name in NAMES for form in all_forms(name)]
+        words += [*COLOURS, *COUNT_WORDS, "and, an", "thing", "things"]
+        words += [word for entries in FINISH_WORDS.values() for word in entries]
+        used = torch.unique(self._tokenize([*words, *TEMPLATES]))
         self.ids = used[used != 0]
         self._rows = torch.zeros(VOCABULARY, dtype=torch.long)
         self._rows[self.ids] = torch.arange(1, len(self.ids) + 1)
@@ -67,7 +70,8 @@ class ObjectiveHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.presence_scale = nn.Parameter(torch.tensor(math.log(15.0)))
-        self.presence_offset = nn.Parameter(torch.tensor(0.3))
+        self.presence_offset = nn.Parameter(torch.tensor(0.4))
+        self.peak_weight = nn.Parameter(torch.tensor(1.0))
         self.token_scale = nn.Parameter(torch.tensor(math.log(15.0)))
         self.background = nn.Parameter(torch.tensor(0.3))
 
@@ -119,7 +123,9 @@ def encode_images(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         def attend(
             q: Tensor, k: Tensor, v: Tensor = value, out: nn.Module = attention.out_proj
         ) -> Tensor:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            # Written out: torch's fused kernel takes three times as long backwards on a CPU.
+            weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1)
+            mixed = weights.to(v.dtype) @ v
             return out(mixed.transpose(1, 2).flatten(2))
 
         surgery = surgery + attend(value, value)

@@ -24,6 +24,8 @@ class ClipOptions:
     rate: float
     seed: int
     threads: int
+    bfloat16: bool
+    side: int
 
 
 @dataclass(frozen=True)

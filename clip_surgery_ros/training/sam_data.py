@@ -1,9 +1,11 @@
-"""Batches of generated scenes and prompts for the training of the demo's SAM."""
+"""Batches of rendered views and prompts for the training of the demo's SAM."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +15,20 @@ from torch import Tensor
 
 from clip_surgery_ros.training.options import SamOptions
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC
-from clip_surgery_ros.training.sam_prompts import click_excluding_others, random_points
-from clip_surgery_ros.training.scene_data import ASPECTS, TrainingScenes, load_batches
-from clip_surgery_ros.world.scene_sets import SceneSet
-from clip_surgery_ros.world.scenes import SPLITS, Scene, SceneGenerator, SceneStyle
+from clip_surgery_ros.training.sam_prompts import (
+    MaskedPicture,
+    click_excluding_others,
+    random_points,
+)
+from clip_surgery_ros.training.windows import choose_window, disturbed
+from clip_surgery_ros.training.world_views import SCENES, VIEWS, View, ViewObject, read_view
 
 PROMPTS = 4
-"""Prompts per scene, for objects drawn with repetition."""
+"""Prompts per picture, for objects drawn with repetition."""
+LEAST_PIXELS = 40
+"""Pixels that an object needs at SAM's input size; of smaller ones no mask is asked."""
+CLOSE = 0.4
+"""Probability that a window is close to an object: grasping is close up."""
 PROMPT_SIZES = (1, 2, 1, 12, 1, 3, 1, 12)
 """Points of a prompt, one size per batch, in turn. Sizes are not mixed: SAM would attend to
 padding."""
@@ -34,7 +43,7 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDAr
 
 @dataclass(frozen=True)
 class Batch:
-    """Scenes and prompts as the losses need them.
+    """Pictures and prompts as the losses need them.
 
     :param pixels: (B, 3, S, S), normalized and padded.
     :param points: (B * P, K, 2) in input pixels.
@@ -48,46 +57,78 @@ class Batch:
     targets: Tensor
 
 
-def batches(options: SamOptions, first_step: int) -> Iterator[Batch]:
-    """Return the batches from a step on."""
-    return load_batches(PromptedScenes(options, first_step), collate)
+def batches(options: SamOptions, views: Path, shards: int, first_step: int) -> Iterator[Batch]:
+    """Return the batches from a step on, made in a process of their own."""
+    loader: Any = torch.utils.data.DataLoader(
+        PromptedSteps(options, views, shards, first_step),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=6,
+    )
+    return iter(loader)
 
 
-class PromptedScenes(TrainingScenes[Sample]):
-    """Scenes with random prompts."""
+class PromptedSteps(torch.utils.data.Dataset[Batch]):
+    """Batches by step: a step has the same batch whenever it is asked for.
 
-    options: SamOptions
-
-    def sample(self, number: int) -> Sample:
-        """Return a scene's image with points, their labels and the masks they mean."""
-        # CLIP's training begins at seed 0; from half of the split on, the two share no scene.
-        seed = SPLITS["train"].start + 2**39 + number
-        rng = np.random.default_rng(seed)
-        step = number // self.options.batch
-        size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
-        scene = training_scene(seed)
-        chosen = rng.integers(len(scene.masks), size=PROMPTS)
-        draw = click_excluding_others if size in EXCLUDING_SIZES else random_points
-        points, labels = zip(*(draw(scene, int(k), size, rng) for k in chosen), strict=True)
-        targets = np.stack([low_resolution(scene.masks[k]) for k in chosen])
-        return scene.image, np.stack(points), np.stack(labels), targets
-
-
-def training_scene(seed: int) -> Scene:
-    """Return the training scene of a seed; its longer side is SAM's input size.
-
-    A third of the scenes show copies of one object. Without them, a click on one of two neighbours
-    that look alike finds both. A third show many small objects.
+    :param views: folder of :mod:`world_views`.
+    :param shards: of the training split to draw from, all rendered.
+    :param first: step of the first batch; a resumed training begins later.
     """
-    aspect = ASPECTS[seed % len(ASPECTS)]
-    size_hw = (round(SPEC.image_size / aspect), SPEC.image_size)
-    third = seed // len(ASPECTS) % 3
-    if third == 1:
-        return SceneSet(SceneStyle(size_hw, scale=(0.2, 0.5)), 0, copies=(2, 5)).scene(seed)
-    if third == 2:
-        style = SceneStyle(size_hw, count=(3, 7), scale=(0.15, 0.45), max_hidden=0.5)
-        return SceneGenerator(style).scene(seed)
-    return SceneGenerator(SceneStyle(size_hw, scale=(0.22, 0.65), max_hidden=0.4)).scene(seed)
+
+    def __init__(self, options: SamOptions, views: Path, shards: int, first: int) -> None:
+        self.options, self.views, self.first = options, views, first
+        self.count = shards * SCENES * VIEWS
+
+    def __len__(self) -> int:
+        return self.options.steps - self.first
+
+    def __getitem__(self, index: int) -> Batch:
+        cv2.setNumThreads(1)
+        step = self.first + index
+        rng = np.random.default_rng([self.options.seed, step])
+        size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
+        return collate([self.sample(rng, size) for _ in range(self.options.batch)])
+
+    def sample(self, rng: np.random.Generator, size: int) -> Sample:
+        """Return a picture, prompts of ``size`` points, their labels and the masks they mean."""
+        picture = None
+        while picture is None:
+            view = read_view(self.views, "train", int(rng.integers(self.count)))
+            picture = masked_window(view, rng)
+        chosen = rng.integers(len(picture.masks), size=PROMPTS)
+        draw = click_excluding_others if size in EXCLUDING_SIZES else random_points
+        points, labels = zip(*(draw(picture, int(k), size, rng) for k in chosen), strict=True)
+        targets = np.stack([low_resolution(picture.masks[k]) for k in chosen])
+        return picture.image, np.stack(points), np.stack(labels), targets
+
+
+def masked_window(view: View, rng: np.random.Generator) -> MaskedPicture | None:
+    """Return a window of a view whose longer side is SAM's input size; None if it shows no object.
+
+    Half of the windows are close to an object.
+    """
+    left, top, width, height = choose_window(view.ids, rng, tight=bool(rng.random() < CLOSE))
+    part = (slice(top, top + height), slice(left, left + width))
+    scale = SPEC.image_size / max(width, height)
+    size = (round(width * scale), round(height * scale))
+    rgb = cv2.resize(view.rgb[part], size, interpolation=cv2.INTER_CUBIC)
+    ids = cv2.resize(view.ids[part], size, interpolation=cv2.INTER_NEAREST)
+    if rng.random() < 0.5:
+        rgb, ids = rgb[:, ::-1], ids[:, ::-1]
+    return masked_picture(disturbed(rgb, rng), ids, view.objects)
+
+
+def masked_picture(
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], objects: Sequence[ViewObject]
+) -> MaskedPicture | None:
+    """Return a picture with the masks of objects that are large enough; None if there are none."""
+    pixels = np.bincount(ids.ravel(), minlength=256)
+    kept = [item for item in objects if pixels[item.instance] >= LEAST_PIXELS]
+    if not kept:
+        return None
+    masks = np.stack([ids == item.instance for item in kept])
+    return MaskedPicture(np.ascontiguousarray(rgb), masks, tuple(item.name for item in kept))
 
 
 def low_resolution(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

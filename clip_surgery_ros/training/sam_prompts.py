@@ -1,32 +1,47 @@
-"""Random point prompts for objects of a scene, as clicks and maps give them."""
+"""Random point prompts for objects of a picture, as clicks and maps give them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.world.scenes import Scene
-
 Points = tuple[NDArray[np.float32], NDArray[np.float32]]
 """(K, 2) x, y and (K,) labels, 1 inside the object and 0 outside."""
 
 
-def random_points(scene: Scene, index: int, size: int, rng: np.random.Generator) -> Points:
+@dataclass(frozen=True)
+class MaskedPicture:
+    """A picture and its objects.
+
+    :param image: (H, W, 3) uint8.
+    :param masks: (O, H, W) bool, visible pixels of each object; none is empty.
+    :param names: of the objects; those of one name are copies.
+    """
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    names: tuple[str, ...]
+
+
+def random_points(
+    picture: MaskedPicture, index: int, size: int, rng: np.random.Generator
+) -> Points:
     """Draw one click in an object, or several points in it and outside it.
 
     :param index: of the object.
     :param size: number of points, K.
     """
-    mask = scene.masks[index].astype(np.uint8)
+    mask = picture.masks[index].astype(np.uint8)
     positives = 1 if size == 1 else int(rng.integers(1, size + 1))
     inside = mask if rng.random() < 0.5 else cv2.erode(mask, np.ones((5, 5), np.uint8))
     if positives > 3 and rng.random() < 0.5:
         inside = cv2.dilate(mask, np.ones((7, 7), np.uint8))  # maps extend beyond the object
     inner_points = _pick_pixels(inside if inside.any() else mask, positives, rng)
-    others = np.any(scene.masks, axis=0) & (mask == 0)
+    others = np.any(picture.masks, axis=0) & (mask == 0)
     # In use, most negative points lie on another object.
     outside = others.astype(np.uint8) if others.any() and rng.random() < 0.5 else 1 - mask
     outer_points = _pick_pixels(outside, size - positives, rng)
@@ -36,17 +51,17 @@ def random_points(scene: Scene, index: int, size: int, rng: np.random.Generator)
 
 
 def click_excluding_others(
-    scene: Scene, index: int, size: int, rng: np.random.Generator
+    picture: MaskedPicture, index: int, size: int, rng: np.random.Generator
 ) -> Points:
     """Draw one click in an object and negative points on others: on its copies, if it has any.
 
     Parameters are those of :func:`random_points`.
     """
-    others = [other for other in range(len(scene.masks)) if other != index]
-    copies = [other for other in others if scene.objects[other] == scene.objects[index]]
-    excluded = [_inner_half(scene.masks[other]) for other in copies or others]
-    outside = np.any(excluded, axis=0) if excluded else ~scene.masks[index]
-    click = _pick_pixels(_inner_half(scene.masks[index]), 1, rng)
+    others = [other for other in range(len(picture.masks)) if other != index]
+    copies = [other for other in others if picture.names[other] == picture.names[index]]
+    excluded = [_inner_half(picture.masks[other]) for other in copies or others]
+    outside = np.any(excluded, axis=0) if excluded else ~picture.masks[index]
+    click = _pick_pixels(_inner_half(picture.masks[index]), 1, rng)
     negatives = _pick_pixels(outside, size - 1, rng)
     return np.concatenate([click, negatives]), np.array([1] + [0] * (size - 1), np.float32)
 

@@ -1,4 +1,4 @@
-"""Train the demo's SAM on generated scenes, from scratch, on a CPU.
+"""Train the demo's SAM on rendered views, on a CPU.
 
 It has segment-anything's own classes at a small size, and learns to predict masks from point
 prompts: one click, or many positive and negative points as a heatmap gives them.
@@ -30,17 +30,31 @@ from clip_surgery_ros.training.optimization import (
     update,
 )
 from clip_surgery_ros.training.options import SamOptions
-from clip_surgery_ros.training.sam_data import batches, collate, low_resolution
+from clip_surgery_ros.training.sam_data import (
+    batches,
+    collate,
+    low_resolution,
+    masked_picture,
+)
 from clip_surgery_ros.training.sam_model import SPEC, losses, predict_masks, resize_positions
+from clip_surgery_ros.training.world_views import check_views, read_view
 from clip_surgery_ros.weights.state_dicts import load_state_dict
-from clip_surgery_ros.world.scenes import SceneGenerator, SceneStyle
 
 MAX_GRADIENT_NORM = 2.0
 
 
-def train(options: SamOptions, out: Path, resume: Path | None, validate_every: int) -> None:
+def train(
+    options: SamOptions,
+    views: Path,
+    shards: int,
+    out: Path,
+    resume: Path | None,
+    validate_every: int,
+) -> None:
     """Do the remaining steps and save a checkpoint at every validation.
 
+    :param views: folder of :mod:`world_views`.
+    :param shards: of the training split, all rendered.
     :param out: checkpoint to write.
     :param resume: checkpoint to continue from, or an exported file. An exported file has no state
         of the optimizers: the learning rate warms up again.
@@ -56,9 +70,10 @@ def train(options: SamOptions, out: Path, resume: Path | None, validate_every: i
         optimizer.load_state_dict(saved)
     first = state["step"]
     warm_up_from = 0 if state["optims"] else first
+    check_views(views, shards)
     compiled = torch.compile(predict_masks, dynamic=False)
     began = time.monotonic() - state["seconds"]
-    progress = tqdm(batches(options, first), initial=first, total=options.steps)
+    progress = tqdm(batches(options, views, shards, first), initial=first, total=options.steps)
     for step, batch in enumerate(progress, start=first):
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
@@ -68,7 +83,11 @@ def train(options: SamOptions, out: Path, resume: Path | None, validate_every: i
         progress.set_postfix({name: f"{value.item():.3f}" for name, value in parts.items()})
         if (step + 1) % validate_every == 0 or step + 1 == options.steps:
             seconds = time.monotonic() - began
-            log = {"step": step + 1, "seconds": round(seconds), "one_click_iou": validate(sam)}
+            log = {
+                "step": step + 1,
+                "seconds": round(seconds),
+                "one_click_iou": validate(sam, views),
+            }
             tqdm.write(json.dumps(log))
             state = {
                 "step": step + 1,
@@ -104,20 +123,23 @@ def sam_optimizers(sam: Sam, rate: float) -> Optimizers:
 
 
 @torch.no_grad()
-def validate(sam: Sam, count: int = 60) -> float:
-    """Return the mean IoU on development scenes, from one click at each object's innermost pixel.
+def validate(sam: Sam, views: Path, count: int = 60) -> float:
+    """Return the mean IoU on development views, from one click at each object's innermost pixel.
 
     Of the three masks, the one with the highest predicted IoU counts.
 
-    :param count: number of scenes.
+    :param count: number of views.
     """
     ious = []
-    size_hw = (SPEC.image_size * 3 // 4, SPEC.image_size)
-    for scene in SceneGenerator(SceneStyle(size_hw=size_hw)).scenes("development", count):
-        for mask in scene.masks:
+    for number in range(count):
+        view = read_view(views, "development", number)
+        picture = masked_picture(view.rgb, view.ids, view.objects)
+        if picture is None:
+            continue
+        for mask in picture.masks:
             x, y = innermost(mask)
             sample = (
-                scene.image,
+                picture.image,
                 np.array([[[x, y]]], np.float32),
                 np.ones((1, 1), np.float32),
                 low_resolution(mask)[None],

@@ -6,15 +6,19 @@ A shard is a folder ``00017`` with pictures ``00.jpg`` (RGB), instance ids ``00.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.files import write_together
@@ -40,6 +44,8 @@ SCENES = 20
 """Scenes of a shard."""
 VIEWS = 3
 """Views of a scene, each with light of its own: building a scene costs a sixth of a view."""
+DEVELOPMENT_SHARDS = 4
+"""Shards on which a network in training is measured."""
 FEW = SceneStyle(count=(1, 3), reach=0.12, alike=0.1)
 STYLES: tuple[tuple[SceneStyle, float], ...] = (
     (TABLE, 0.4),
@@ -134,20 +140,55 @@ def _write(stem: Path, view: View) -> None:
     cv2.imwrite(str(stem.with_suffix(".png")), view.ids)
 
 
-def read_shard(folder: Path) -> Iterator[View]:
-    """Yield the views of a shard.
+@cache
+def _described(folder: Path) -> tuple[tuple[ViewObject, ...], ...]:
+    """Return the objects of the views of a shard."""
+    entries = json.loads((folder / "views.json").read_text())
+    return tuple(tuple(ViewObject(**item) for item in objects) for objects in entries)
+
+
+def read_view(folder: Path, split: str, number: int) -> View:
+    """Read a view by its number, counted over all shards.
 
     :raises WorldError: a file is missing or damaged.
     """
-    described = json.loads((folder / "views.json").read_text())
-    for number, objects in enumerate(described):
-        stem = folder / f"{number:02d}"
-        bgr = cv2.imread(str(stem.with_suffix(".jpg")))
-        ids = cv2.imread(str(stem.with_suffix(".png")), cv2.IMREAD_UNCHANGED)
-        if bgr is None or ids is None:
-            raise WorldError(f"{stem}.jpg or .png is missing or damaged; delete {folder}")
-        yield View(
-            np.ascontiguousarray(bgr[..., ::-1]),
-            ids,
-            tuple(ViewObject(**item) for item in objects),
+    shard = shard_folder(folder, split, number // (SCENES * VIEWS))
+    within = number % (SCENES * VIEWS)
+    stem = shard / f"{within:02d}"
+    bgr = cv2.imread(str(stem.with_suffix(".jpg")))
+    ids = cv2.imread(str(stem.with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+    if bgr is None or ids is None:
+        raise WorldError(
+            f"{stem}.jpg or .png is missing or damaged; delete {shard} and render it again"
         )
+    return View(
+        np.ascontiguousarray(bgr[..., ::-1]), ids.astype(np.uint8), _described(shard)[within]
+    )
+
+
+def render_shards(folder: Path, split: str, count: int) -> None:
+    """Render the first shards of a split that are missing, with a progress bar.
+
+    Several processes may do this at the same time: each shard is rendered by one of them.
+    """
+    for shard in tqdm(range(count), unit="shard", desc=split):
+        if shard_folder(folder, split, shard).exists():
+            continue
+        lock = FileLock(folder / f"{split}_{shard:05d}.lock")
+        with contextlib.suppress(Timeout), lock.acquire(timeout=0):
+            render_shard(folder, split, shard)
+
+
+def check_views(folder: Path, shards: int) -> None:
+    """Check that what a training needs is there.
+
+    :param shards: of the training split.
+    :raises WorldError: a shard of the development or the training split is missing.
+    """
+    for split, count in (("development", DEVELOPMENT_SHARDS), ("train", shards)):
+        for shard in range(count):
+            if not shard_folder(folder, split, shard).exists():
+                raise WorldError(
+                    f"{folder} lacks shard {shard} of the {split} views; run "
+                    f"`clip_surgery train-demo views {folder} --shards {shards}`"
+                )

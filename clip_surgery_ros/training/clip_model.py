@@ -14,6 +14,7 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
 
 from clip_surgery_ros.core.templates import TEMPLATES
+from clip_surgery_ros.networks.clip.vocabulary_table import VOCABULARY_SIZE
 from clip_surgery_ros.world.colours import COLOURS
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.words import COUNT_WORDS, FINISH_WORDS, all_forms
@@ -28,7 +29,6 @@ TEXT_WIDTH = 128
 TEXT_LAYERS = 3
 CONTEXT = 77
 """As every CLIP's: a caption of a full scene has sixty tokens."""
-VOCABULARY = 49408
 
 
 class Vocabulary:
@@ -41,7 +41,7 @@ class Vocabulary:
         words += [word for entries in FINISH_WORDS.values() for word in entries]
         used = torch.unique(self._tokenize([*words, *TEMPLATES]))
         self.ids = used[used != 0]
-        self._rows = torch.zeros(VOCABULARY, dtype=torch.long)
+        self._rows = torch.zeros(VOCABULARY_SIZE, dtype=torch.long)
         self._rows[self.ids] = torch.arange(1, len(self.ids) + 1)
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
 """Convert training checkpoints to the weight files that the package ships (``weights/demo``).
 
 The files are safetensors in float16, which halves their size. The rounding errors are far smaller
-than the variation between trainings, and the card's metrics are measured on the shipped files. The
-vocabulary table is complete, with zeros for every token that no caption of the demo uses.
+than the variation between trainings, and the card's metrics are measured on the shipped files. Of
+the vocabulary, tokens that captions of the demo use are stored.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.scene_source import SceneSource
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
+from clip_surgery_ros.networks.clip.vocabulary_table import (
+    VOCABULARY_SIZE,
+    without_unused_tokens,
+)
 from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.clip_model import (
     HEAD_WIDTH,
-    VOCABULARY,
     Vocabulary,
     build_clip,
 )
@@ -61,7 +64,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
     vocabulary = Vocabulary()
     checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
     model = dict(saved["model"])
-    table = torch.zeros(VOCABULARY, model["token_embedding.weight"].shape[1])
+    table = torch.zeros(VOCABULARY_SIZE, model["token_embedding.weight"].shape[1])
     table[vocabulary.ids] = model["token_embedding.weight"][1:]
     model["token_embedding.weight"] = table
     tensors = {k: v.half().contiguous() for k, v in model.items()}
@@ -74,7 +77,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
         "labels": json.dumps(scenes.names),
         "attributes": json.dumps(scenes.attributes),
     }
-    save_file(tensors, out, metadata)
+    save_file(without_unused_tokens(tensors), out, metadata)
     out.chmod(
         0o644
     )  # safetensors lets only the owner read it; all users need an installed package

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
 from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.networks.clip.hugging_face_text import create_model
+from clip_surgery_ros.networks.clip.vocabulary_table import VOCABULARY_SIZE, with_all_tokens
 from clip_surgery_ros.weights.layouts import (
     OPENAI_EXTRAS,
     clip_sizes,
@@ -23,9 +24,6 @@ from clip_surgery_ros.weights.layouts import (
     open_clip_names,
 )
 from clip_surgery_ros.weights.provenance import Provenance
-
-VOCABULARY_SIZE = 49408
-"""Tokens that OpenAI's tokenizer knows."""
 
 
 def load_openai_model(
@@ -40,6 +38,7 @@ def load_openai_model(
     :param quick_gelu: whether the activation is QuickGELU, as in OpenAI's models.
     :raises WeightsError: when tensors are missing or have the wrong shape.
     """
+    tensors = with_all_tokens(tensors)
     sizes = clip_sizes(tensors)
     if sizes is None:
         raise WeightsError(

@@ -139,7 +139,11 @@ setup(
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],
-        "world": ['embreex>=4.4,<5; platform_machine == "x86_64"', "manifold3d>=3.5,<4"],
+        "world": [
+            'embreex>=4.4,<5; platform_machine == "x86_64"',
+            "manifold3d>=3.5,<4",
+            "trimesh>=5,<6",
+        ],
     },
     cmdclass={"build_py": BuildWithCMake},
     distclass=BinaryDistribution,

@@ -26,6 +26,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",
     "calibrate": "Propose thresholds of raw similarity for your own pictures, as parameters.",
     "benchmark": "Measure the time of a frame, beside the same work with the unmodified packages.",
+    "world": "Render scenes with exact truth, of generated objects or of your textured models.",
     "weights": "Pretrained networks: list them, fetch them, verify files, print paths.",
     "train-demo": "Train the networks of the demo from scratch, measure and export them.",
 }

@@ -39,13 +39,19 @@ class Part:
     :param vertices: (V, 3) float64.
     :param faces: (F, 3) int32, anticlockwise from outside.
     :param normals: (F, 3, 3) float32, one for each corner of each face.
-    :param material: name of the material; ``main`` takes the object's colour and finish.
+    :param material: name of the material; ``main`` takes the object's colour and finish. Empty
+        where there is an image.
+    :param image: (H, W, 3) uint8 RGB, its texture; None for the objects of the table.
+    :param uv: (F, 3, 2) float32, place in the image of each corner: to the right and up, the whole
+        image is 0 to 1, and it repeats.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int32]
     normals: NDArray[np.float32]
     material: str
+    image: NDArray[np.uint8] | None = None
+    uv: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.world.materials import Material, object_material
+from clip_surgery_ros.world.materials import Material, image_material, object_material
 from clip_surgery_ros.world.rigid import transform
 from clip_surgery_ros.world.room import Slab
 from clip_surgery_ros.world.vectors import cross, dot, lengths
@@ -29,6 +29,8 @@ class Geometry:
     :param normals: (F, 3, 3) float32 in the world, one for each corner.
     :param instance: (F,) uint16, 0 for the room.
     :param material: (F,) int32 index into ``materials``.
+    :param uv: (F, 3, 2) float32, place of each corner in its material's image; (F, 3, 0) if no
+        material has one.
     :param visibility: answers ray queries; its triangles are those of ``faces``.
     """
 
@@ -39,6 +41,7 @@ class Geometry:
     instance: NDArray[np.uint16]
     material: NDArray[np.int32]
     materials: tuple[Material, ...]
+    uv: NDArray[np.float32]
     visibility: Visibility
 
     def depth(self, triangle: NDArray[np.int32], origins: Floats, rays: Floats) -> Floats:
@@ -63,6 +66,11 @@ class Geometry:
         return np.ascontiguousarray(self.normals.transpose(1, 2, 0))
 
     @cached_property
+    def corner_uvs(self) -> NDArray[np.float32]:
+        """:attr:`uv` by corner, axis and triangle, (3, 2, F) or (3, 0, F)."""
+        return np.ascontiguousarray(self.uv.transpose(1, 2, 0))
+
+    @cached_property
     def corner_locals(self) -> NDArray[np.float32]:
         """Corners in their object's frame by corner, axis and triangle, (3, 3, F)."""
         return np.ascontiguousarray(self.local[self.faces].transpose(1, 2, 0))
@@ -81,7 +89,7 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
     :raises WorldError: ``embreex`` is not installed.
     """
     vertices, local, faces, normals = [], [], [], []
-    instances, materials = [], []
+    instances, materials, uvs = [], [], []
     for instance, item in objects.items():
         whole = item.bounds()
         for part in item.parts:
@@ -92,6 +100,10 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
             faces.append(part.faces)
             normals.append(part.normals @ item.pose[:3, :3].T.astype(np.float32))
             instances.append(instance)
+            uvs.append(part.uv)
+            if part.image is not None:
+                materials.append(image_material(part.image))
+                continue
             materials.append(
                 object_material(
                     part.material, item.colour, item.finish, item.natural, bounds, item.look
@@ -105,6 +117,7 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
         normals.append(n)
         instances.append(0)
         materials.append(piece.material)
+        uvs.append(None)
     counts = [len(f) for f in faces]
     offsets = np.cumsum([0, *(len(v) for v in vertices)])
     all_vertices = np.concatenate(vertices)
@@ -119,5 +132,23 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
         np.repeat(np.array(instances, np.uint16), counts),
         np.repeat(np.arange(len(materials), dtype=np.int32), counts),
         tuple(materials),
+        _all_uvs(uvs, counts),
         EmbreeVisibility(all_vertices, all_faces),
     )
+
+
+def _all_uvs(
+    uvs: Sequence[NDArray[np.float32] | None], counts: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the places in images of all triangles' corners, (F, 3, 2), or (F, 3, 0) if no part
+    has any.
+
+    :param counts: triangles of each part.
+    """
+    if all(uv is None for uv in uvs):
+        return np.zeros((sum(counts), 3, 0), np.float32)
+    parts = [
+        np.zeros((count, 3, 2), np.float32) if uv is None else uv
+        for uv, count in zip(uvs, counts, strict=True)
+    ]
+    return np.concatenate(parts)

@@ -97,6 +97,7 @@ class Material:
     :param high: (3,) greatest corner.
     :param turned: swap the two axes of a pattern.
     :param scale: of a pattern, about 1.
+    :param image: (H, W, 3) uint8 RGB of a texture from a file, instead of ``texture``.
     """
 
     rgb: Floats
@@ -108,6 +109,7 @@ class Material:
     high: Floats = field(default_factory=lambda: np.ones(3, np.float32))
     turned: bool = False
     scale: float = 1.0
+    image: NDArray[np.uint8] | None = None
 
 
 def _jittered(rng: np.random.Generator, srgb: ArrayLike, neutral: bool) -> Floats:
@@ -115,6 +117,11 @@ def _jittered(rng: np.random.Generator, srgb: ArrayLike, neutral: bool) -> Float
     tint = 0.0 if neutral else TINT_JITTER
     colour = np.asarray(srgb, np.float64) + rng.normal(0, BRIGHTNESS_JITTER)
     return linear(np.clip(colour + rng.normal(0, tint, 3), 4, 250))
+
+
+def image_material(image: NDArray[np.uint8]) -> Material:
+    """Return a matte material with the texture of a file; its base colour is the mean."""
+    return Material(linear(image.reshape(-1, 3).mean(0)), "matte", image=image)
 
 
 def object_material(

@@ -33,7 +33,9 @@ def noise_sheet() -> Floats:
     return np.dstack(channels).astype(np.float32)
 
 
-def sample(image: Floats, x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
+def sample(
+    image: Floats | NDArray[np.uint8], x: NDArray[np.floating], y: NDArray[np.floating]
+) -> Floats:
     """Return bilinear samples of an image that repeats.
 
     :param image: (H, W, C).

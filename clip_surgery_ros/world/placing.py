@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.world.catalogue import KINDS
 from clip_surgery_ros.world.contact import (
     Contact,
     centre_of_mass,
@@ -87,7 +86,7 @@ class Placer:
     def _turned(self, item: WorldObject, lying: bool) -> Floats:
         """Return a rotation in which an object rests on a plane, with a random yaw."""
         turn = np.eye(3)
-        if lying and KINDS[item.name].lies:
+        if lying and item.kind.lies:
             rests = resting_rotations(item.parts)
             others = [(r, area) for r, area in rests if r[2, 2] < 0.99] or [(turn, 1.0)]
             weight = np.array([area for _, area in others])

@@ -56,13 +56,14 @@ def trace(geometry: Geometry, camera: Camera, x: Floats, y: Floats) -> Seen:
     # Behind the world, where nothing is met, a point far away keeps all numbers finite.
     reach = np.where(met, depth, 5.0)[:, None]
     point = (rays * reach + origins).astype(np.float32)
-    return Seen(triangle, point, normal, local, view, depth)
+    uv = _between_corners(geometry.corner_uvs, triangle, hits)
+    return Seen(triangle, point, normal, local, uv, view, depth)
 
 
 def _between_corners(table: Floats, triangle: NDArray[np.int32], hits: Hits) -> Floats:
-    """Return what triangles have where rays meet them, (P, 3) float32.
+    """Return what triangles have where rays meet them, (P, C) float32.
 
-    :param table: (3, 3, F) by corner, axis and triangle.
+    :param table: (3, C, F) by corner, axis and triangle.
     """
     first, second, third = (corner[:, triangle] for corner in table)
     return np.asarray((first * (1 - hits.u - hits.v) + second * hits.u + third * hits.v).T)

@@ -151,7 +151,7 @@ def _place_on_others(
 ) -> WorldObject | None:
     """Try to put an object in or on one that stands on the ground."""
     for index in rng.permutation(np.array(standing, np.int64))[:3]:
-        support = KINDS[placer.placed[int(index)].name]
+        support = placer.placed[int(index)].kind
         if support.holds:
             placed = placer.put_in(item, int(index))
         elif not support.carries:
@@ -177,7 +177,7 @@ def _arrange(placer: Placer, items: Sequence[WorldObject], style: SceneStyle, rn
     without room are left out.
     """
     standing: list[int] = []
-    leaning = [KINDS[item.name].leans and rng.random() < style.on_others for item in items]
+    leaning = [item.kind.leans and rng.random() < style.on_others for item in items]
     order = sorted(range(len(items)), key=lambda k: (leaning[k], -_spread(items[k])))
     for k in order:
         item, placed = items[k], None

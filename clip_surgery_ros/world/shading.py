@@ -47,6 +47,7 @@ class Seen:
     :param point: (P, 3) float32 in the world, metres.
     :param normal: (P, 3) float32 smooth unit normal, towards the eye.
     :param local: (P, 3) float32, the point in its object's frame.
+    :param uv: (P, 2) float32, its place in its material's image; (P, 0) if none has one.
     :param view: (P, 3) float32 unit vector from the eye to the point.
     :param depth: (P,) float64, in lengths of the ray; 0 where nothing was met.
     """
@@ -55,6 +56,7 @@ class Seen:
     point: Floats
     normal: Floats
     local: Floats
+    uv: Floats
     view: Floats
     depth: NDArray[np.float64]
 
@@ -131,8 +133,9 @@ def shade(geometry: Geometry, light: Light, seen: Seen, visible: Floats) -> Floa
     :param visible: (P, 3) in [0, 1], how much of key, fill and sky each point sees.
     """
     index = geometry.material[seen.triangle]
+    face_normals = geometry.face_normals[seen.triangle]
     base = np.asfortranarray(
-        apply_textures(geometry.materials, index, seen.local, geometry.face_normals[seen.triangle])
+        apply_textures(geometry.materials, index, seen.local, face_normals, seen.uv)
     )
     reflectance, diffuse, exponent, blur, weight = _finish_table(geometry.materials)[index].T
     straight = np.where(

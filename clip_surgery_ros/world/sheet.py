@@ -61,6 +61,30 @@ def truth_pictures(frame: Frame) -> tuple[Picture, Picture, Picture]:
     return boxes, tones[frame.ids], tinted
 
 
+def outlined(frame: Frame, size: tuple[int, int]) -> Picture:
+    """Return a frame's picture with outlines and names of what is seen.
+
+    :param size: width and height, pixels.
+    """
+    picture = np.array(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
+    ids = cv2.resize(frame.ids, size, interpolation=cv2.INTER_NEAREST)
+    tones = _tones(int(ids.max()) + 1)
+    for truth in frame.objects:
+        mask = (ids == truth.instance).astype(np.uint8)
+        if not mask.any():
+            continue
+        tone = tones[truth.instance].tolist()
+        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outline, -1, tone, 1)
+        x, y = int(np.flatnonzero(mask.any(0))[0]), int(np.flatnonzero(mask.any(1))[0])
+        words, y = f"{truth.colour} {truth.name}".strip(), max(12, y - 3)
+        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):  # readable on any ground
+            ink = (0, 0, 0) if dx or dy else tone
+            place, font = (x + dx, y + dy), cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(picture, words, place, font, 0.4, ink, 1, cv2.LINE_AA)
+    return picture
+
+
 def contact_sheet() -> Picture:
     """Return three views, and boxes, ids and measured depth of the last, (H, W, 3)."""
     first = SPLITS["development"].start

@@ -37,6 +37,7 @@ def apply_textures(
     index: NDArray[np.integer],
     points: Floats,
     normals: Floats,
+    uv: Floats,
 ) -> Floats:
     """Return the base colour of points on surfaces.
 
@@ -44,11 +45,16 @@ def apply_textures(
     :param index: (P,) which material each point has.
     :param points: (P, 3) in the object's frame, metres.
     :param normals: (P, 3) of the faces, in the object's frame.
+    :param uv: (P, 2) places in images; (P, 0) if no material has one.
     :returns: (P, 3) float32, linear.
     """
     colours = np.array([material.rgb for material in materials], np.float32)[index]
     for k in np.unique(index):
         material = materials[k]
+        if material.image is not None:
+            i = np.flatnonzero(index == k)
+            colours[i] = linear(sample(material.image, uv[i, 0], 1 - uv[i, 1]))
+            continue
         if material.texture == "none":
             continue
         i = np.flatnonzero(index == k)

@@ -1,4 +1,4 @@
-"""The two compiled packages of the rendered world, imported when they are first needed."""
+"""The optional packages of the rendered world, imported when they are first needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from clip_surgery_ros.core.errors import WorldError
 
 EXTRA = "pip install 'clip_surgery_ros[world]'"
-"""The command that installs both packages."""
+"""The command that installs them."""
 
 
 def _imported(package: str, module: str, purpose: str) -> Any:
@@ -34,3 +34,8 @@ def manifold3d() -> Any:
 def embreex(module: str) -> Any:
     """Return a module of ``embreex``, which intersects rays with triangles."""
     return _imported("embreex", f"embreex.{module}", "rays")
+
+
+def trimesh() -> Any:
+    """Return the module ``trimesh``, which parses users' models."""
+    return _imported("trimesh", "trimesh", "models from files")

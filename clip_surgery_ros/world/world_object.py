@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.world.catalogue import Part
+from clip_surgery_ros.world.catalogue import KINDS, Kind, Part
 from clip_surgery_ros.world.frame import Box
 from clip_surgery_ros.world.rigid import Pose, pose, rotation, transform
 
@@ -17,13 +17,14 @@ from clip_surgery_ros.world.rigid import Pose, pose, rotation, transform
 class WorldObject:
     """An object of a scene.
 
-    :param name: key of ``catalogue.KINDS``.
+    :param name: key of ``catalogue.KINDS``, unless it has an ``own_kind``.
     :param colour: key of ``colours.COLOURS``, or empty.
     :param finish: one of ``colours.FINISHES``, or empty.
     :param parts: its surfaces in its own frame.
     :param pose: (4, 4) object to world, metres.
     :param natural: its colours are those of food.
     :param look: seed of its small differences to others alike (tone, print).
+    :param own_kind: how it may be placed, of an object that is not in the table.
     """
 
     name: str
@@ -33,6 +34,12 @@ class WorldObject:
     pose: Pose
     natural: bool = False
     look: int = 0
+    own_kind: Kind | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """How it may be placed."""
+        return self.own_kind or KINDS[self.name]
 
     def at(self, new_pose: Pose) -> WorldObject:
         """Return the same object elsewhere."""

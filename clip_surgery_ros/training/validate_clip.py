@@ -20,7 +20,7 @@ from clip_surgery_ros.training.clip_model import (
     encode_images,
     encode_texts,
 )
-from clip_surgery_ros.training.windows import Window, cut, normalize
+from clip_surgery_ros.training.windows import Window, choose_window, cut, normalize
 from clip_surgery_ros.training.world_views import (
     DEVELOPMENT_SHARDS,
     SCENES,
@@ -109,7 +109,7 @@ def validate(
     views: Path,
     count: int = DEVELOPMENT_SHARDS * SCENES * VIEWS,
 ) -> dict[str, float]:
-    """Measure whole development views.
+    """Measure windows of development views, cut as those of the training.
 
     :param count: number of views.
     :returns: as :meth:`Findings.figures` returns them.
@@ -119,8 +119,8 @@ def validate(
     findings = Findings()
     for number in range(count):
         view = read_view(views, "development", number)
-        whole = (0, 0, view.ids.shape[1], view.ids.shape[0])
-        window = cut(view, whole, IMAGE_SIZE, mirrored=False)
+        rng = np.random.default_rng(number)
+        window = cut(view, choose_window(view.ids, rng, tight=False), IMAGE_SIZE, mirrored=False)
         encoded = encode_images(model.visual, normalize(torch.from_numpy(window.rgb)[None]))
         cls, tokens = (F.normalize(values[0], dim=-1) for values in encoded)
         similarity = tokens @ names.T

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from clip_surgery_ros.core.errors import WorldError
+from clip_surgery_ros.core.errors import WeightsError, WorldError
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+from clip_surgery_ros.networks.clip.vocabulary_table import TABLE
 from clip_surgery_ros.networks.sam.build import build_sam
-from clip_surgery_ros.training import sam_data, world_views
+from clip_surgery_ros.training import clip_model, export, sam_data, train_clip, world_views
 from clip_surgery_ros.training.clip_batches import Batch, ClipSteps
 from clip_surgery_ros.training.clip_losses import WEIGHTS, losses
 from clip_surgery_ros.training.clip_model import (
@@ -44,6 +46,7 @@ from clip_surgery_ros.training.windows import (
     normalize,
 )
 from clip_surgery_ros.training.world_views import View, ViewObject, check_views, read_view
+from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.world.objects import NAMES
 
 SIDE = 64
@@ -59,6 +62,7 @@ CLIP = ClipOptions(
     threads=1,
     bfloat16=False,
     side=SIDE,
+    contrastive_only=False,
 )
 
 
@@ -80,6 +84,13 @@ def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (world_views, sam_data):
         monkeypatch.setattr(module, "SCENES", 2)
     monkeypatch.setattr("clip_surgery_ros.training.clip_batches.SCENES", 2)
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CLIP have two layers in each tower."""
+    monkeypatch.setattr(clip_model, "LAYERS", 2)
+    monkeypatch.setattr(clip_model, "TEXT_LAYERS", 2)
 
 
 def mug_and_bowl() -> View:
@@ -226,7 +237,7 @@ def test_a_step_has_the_same_batch_in_any_run_and_another_step_another(views: Pa
     assert not torch.equal(batch.images, other.images)
 
 
-@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.usefixtures("few_scenes", "shallow")
 def test_some_steps_on_one_batch_lower_each_loss(views: Path) -> None:
     torch.manual_seed(0)
     vocabulary = Vocabulary()
@@ -248,6 +259,32 @@ def test_some_steps_on_one_batch_lower_each_loss(views: Path) -> None:
 def _losses(model, heads, batch: Batch, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
     encoded = encode_images(model.visual, normalize(batch.images))
     return losses(model, heads, encoded, batch, vocabulary)
+
+
+@pytest.mark.usefixtures("few_scenes", "shallow")
+def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
+    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_clip, "check_views", lambda *_: None)
+    monkeypatch.setattr(train_clip, "validate", lambda *_: {})
+    monkeypatch.setattr(export, "presence_levels", lambda *_: {})
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    checkpoint, exported = tmp_path / "clip.pt", tmp_path / "clip.safetensors"
+    train_clip.train(replace(CLIP, steps=1), views, 1, checkpoint, None, 1)
+    export.export_clip(checkpoint, exported, WorldScenes(tmp_path))
+    for resume in (checkpoint, exported):
+        saved = torch.load(checkpoint, weights_only=True)
+        saved["model"][TABLE][0] = 0  # the row of unknown tokens, which is not used
+        state = train_clip._initial_state(resume, Vocabulary())
+        assert state["step"] == 1
+        state["model"][TABLE][0] = 0
+        for name, values in saved["model"].items():
+            assert torch.allclose(state["model"][name], values, rtol=1e-3, atol=1e-5), name
+        assert state["heads"].keys() == saved["heads"].keys()
+    train_clip.train(replace(CLIP, steps=2), views, 1, tmp_path / "next.pt", exported, 1)
+    assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
+    with pytest.raises(WeightsError, match="has no training heads"):
+        train_clip._initial_state(demo_weights("sam_demo"), Vocabulary())
 
 
 def test_findings_count_pointing_colours_and_binding() -> None:

@@ -94,6 +94,11 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
             help="first steps, which are close to one object (default: 1000)",
         )
         step.add_argument(
+            "--contrastive-only",
+            action="store_true",
+            help="train with the loss of CLIP's paper alone, which uses no masks",
+        )
+        step.add_argument(
             "--side",
             type=int,
             choices=range(64, 193, 8),

@@ -46,16 +46,21 @@ def losses(
     :param encoded: (B, C) and (B, N, C) of :func:`~clip_model.encode_images`.
     """
     cls, tokens = (F.normalize(values, dim=-1) for values in encoded)
-    captions = encode_texts(model, *vocabulary.tokens(batch.captions))
     texts = encode_texts(model, *vocabulary.tokens(batch.phrases.texts))
     similarity = tokens @ texts.T  # (B, N, T)
     parts = _token_losses(heads, similarity, batch.phrases)
-    parts["contrastive"] = _contrastive_loss(model, cls, captions)
+    parts["contrastive"] = contrastive_loss(model, encoded[0], batch, vocabulary)
     parts["presence"] = _presence_loss(heads, cls @ texts.T, similarity, batch.phrases)
     return parts
 
 
-def _contrastive_loss(model: CLIP, cls: Tensor, captions: Tensor) -> Tensor:
+def contrastive_loss(model: CLIP, cls: Tensor, batch: Batch, vocabulary: Vocabulary) -> Tensor:
+    """Return the CLIP paper's loss between pictures and captions.
+
+    :param cls: (B, C).
+    """
+    captions = encode_texts(model, *vocabulary.tokens(batch.captions))
+    cls = F.normalize(cls, dim=-1)
     logits = model.logit_scale.exp().clamp(max=100) * cls @ captions.T  # (B, B)
     pairs = torch.arange(len(cls))
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2

@@ -55,12 +55,13 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
     - ``presence_scale`` and ``presence_offset``, for the CLS token alone,
     - ``presence_with_tokens`` and ``presence_with_windows``, JSON, for patch tokens too, without
       and with windows,
+    - ``step`` and ``heads``, JSON, from which a training resumes,
     - ``labels``, a JSON list of the known names,
     - ``attributes``, a JSON list of the words that may stand before a name.
 
     :param scenes: what it was trained on; presence is fitted on the development split.
     """
-    saved = checkpoints.load(checkpoint, ("model", "heads"))
+    saved = checkpoints.load(checkpoint, ("model", "heads", "step"))
     vocabulary = Vocabulary()
     checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
     model = dict(saved["model"])
@@ -74,6 +75,8 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
         **presence_levels(clip, scenes, CALIBRATION_SCENES),
+        "step": str(saved["step"]),
+        "heads": json.dumps({name: value.item() for name, value in saved["heads"].items()}),
         "labels": json.dumps(scenes.names),
         "attributes": json.dumps(scenes.attributes),
     }

@@ -11,10 +11,13 @@ class ClipOptions:
 
     :param steps: last step.
     :param decay: number of steps at the end in which the learning rate decays to 0.
-    :param small_steps: number of steps at the start that show few objects in small pictures.
-    :param batch: scenes per step.
+    :param small_steps: number of steps at the start whose windows are close to one object.
+    :param batch: windows per step.
     :param rate: peak learning rate.
     :param threads: of torch, on the CPU.
+    :param bfloat16: compute matrix products of the image tower in bfloat16.
+    :param side: of the windows, pixels; a multiple of the patch.
+    :param contrastive_only: train with the CLIP paper's loss alone, which uses no masks.
     """
 
     steps: int
@@ -26,6 +29,7 @@ class ClipOptions:
     threads: int
     bfloat16: bool
     side: int
+    contrastive_only: bool
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class SamOptions:
 
     :param steps: last step.
     :param decay: number of steps at the end in which the learning rate decays to 0.
-    :param batch: scenes per step.
+    :param batch: pictures per step.
     :param rate: peak learning rate.
     :param threads: of torch, on the CPU.
     :param bfloat16: compute matrix products in bfloat16.

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import nn
 from tqdm import tqdm
 
+from clip_surgery_ros.core.errors import WeightsError
+from clip_surgery_ros.networks.clip.vocabulary_table import TABLE, with_all_tokens
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.clip_batches import batches
-from clip_surgery_ros.training.clip_losses import WEIGHTS, losses
+from clip_surgery_ros.training.clip_losses import WEIGHTS, contrastive_loss, losses
 from clip_surgery_ros.training.clip_model import (
     ObjectiveHeads,
     Vocabulary,
@@ -37,6 +40,7 @@ from clip_surgery_ros.training.options import ClipOptions
 from clip_surgery_ros.training.validate_clip import validate
 from clip_surgery_ros.training.windows import normalize
 from clip_surgery_ros.training.world_views import check_views
+from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 MAX_GRADIENT_NORM = 5.0
 
@@ -54,25 +58,37 @@ def train(
     :param views: folder of :mod:`world_views`.
     :param shards: of the training split, all rendered.
     :param out: checkpoint to write.
-    :param resume: checkpoint to continue from.
+    :param resume: checkpoint to continue from, or an exported file. An exported file has no state
+        of the optimizers: the learning rate warms up again.
     """
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     vocabulary = Vocabulary()
     model, heads = build_clip(len(vocabulary)), ObjectiveHeads()
     optimizers = clip_optimizers(model, heads, options.rate)
-    first, seconds = _restore(resume, model, heads, optimizers) if resume else (0, 0.0)
+    state = _initial_state(resume, vocabulary)
+    if resume:
+        checkpoints.restore(model, state, resume)
+        heads.load_state_dict(state["heads"])
+    for optimizer, saved in zip(optimizers, state["optims"], strict=False):
+        optimizer.load_state_dict(saved)
+    first = state["step"]
+    warm_up_from = 0 if state["optims"] else first
     check_views(views, shards)
     compiled = torch.compile(encode_images, dynamic=False)
-    began = time.monotonic() - seconds
+    began = time.monotonic() - state["seconds"]
     progress = tqdm(
         batches(options, views, shards, first), initial=first, total=options.steps, mininterval=10
     )
     for step, batch in enumerate(progress, start=first):
-        set_rate(optimizers, options.rate * rate_at(step, options))
+        set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             cls, tokens = compiled(model.visual, normalize(batch.images))
-        parts = losses(model, heads, (cls.float(), tokens.float()), batch, vocabulary)
+        encoded = cls.float(), tokens.float()
+        if options.contrastive_only:
+            parts = {"contrastive": contrastive_loss(model, encoded[0], batch, vocabulary)}
+        else:
+            parts = losses(model, heads, encoded, batch, vocabulary)
         loss = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
         update(optimizers, loss, model, MAX_GRADIENT_NORM)
         progress.set_postfix({name: f"{value.item():.2f}" for name, value in parts.items()})
@@ -96,16 +112,28 @@ def train(
             checkpoints.save(state, out)
 
 
-def _restore(
-    path: Path, model: CLIP, heads: ObjectiveHeads, optimizers: Optimizers
-) -> tuple[int, float]:
-    """Load a checkpoint; return its step and the seconds that the training took so far."""
-    state: dict[str, Any] = checkpoints.load(path, ("step", "seconds", "model", "heads", "optims"))
-    checkpoints.restore(model, state, path)
-    heads.load_state_dict(state["heads"])
-    for optimizer, saved in zip(optimizers, state["optims"], strict=True):
-        optimizer.load_state_dict(saved)
-    return state["step"], state["seconds"]
+def _initial_state(resume: Path | None, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what a run begins with: ``step``, ``seconds``, ``optims`` and, resumed, ``model`` and
+    ``heads``.
+    """
+    if resume is None:
+        return {"step": 0, "seconds": 0.0, "optims": []}
+    if resume.suffix != ".safetensors":
+        return checkpoints.load(resume, ("step", "seconds", "model", "heads", "optims"))
+    tensors, metadata = load_state_dict(resume)
+    if "heads" not in metadata or TABLE not in tensors:
+        raise WeightsError(f"{resume} has no training heads, as files of `train-demo export` have")
+    model = {name: values.float() for name, values in with_all_tokens(tensors).items()}
+    # Row 0 stands for all unknown tokens.
+    model[TABLE] = F.pad(model[TABLE][vocabulary.ids], (0, 0, 1, 0))
+    heads = {name: torch.tensor(value) for name, value in json.loads(metadata["heads"]).items()}
+    return {
+        "step": int(metadata["step"]),
+        "seconds": 0.0,
+        "model": model,
+        "heads": heads,
+        "optims": [],
+    }
 
 
 def clip_optimizers(model: CLIP, heads: ObjectiveHeads, rate: float) -> Optimizers:

@@ -28,6 +28,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "start": "rows:start",
     "busy": "busy:busy_machine",
     "memory": "rows:peak_memory",
+    "world": "world:world_rates",
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",
     "models": "models:models",
@@ -66,6 +67,9 @@ def choose(requested: Sequence[str] | None) -> list[str]:
     :raises ConfigError: when ROS is requested but missing, or is installed but does not start.
     """
     names = list(requested or (name for name in MEASUREMENTS if name not in ON_REQUEST))
+    if not requested and not importlib.util.find_spec("embreex"):
+        print("note: world is left out because embreex is missing", file=sys.stderr)
+        names.remove("world")
     if not set(names) & set(NEED_ROS):
         return names
     if not importlib.util.find_spec("rclpy"):

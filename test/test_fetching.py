@@ -423,7 +423,7 @@ def test_weights_command_fetches_verifies_and_prints_the_path(
     ]
     assert downloaded.startswith(f"| {name} |")
     assert main(["weights", "verify"]) == 0
-    assert capsys.readouterr().out == f"{name}: right\n"
+    assert capsys.readouterr().out == f"{name}: checksum correct\n"
     path.write_bytes(CONTENT[:-1])
     assert main(["weights", "verify", name]) == 1
     assert "fetch it again" in capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_weights_command_uses_the_cache(hub: Path, capsys: pytest.CaptureFixture
     assert main(["weights", "path", MODEL.name]) == 0
     assert capsys.readouterr().out == f"{link}\n"
     assert main(["weights", "verify"]) == 0
-    assert capsys.readouterr().out == f"{MODEL.name}: right\n"
+    assert capsys.readouterr().out == f"{MODEL.name}: checksum correct\n"
     link.resolve().write_bytes(b"x")
     assert main(["weights", "verify"]) == 1
     assert f"delete {link} and fetch it again" in capsys.readouterr().out

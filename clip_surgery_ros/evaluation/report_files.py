@@ -16,9 +16,9 @@ from clip_surgery_ros.evaluation.report import Report, SetReport, SizeReport
 SUMMARY = {
     "mean IoU per label": "IoU per label",
     "instance recall": "objects found",
-    "instance precision": "segments right",
+    "instance precision": "precision",
     "present labels found": "labels found",
-    "first segment right": "first right",
+    "first segment right": "first correct",
     "false alarms per absent label": "false alarms",
 }
 """Metrics of the table of all sets, and what it calls them."""

@@ -174,7 +174,7 @@ def _print_ranking(arguments: argparse.Namespace) -> None:
     for name, row in zip(FEATURES, weights, strict=True):
         print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
     print(f"correlation with IoU: {correlation:.3f}")
-    print("probability that a mask is right, with the current weights: best mask, further masks")
+    print("probability that a mask is correct, with the current weights: best mask, further masks")
     for offset, scale in fit_probabilities(networks, scenes, arguments.scenes):
         print(f"({offset:.2f}, {scale:.2f})")
 

@@ -76,7 +76,7 @@ def _verify(models: list[PretrainedNetwork]) -> int:
             status = 1
             print(f"{model.name}: {problem}; delete {find_weights(model)} and fetch it again")
         else:
-            print(f"{model.name}: right")
+            print(f"{model.name}: checksum correct")
     return status
 
 

@@ -163,15 +163,15 @@ def test_colour_comes_by_the_transport_that_was_asked_for(
 
 def test_a_rate_and_a_stay_at_each_view_are_kept(ros_node: Node) -> None:
     listener = WorldListener(ros_node)
-    with camera(ros_node, "--size", "32x24", "--views", "3", "--rate", "20", "--hold", "0.25"):
-        wait_until(lambda: len(listener.truths) >= 40)
+    with camera(ros_node, "--size", "32x24", "--views", "3", "--rate", "4", "--hold", "0.5"):
+        wait_until(lambda: len(listener.truths) >= 14)
     kept = list(listener.truths.items())
     times = np.array([sec + nanosec / 1e9 for (sec, nanosec), _ in kept])
-    assert np.median(np.diff(times)) == pytest.approx(0.05, abs=0.01)
+    assert np.median(np.diff(times)) == pytest.approx(0.25, abs=0.05)
     numbers = [truth["view"] for _, truth in kept]
     assert set(numbers) == {0, 1, 2}
     changes = np.flatnonzero(np.diff(numbers))
-    assert np.median(np.diff(changes)) == 5  # 0.25 s at 20 Hz
+    assert np.median(np.diff(changes)) == 2  # 0.5 s at 4 Hz
 
 
 def test_so_many_images_are_sent_as_were_asked_for(ros_node: Node) -> None:

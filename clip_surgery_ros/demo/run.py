@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
-import numpy as np
 import rclpy
-from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -30,11 +25,12 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import AbsentLabel, Box, FrameResult, PointPrompts, Query, Segment
-from clip_surgery_ros.core.windows import encode_image
+from clip_surgery_ros.demo.answers import Rgb, plain_similarity, result_of
+from clip_surgery_ros.demo.programs import process, wait
+from clip_surgery_ros.demo.world_run import run_world
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
-from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.parameters.arguments import whole_number
 from clip_surgery_ros.pictures.files import read_image, write_image
 from clip_surgery_ros.pictures.result_picture import result_picture
 from clip_surgery_ros.pictures.summary import DEMO_NOTE, result_summary
@@ -46,15 +42,8 @@ from clip_surgery_ros.world.sprites import NAMES
 
 SIZE_HW = (480, 640)
 FIRST_SCENE = 7000  # among the held-out ones; any would do
-DEADLINE_S = 60.0
-"""Longest wait for any one thing; a slow machine takes a fifth of it."""
 
-Rgb = NDArray[np.uint8]
 Stamp = tuple[int, int]
-
-
-class DemoError(ClipSurgeryError):
-    """The demo cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -143,99 +132,6 @@ def picture_shots(path: Path, query: str | None) -> list[Shot]:
     return [Shot(path.stem, query or "red apple; banana; hammer", read_image(path))]
 
 
-@contextmanager
-def process(name: str, output: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python module in a process of its own, its output in ``NAME.log``; ended at the end."""
-    with open(output / f"{name}.log", "wb") as log:
-        running = subprocess.Popen(
-            [sys.executable, "-m", *arguments], stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            yield running
-        finally:
-            running.terminate()
-            try:
-                running.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                running.kill()
-
-
-Found = TypeVar("Found")
-
-
-def wait(
-    node: Node,
-    ready: Callable[[], Found | None],
-    what: str,
-    running: Sequence[subprocess.Popen[bytes]],
-) -> Found:
-    """Spin until ``ready`` gives something.
-
-    :raises DemoError: when a process ended or nothing came.
-    """
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        rclpy.spin_once(node, timeout_sec=0.1)
-        if found := ready():
-            return found
-        if any(one.poll() is not None for one in running):
-            raise DemoError(f"{what}: a process of the demo ended; see its log")
-    raise DemoError(f"{what}: nothing within {DEADLINE_S:.0f} s; see the logs")
-
-
-def result_of(
-    query: Query,
-    shot: Shot,
-    segments: SegmentArray,
-    heatmaps: HeatmapArray,
-    plain: NDArray[np.float32],
-) -> FrameResult:
-    """The node's messages as the pictures want them.
-
-    :param plain: (T, h, w) plain CLIP similarity, which the node does not publish.
-    """
-    grid = (len(heatmaps.labels), heatmaps.height, heatmaps.width)
-    none = np.zeros(len(query.labels), np.float32)
-    return FrameResult(
-        query=query,
-        size_hw=shot.image_rgb.shape[:2],
-        similarity=np.array(heatmaps.values, np.float32).reshape(grid),
-        presence=none,
-        probabilities=none,
-        thresholds=np.array(heatmaps.thresholds, np.float32),
-        segments=tuple(_segment(one) for one in segments.segments),
-        absent=tuple(AbsentLabel(one.label, one.reason) for one in segments.absent),
-        stage_seconds=dict(zip(segments.stage_names, segments.stage_seconds, strict=True)),
-        plain_similarity=plain,
-    )
-
-
-def _segment(message: SegmentMessage) -> Segment:
-    box = Box(message.box.x_offset, message.box.y_offset, message.box.width, message.box.height)
-    pixels = np.frombuffer(message.mask.data, np.uint8).reshape(box.height, box.width)
-    xy = np.array([(point.x, point.y) for point in message.points], np.int32).reshape(-1, 2)
-    positive = np.array([point.positive for point in message.points], np.bool_)
-    return Segment(
-        id=message.id,
-        label=message.label_id,
-        name=message.label,
-        score=message.score,
-        presence=message.presence,
-        similarity=message.similarity,
-        agreement=message.agreement,
-        box=box,
-        mask=pixels > 0,
-        points=PointPrompts(xy, positive),
-    )
-
-
-def plain_similarity(clip: ClipBackend, image_rgb: Rgb, query: Query) -> NDArray[np.float32]:
-    """(T, h, w) similarity of unmodified CLIP, to show beside CLIP Surgery's: the same looks."""
-    tokens, grid_hw = encode_image(clip, clip.plain_tokens, image_rgb, windows=True)
-    texts = clip.text_features(query.names)
-    return (tokens[0, 1:] @ texts.T).T.unflatten(-1, grid_hw).numpy()
-
-
 def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
     """Start everything, ask about every shot, print and draw; how many things were found."""
     output.mkdir(parents=True, exist_ok=True)
@@ -257,7 +153,7 @@ def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
                 segments, heatmaps = wait(listener, answer, shot.name, running)
                 query = parse_query(shot.query)
                 plain = plain_similarity(clip, shot.image_rgb, query)
-                result = result_of(query, shot, segments, heatmaps, plain)
+                result = result_of(query, shot.image_rgb.shape[:2], segments, heatmaps, plain)
                 found += len(result.segments)
                 path = output / f"{shot.name.replace(' ', '_')}.png"
                 write_image(path, result_picture(shot.image_rgb, result))
@@ -270,27 +166,43 @@ def run(shots: Sequence[Shot], camera: Sequence[str], output: Path) -> int:
     return found
 
 
+def run_stickers(options: argparse.Namespace) -> int:
+    """Show sticker scenes or a picture; how many things were found."""
+    if options.image:
+        print(DEMO_NOTE)
+        shots = picture_shots(options.image, options.query)
+        camera = ["--image", str(options.image), "--rate", "5"]
+    else:
+        shots = scene_shots(options.scenes, options.query)
+        width_height = f"{SIZE_HW[1]}x{SIZE_HW[0]}"
+        camera = ["--scenes", str(len(shots)), "--first", str(FIRST_SCENE)]
+        camera += ["--size", width_height, "--rate", "5", "--hold", "1"]
+    return run(shots, camera, options.output)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse options and run; what goes wrong is one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="./demo", description=main.__doc__)
     parser.add_argument("--image", type=Path, help="a picture file instead of generated scenes")
     parser.add_argument("--query", help='labels separated by , or ; ("red apple; hammer")')
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder to fill")
+    parser.add_argument(
+        "--world",
+        action="store_true",
+        help="show the rendered world, which these networks do not know yet",
+    )
+    parser.add_argument(
+        "--scene", type=whole_number(0), metavar="SEED", help="with --world: another table"
+    )
     parser.add_argument("--scenes", type=int, default=5, help="how many scenes (default: 5)")
     options = parser.parse_args(arguments)
     # Nothing of the demo belongs on the network, unless the user has said otherwise.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     try:
-        if options.image:
-            print(DEMO_NOTE)
-            shots = picture_shots(options.image, options.query)
-            camera = ["--image", str(options.image), "--rate", "5"]
+        if options.world:
+            found = run_world(options.scene, options.image, options.query, options.output)
         else:
-            shots = scene_shots(options.scenes, options.query)
-            width_height = f"{SIZE_HW[1]}x{SIZE_HW[0]}"
-            camera = ["--scenes", str(len(shots)), "--first", str(FIRST_SCENE)]
-            camera += ["--size", width_height, "--rate", "5", "--hold", "1"]
-        found = run(shots, camera, options.output)
+            found = run_stickers(options)
     except ClipSurgeryError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2

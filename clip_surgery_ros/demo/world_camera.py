@@ -229,6 +229,9 @@ def _run(carousel: Carousel, options: CameraOptions) -> None:
     making.start()
     try:
         rclpy.spin(node)
+    except RuntimeError:  # the base class of RCLError
+        if rclpy.ok():  # else a signal ended ROS between two messages
+            raise
     finally:
         carousel.stop()
         making.join()

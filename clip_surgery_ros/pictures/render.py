@@ -81,6 +81,26 @@ def map_picture(
     return blend_heatmap(image_rgb, similarity, value_range=value_range)
 
 
+def depth_picture(depth: NDArray[np.float32]) -> Rgb:
+    """Draw depth: what is near is red, what is far blue, and where there is none black.
+
+    :param depth: (H, W) metres, 0 where there is none.
+    :returns: (H, W, 3), a new array.
+
+    >>> depth_picture(np.array([[0.0, 0.5, 2.0]], np.float32))[0].tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 0, 128]]
+    """
+    is_known = depth > 0
+    if not is_known.any():
+        return np.zeros((*depth.shape, 3), np.uint8)
+    # By its inverse, as stereo measures it: what is near gets most of the colours.
+    inverse = np.divide(1, depth, out=np.zeros_like(depth), where=is_known)
+    far, near = np.percentile(inverse[is_known], (5, 99))
+    levels = np.clip((inverse - far) / max(near - far, 1e-6), 0, 1)
+    colours = cv2.applyColorMap((255 * levels).astype(np.uint8), _BLUE_TO_RED)
+    return np.where(is_known[..., None], colours, 0).astype(np.uint8)
+
+
 def threshold_picture(image_rgb: Rgb, similarity: NDArray[np.float32], share: float) -> Rgb:
     """Darken the image where one label's (h, w) map is below a threshold.
 

@@ -134,10 +134,13 @@ def test_calibrate_on_scenes_writes_valid_parameters(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def apples():
     """Pictures with a red apple, then pictures without one, and the count of the former."""
-    scenes = list(SceneGenerator().scenes("development", 400))
-    with_apple = [scene for scene in scenes if "red apple" in scene.names][:4]
-    without = [scene for scene in scenes if "red apple" not in scene.names][:6]
+    with_apple, without = [], []
+    for scene in SceneGenerator().scenes("development", 400):
+        (with_apple if "red apple" in scene.names else without).append(scene)
+        if len(with_apple) == 4:
+            break
     assert len(with_apple) >= 2
+    without = without[:6]
     return [scene.image for scene in (*with_apple, *without)], len(with_apple)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,7 @@ def commands(step: str) -> str:
     return re.search(r"```\n(.*?)```", part, re.DOTALL)[1]
 
 
+@cache
 def scene_with_present_label() -> np.ndarray:
     """Return a held-out scene with the present and without the absent label."""
     generator = SceneGenerator(SceneStyle(size_hw=(480, 640)))

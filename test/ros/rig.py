@@ -14,6 +14,7 @@ from ros.harness import Inbox, call, spinning, wait_for_reader, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
+from clip_surgery_ros.node import health
 from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.executor import SideThreadExecutor
@@ -22,6 +23,9 @@ from clip_surgery_ros.ros.images import image_message
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+
+HEALTH_PERIOD_S = 0.1
+"""Period of a rig's diagnostics, a tenth of the default: many tests wait for the next ones."""
 
 
 class Rig:
@@ -122,7 +126,8 @@ def values_of(status):
 
 
 @pytest.fixture
-def rigs(ros_node):
+def rigs(ros_node, monkeypatch):
+    monkeypatch.setattr(health, "HEALTH_PERIOD_S", HEALTH_PERIOD_S)
     made = []
 
     def make(**options):

@@ -25,9 +25,10 @@ ROOMS = {
     "networks": (6.0, "CLIP and SAM"),
     "ros": (1.8, "messages, QoS"),
     "parameters": (3.2, "what a user sets"),
-    "pictures": (7.4, "files, drawings"),
-    "world": (9.9, "generated scenes"),
-    "arithmetic": (5.0, "fast layers"),
+    "pictures": (6.6, "files, drawings"),
+    "space": (8.4, "places in metres"),
+    "world": (10.2, "generated scenes"),
+    "arithmetic": (4.8, "fast layers"),
     "weights": (2.6, "weight files"),
     "core": (5.4, "the method"),
 }
@@ -125,7 +126,7 @@ def draw(arrows: Arrows, path: Path = PICTURE) -> None:
             },
             zorder=2,
         )
-    axes.set(xlim=(0.1, 10.9), ylim=(-0.5, len(rows) - 0.5))
+    axes.set(xlim=(0.1, 11.2), ylim=(-0.5, len(rows) - 0.5))
     axes.axis("off")
     figure.savefig(path, dpi=110, bbox_inches="tight", metadata={METADATA: as_text(arrows)})
     plt.close(figure)

@@ -27,3 +27,7 @@ class DeviceError(ClipSurgeryError):
 
 class WorldError(ClipSurgeryError):
     """The rendered world cannot be made (a missing package, an impossible request)."""
+
+
+class SpaceError(ClipSurgeryError):
+    """Depth, a camera model or a transform cannot be used."""

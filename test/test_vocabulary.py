@@ -106,6 +106,30 @@ def test_note_names_the_unknown_words_only(text: str, word: str, hint: str) -> N
     assert note == f"the network does not know the word '{word}'; {hint}"
 
 
+WITH_OTHER_WORDS = Vocabulary(
+    ("mug", "wrench"), ("red",), {"cup": "mug", "coffee mug": "mug", "spanner": "wrench"}
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *(("cup", "mug"), ("Red Cups", "red mug"), ("coffee mug", "mug"), ("mug", "mug")),
+        *(("a spanner", "wrench"), ("red spanners", "red wrench"), ("coffee", ""), ("tea", "")),
+    ],
+)
+def test_other_word_is_read_as_its_name(name: str, known: str) -> None:
+    assert WITH_OTHER_WORDS.known_name(name) == known
+
+
+def test_other_word_of_a_name_in_the_query_is_reported_and_not_a_name() -> None:
+    assert WITH_OTHER_WORDS.names == ("mug", "wrench")
+    query = parse_query("cup; mug")
+    assert WITH_OTHER_WORDS.reading_notes(query) == ["'cup' is read as 'mug'"]
+    result = WITH_OTHER_WORDS.run_known(query, answer)
+    assert "'mug' is read as 'mug', which is asked for already" in result.absent[-1].reason
+
+
 def test_label_with_attributes_is_one_text() -> None:
     seen: list[Query] = []
     query = parse_query("Shiny Red Mugs; gray saw|crimson cup; shiny red mug")

@@ -10,7 +10,7 @@ that the network knows, as in "red mug".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -71,23 +71,31 @@ class Vocabulary:
 
     :param names: empty for a network that knows general language; then queries do not change.
     :param attributes: single words, such as colours; a name can have several before it.
+    :param other_words: further words, each for one of the names.
 
-    >>> Vocabulary(["mug"], ["red", "shiny"]).known_name("The shiny red mugs")
+    >>> Vocabulary(["mug"], ["red", "shiny"], {"cup": "mug"}).known_name("The shiny red cups")
     'shiny red mug'
     """
 
-    def __init__(self, names: Sequence[str] = (), attributes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        attributes: Sequence[str] = (),
+        other_words: Mapping[str, str] | None = None,
+    ) -> None:
         self.names, self.attributes = tuple(names), tuple(attributes)
+        self.other_words = dict(other_words or {})
+        named = {**{name: name for name in self.names}, **self.other_words}
         written = {word.casefold(): word for word in self.attributes}
         respelt = {_SPELLINGS[word]: written[word] for word in written if word in _SPELLINGS}
         self._attributes = {**respelt, **written}
-        self._exact = {name.casefold(): name for name in reversed(self.names)}
+        self._exact = {word.casefold(): name for word, name in reversed(named.items())}
         self._by_key = {
             key: name
-            for name in reversed(self.names)
-            for key in _keys(name)
+            for word, name in reversed(named.items())
+            for key in _keys(word)
             # The singular of "glasses" must not match "glass".
-            if key == _keys(name)[0] or not key.endswith("ss")
+            if key == _keys(word)[0] or not key.endswith("ss")
         }
         self._letter_pairs = {name: _letter_pairs(name) for name in self.names}
         self._reading = lru_cache(_CACHE_SIZE)(self._read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, Example
@@ -13,7 +13,11 @@ class SceneSource(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that a network of these scenes knows, synonyms too."""
+        """All names that a network of these scenes knows."""
+
+    @property
+    def other_words(self) -> Mapping[str, str]:
+        """Further words, each for one of the names."""
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import MappingProxyType
 
 from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, Example, sample_absent
 from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
@@ -18,6 +19,7 @@ class StickerScenes:
     """
 
     names = NAMES
+    other_words = MappingProxyType(dict[str, str]())
     attributes = ()
     sets = tuple(SCENE_SETS)
 

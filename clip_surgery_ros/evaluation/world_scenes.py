@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -24,7 +25,8 @@ class WorldScenes:
     :param size: width and height of the pictures, pixels.
     """
 
-    names = tuple(word for name in NAMES for word in (name, *SYNONYMS.get(name, ())))
+    names = NAMES
+    other_words = MappingProxyType({word: name for name in SYNONYMS for word in SYNONYMS[name]})
     attributes = (*COLOURS, *(word for words in FINISH_WORDS.values() for word in words))
     sets = tuple(SETS)
 

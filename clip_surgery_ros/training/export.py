@@ -57,6 +57,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
       and with windows,
     - ``step`` and ``heads``, JSON, from which a training resumes,
     - ``labels``, a JSON list of the known names,
+    - ``other_words``, a JSON object of further words and the name of each,
     - ``attributes``, a JSON list of the words that may stand before a name.
 
     :param scenes: what it was trained on; presence is fitted on the development split.
@@ -78,6 +79,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
         "step": str(saved["step"]),
         "heads": json.dumps({name: value.item() for name, value in saved["heads"].items()}),
         "labels": json.dumps(scenes.names),
+        "other_words": json.dumps(dict(scenes.other_words)),
         "attributes": json.dumps(scenes.attributes),
     }
     save_file(without_unused_tokens(tensors), out, metadata)
@@ -127,7 +129,7 @@ def presence_cosines(
     """
     present: dict[str, list[Tensor]] = defaultdict(list)
     absent: dict[str, list[Tensor]] = defaultdict(list)
-    names, texts = frozenset(scenes.names), dict[str, Tensor]()
+    names, texts = {*scenes.names, *scenes.other_words}, dict[str, Tensor]()
     for example in tqdm(_claims(scenes, count), total=count * len(scenes.sets), unit="scene"):
         new = [label for label in example.queried if label not in texts]
         if new:

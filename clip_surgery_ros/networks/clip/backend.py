@@ -87,7 +87,7 @@ class ClipBackend:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         self.traits = traits
-        self.vocabulary = Vocabulary(traits.labels, traits.attributes)
+        self.vocabulary = Vocabulary(traits.labels, traits.attributes, traits.other_words)
         network: Any = model.to(self.device, self.dtype).eval().requires_grad_(False)
         self.text = TextTower(network, tokenize, self.device, templates, traits.multilingual)
         check_attention(attention)

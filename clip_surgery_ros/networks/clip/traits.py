@@ -24,6 +24,7 @@ class ClipTraits:
     :param presence_with_windows: the same with the tokens of the windows.
     :param labels: names that the network was trained on; empty for an open vocabulary.
     :param attributes: words that it was trained on before these names.
+    :param other_words: further words, each for one of these names.
     :param multilingual: whether the text tower reads other scripts than Latin.
 
     >>> ClipTraits(labels=("mug", "hammer")).multilingual
@@ -37,6 +38,7 @@ class ClipTraits:
     presence_with_windows: PresenceLevel | None = None
     labels: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    other_words: Mapping[str, str] = field(default_factory=dict)
     multilingual: bool = False
 
 
@@ -57,6 +59,7 @@ def read_traits(metadata: Mapping[str, str], provenance: Provenance) -> ClipTrai
         presence_with_windows=_parse_presence_level(metadata.get("presence_with_windows")),
         labels=tuple(json.loads(metadata.get("labels", "[]"))),
         attributes=tuple(json.loads(metadata.get("attributes", "[]"))),
+        other_words=json.loads(metadata.get("other_words", "{}")),
     )
 
 

@@ -30,7 +30,7 @@ from clip_surgery_ros.training.clip_phrases import (
     ask,
     window_caption,
 )
-from clip_surgery_ros.training.options import ClipOptions, SamOptions
+from clip_surgery_ros.training.options import ClipOptions, RunFiles, SamOptions
 from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
 from clip_surgery_ros.training.sam_prompts import MaskedPicture, click_excluding_others
@@ -270,7 +270,8 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
     monkeypatch.setattr(export, "presence_levels", lambda *_: {})
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     checkpoint, exported = tmp_path / "clip.pt", tmp_path / "clip.safetensors"
-    train_clip.train(replace(CLIP, steps=1), views, 1, checkpoint, None, 1)
+    files = RunFiles(views, 1, checkpoint, None, 1)
+    train_clip.train(replace(CLIP, steps=1), files)
     export.export_clip(checkpoint, exported, WorldScenes(tmp_path))
     for resume in (checkpoint, exported):
         saved = torch.load(checkpoint, weights_only=True)
@@ -281,7 +282,8 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
         for name, values in saved["model"].items():
             assert torch.allclose(state["model"][name], values, rtol=1e-3, atol=1e-5), name
         assert state["heads"].keys() == saved["heads"].keys()
-    train_clip.train(replace(CLIP, steps=2), views, 1, tmp_path / "next.pt", exported, 1)
+    resumed = replace(files, checkpoint=tmp_path / "next.pt", resume=exported)
+    train_clip.train(replace(CLIP, steps=2), resumed)
     assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
     with pytest.raises(WeightsError, match="has no training heads"):
         train_clip._initial_state(demo_weights("sam_demo"), Vocabulary())

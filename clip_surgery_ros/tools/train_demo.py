@@ -87,29 +87,34 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
         help="steps between validations (default: 250)",
     )
     if name == "clip":
-        step.add_argument(
-            "--small-steps",
-            type=whole_number(0),
-            default=1000,
-            help="first steps, which are close to one object (default: 1000)",
-        )
-        step.add_argument(
-            "--contrastive-only",
-            action="store_true",
-            help="train with the loss of CLIP's paper alone, which uses no masks",
-        )
-        step.add_argument(
-            "--side",
-            type=int,
-            choices=range(64, 193, 8),
-            default=96,
-            metavar="PIXELS",
-            help="of the pictures, a multiple of 8 from 64 to 192 (default: 96)",
-        )
+        _add_clip_options(step)
     step.add_argument(
         "--bfloat16",
         action="store_true",
         help="matrix products in bfloat16, for processors with instructions for it",
+    )
+
+
+def _add_clip_options(step: argparse.ArgumentParser) -> None:
+    """Add the options of ``clip`` alone."""
+    step.add_argument(
+        "--small-steps",
+        type=whole_number(0),
+        default=1000,
+        help="first steps, which are close to one object (default: 1000)",
+    )
+    step.add_argument(
+        "--contrastive-only",
+        action="store_true",
+        help="train with the loss of CLIP's paper alone, which uses no masks",
+    )
+    step.add_argument(
+        "--side",
+        type=int,
+        choices=range(64, 193, 8),
+        default=96,
+        metavar="PIXELS",
+        help="of the pictures, a multiple of 8 from 64 to 192 (default: 96)",
     )
 
 
@@ -142,13 +147,13 @@ def _train(arguments: argparse.Namespace) -> None:
     check_output_file(arguments.checkpoint)
 
     from clip_surgery_ros.training import train_clip, train_sam
-    from clip_surgery_ros.training.options import ClipOptions, SamOptions
+    from clip_surgery_ros.training.options import ClipOptions, RunFiles, SamOptions
 
-    where = (arguments.views, arguments.shards, arguments.checkpoint, arguments.resume)
+    files = _options(RunFiles, arguments)
     if arguments.network == "clip":
-        train_clip.train(_options(ClipOptions, arguments), *where, arguments.validate_every)
+        train_clip.train(_options(ClipOptions, arguments), files)
     else:
-        train_sam.train(_options(SamOptions, arguments), *where, arguments.validate_every)
+        train_sam.train(_options(SamOptions, arguments), files)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.training.optimization import Optimizers
 from clip_surgery_ros.weights.files import check_file
 from clip_surgery_ros.weights.layouts import load_tensors
 from clip_surgery_ros.weights.state_dicts import DAMAGE, ignore_warnings
@@ -50,3 +51,29 @@ def restore(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     difference = load_tensors(network, state["model"])
     if difference:
         raise WeightsError(f"checkpoint {path} is not of this network: it {difference}")
+
+
+def resume_optimizers(optimizers: Optimizers, state: Mapping[str, Any]) -> int:
+    """Load the optimizers' state, if there is one.
+
+    :returns: the step at which the learning rate warms up.
+    """
+    for optimizer, saved in zip(optimizers, state["optims"], strict=False):
+        optimizer.load_state_dict(saved)
+    return 0 if state["optims"] else int(state["step"])
+
+
+def training_state(
+    step: int, seconds: float, networks: Mapping[str, nn.Module], optimizers: Optimizers
+) -> dict[str, Any]:
+    """Return what a training resumes from.
+
+    :param seconds: that the training took so far.
+    :param networks: by the names that their entries have.
+    """
+    return {
+        "step": step,
+        "seconds": seconds,
+        **{name: network.state_dict() for name, network in networks.items()},
+        "optims": [optimizer.state_dict() for optimizer in optimizers],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,26 @@ class SamOptions:
     seed: int
     threads: int
     bfloat16: bool
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a training run reads and writes.
+
+    :param views: folder of :mod:`world_views`.
+    :param shards: of the training split, all rendered.
+    :param checkpoint: to write.
+    :param resume: checkpoint to continue from, or an exported file. An exported file has no state
+        of the optimizers: the learning rate warms up again.
+    :param validate_every: steps between validations, at which the checkpoint is written.
+    """
+
+    views: Path
+    shards: int
+    checkpoint: Path
+    resume: Path | None
+    validate_every: int
+
+    def is_due(self, step: int, last: int) -> bool:
+        """Return whether the network is measured and saved after this many steps."""
+        return step % self.validate_every == 0 or step == last

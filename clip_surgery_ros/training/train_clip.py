@@ -36,7 +36,7 @@ from clip_surgery_ros.training.optimization import (
     set_rate,
     update,
 )
-from clip_surgery_ros.training.options import ClipOptions
+from clip_surgery_ros.training.options import ClipOptions, RunFiles
 from clip_surgery_ros.training.validate_clip import validate
 from clip_surgery_ros.training.windows import normalize
 from clip_surgery_ros.training.world_views import check_views
@@ -45,41 +45,23 @@ from clip_surgery_ros.weights.state_dicts import load_state_dict
 MAX_GRADIENT_NORM = 5.0
 
 
-def train(
-    options: ClipOptions,
-    views: Path,
-    shards: int,
-    out: Path,
-    resume: Path | None,
-    validate_every: int,
-) -> None:
-    """Do the remaining steps and save a checkpoint at every validation.
-
-    :param views: folder of :mod:`world_views`.
-    :param shards: of the training split, all rendered.
-    :param out: checkpoint to write.
-    :param resume: checkpoint to continue from, or an exported file. An exported file has no state
-        of the optimizers: the learning rate warms up again.
-    """
+def train(options: ClipOptions, files: RunFiles) -> None:
+    """Do the remaining steps and save a checkpoint at every validation."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     vocabulary = Vocabulary()
     model, heads = build_clip(len(vocabulary)), ObjectiveHeads()
     optimizers = clip_optimizers(model, heads, options.rate)
-    state = _initial_state(resume, vocabulary)
-    if resume:
-        checkpoints.restore(model, state, resume)
+    state = _initial_state(files.resume, vocabulary)
+    if files.resume:
+        checkpoints.restore(model, state, files.resume)
         heads.load_state_dict(state["heads"])
-    for optimizer, saved in zip(optimizers, state["optims"], strict=False):
-        optimizer.load_state_dict(saved)
-    first = state["step"]
-    warm_up_from = 0 if state["optims"] else first
-    check_views(views, shards)
+    warm_up_from = checkpoints.resume_optimizers(optimizers, state)
+    check_views(files.views, files.shards)
     compiled = torch.compile(encode_images, dynamic=False)
-    began = time.monotonic() - state["seconds"]
-    progress = tqdm(
-        batches(options, views, shards, first), initial=first, total=options.steps, mininterval=10
-    )
+    first, began = state["step"], time.monotonic() - state["seconds"]
+    steps = batches(options, files.views, files.shards, first)
+    progress = tqdm(steps, initial=first, total=options.steps)
     for step, batch in enumerate(progress, start=first):
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
@@ -92,24 +74,13 @@ def train(
         loss = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
         update(optimizers, loss, model, MAX_GRADIENT_NORM)
         progress.set_postfix({name: f"{value.item():.2f}" for name, value in parts.items()})
-        if (step + 1) % validate_every == 0 or step + 1 == options.steps:
-            metrics = validate(model, heads, vocabulary, views)
+        if files.is_due(step + 1, options.steps):
+            figures = validate(model, heads, vocabulary, files.views)
             seconds = time.monotonic() - began
-            log = {
-                "step": step + 1,
-                "seconds": round(seconds),
-                **{name: round(value.item(), 3) for name, value in parts.items()},
-                **metrics,
-            }
-            tqdm.write(json.dumps(log))
-            state = {
-                "step": step + 1,
-                "seconds": seconds,
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optims": [optimizer.state_dict() for optimizer in optimizers],
-            }
-            checkpoints.save(state, out)
+            tqdm.write(json.dumps({"step": step + 1, "seconds": round(seconds), **figures}))
+            networks = {"model": model, "heads": heads}
+            state = checkpoints.training_state(step + 1, seconds, networks, optimizers)
+            checkpoints.save(state, files.checkpoint)
 
 
 def _initial_state(resume: Path | None, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from clip_surgery_ros.training.optimization import (
     set_rate,
     update,
 )
-from clip_surgery_ros.training.options import SamOptions
+from clip_surgery_ros.training.options import RunFiles, SamOptions
 from clip_surgery_ros.training.sam_data import (
     batches,
     collate,
@@ -43,37 +43,21 @@ from clip_surgery_ros.weights.state_dicts import load_state_dict
 MAX_GRADIENT_NORM = 2.0
 
 
-def train(
-    options: SamOptions,
-    views: Path,
-    shards: int,
-    out: Path,
-    resume: Path | None,
-    validate_every: int,
-) -> None:
-    """Do the remaining steps and save a checkpoint at every validation.
-
-    :param views: folder of :mod:`world_views`.
-    :param shards: of the training split, all rendered.
-    :param out: checkpoint to write.
-    :param resume: checkpoint to continue from, or an exported file. An exported file has no state
-        of the optimizers: the learning rate warms up again.
-    """
+def train(options: SamOptions, files: RunFiles) -> None:
+    """Do the remaining steps and save a checkpoint at every validation."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     sam = build_sam(SPEC).train()
     optimizers = sam_optimizers(sam, options.rate)
-    state = _initial_state(resume)
-    if resume:
-        checkpoints.restore(sam, state, resume)
-    for optimizer, saved in zip(optimizers, state["optims"], strict=False):
-        optimizer.load_state_dict(saved)
-    first = state["step"]
-    warm_up_from = 0 if state["optims"] else first
-    check_views(views, shards)
+    state = _initial_state(files.resume)
+    if files.resume:
+        checkpoints.restore(sam, state, files.resume)
+    warm_up_from = checkpoints.resume_optimizers(optimizers, state)
+    check_views(files.views, files.shards)
     compiled = torch.compile(predict_masks, dynamic=False)
-    began = time.monotonic() - state["seconds"]
-    progress = tqdm(batches(options, views, shards, first), initial=first, total=options.steps)
+    first, began = state["step"], time.monotonic() - state["seconds"]
+    steps = batches(options, files.views, files.shards, first)
+    progress = tqdm(steps, initial=first, total=options.steps)
     for step, batch in enumerate(progress, start=first):
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
@@ -81,21 +65,12 @@ def train(
         parts = losses(logits.float(), predicted_iou.float(), batch.targets)
         update(optimizers, parts["mask"] + parts["iou_error"], sam, MAX_GRADIENT_NORM)
         progress.set_postfix({name: f"{value.item():.3f}" for name, value in parts.items()})
-        if (step + 1) % validate_every == 0 or step + 1 == options.steps:
+        if files.is_due(step + 1, options.steps):
+            figures = {"one_click_iou": validate(sam, files.views)}
             seconds = time.monotonic() - began
-            log = {
-                "step": step + 1,
-                "seconds": round(seconds),
-                "one_click_iou": validate(sam, views),
-            }
-            tqdm.write(json.dumps(log))
-            state = {
-                "step": step + 1,
-                "seconds": seconds,
-                "model": sam.state_dict(),
-                "optims": [optimizer.state_dict() for optimizer in optimizers],
-            }
-            checkpoints.save(state, out)
+            tqdm.write(json.dumps({"step": step + 1, "seconds": round(seconds), **figures}))
+            state = checkpoints.training_state(step + 1, seconds, {"model": sam}, optimizers)
+            checkpoints.save(state, files.checkpoint)
 
 
 def _initial_state(resume: Path | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.world.catalogue import Part
 from clip_surgery_ros.world.materials import Material, image_material, object_material
 from clip_surgery_ros.world.rigid import transform
 from clip_surgery_ros.world.room import Slab
@@ -93,22 +94,13 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
     for instance, item in objects.items():
         whole = item.bounds()
         for part in item.parts:
-            label = part.material == "label"
-            bounds = (part.vertices.min(0), part.vertices.max(0)) if label else whole
             vertices.append(transform(item.pose, part.vertices))
             local.append(part.vertices)
             faces.append(part.faces)
             normals.append(part.normals @ item.pose[:3, :3].T.astype(np.float32))
             instances.append(instance)
             uvs.append(part.uv)
-            if part.image is not None:
-                materials.append(image_material(part.image))
-                continue
-            materials.append(
-                object_material(
-                    part.material, item.colour, item.finish, item.natural, bounds, item.look
-                )
-            )
+            materials.append(_part_material(item, part, whole))
     for piece in slabs:
         v, f, n = piece.triangles()
         vertices.append(v)
@@ -134,6 +126,20 @@ def build_geometry(objects: Mapping[int, WorldObject], slabs: Sequence[Slab]) ->
         tuple(materials),
         _all_uvs(uvs, counts),
         EmbreeVisibility(all_vertices, all_faces),
+    )
+
+
+def _part_material(item: WorldObject, part: Part, bounds: tuple[Floats, Floats]) -> Material:
+    """Return the material of a part.
+
+    :param bounds: of the object; patterns are placed in them, those of a label in its own.
+    """
+    if part.image is not None:
+        return image_material(part.image)
+    if part.material == "label":
+        bounds = part.vertices.min(0), part.vertices.max(0)
+    return object_material(
+        part.material, item.colour, item.finish, item.natural, bounds, item.look
     )
 
 

@@ -1,0 +1,115 @@
+"""Boxes round points: upright, oriented or along the axes of the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.space.support import Plane
+from clip_surgery_ros.space.transforms import Rigid
+
+Floats = NDArray[np.float64]
+BoxMode = Literal["upright", "oriented", "axis_aligned"]
+
+TRIM = 0.007
+"""Share of points left out at each end of an axis: those that fly between two surfaces."""
+MOST = 4000
+"""Points that a box is computed from at most."""
+
+
+@dataclass(frozen=True)
+class SpaceBox:
+    """A box in space.
+
+    :param pose: the box's centre and axes in the frame of the points.
+    :param size: (3,) along its own axes, metres.
+    """
+
+    pose: Rigid
+    size: Floats
+
+    @property
+    def centre(self) -> Floats:
+        """Its centre, (3,) metres."""
+        return self.pose.translation
+
+    def corners(self) -> Floats:
+        """Return its corners, (8, 3) metres."""
+        signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+        return self.pose.apply(signs * self.size / 2)
+
+
+def box_of(
+    points: NDArray[np.floating], mode: BoxMode, up: Floats | None, support: Plane | None
+) -> SpaceBox:
+    """Return the box round points.
+
+    An ``upright`` box has a vertical axis, its z, and stands on the support where there is one.
+    An ``oriented`` box lies along the points' principal axes, an ``axis_aligned`` one along
+    those of the frame.
+
+    :param points: (P, 3) metres, P at least 3.
+    :param up: (3,) against gravity; for None it is the support's normal, or else the frame's z.
+    """
+    some = np.asarray(points[:: max(1, len(points) // MOST)], np.float64)
+    if mode == "axis_aligned":
+        return _box_along(some, np.eye(3))
+    if mode == "oriented":
+        return _box_along(some, _principal_axes(some))
+    if up is None:
+        up = support.normal if support is not None else np.array([0.0, 0.0, 1.0])
+    axes = _turned(some, upright_axes(up))
+    bottom = None
+    if support is not None and support.normal @ up > 0.5:
+        bottom = Plane(axes.T @ support.normal, support.offset)
+    return _box_along(some, axes, bottom)
+
+
+def upright_axes(up: Floats) -> Floats:
+    """Return axes, (3, 3) in columns, of which z is up."""
+    x = np.cross(np.eye(3)[int(np.abs(up).argmin())], up)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(up, x), up], axis=1)
+
+
+def _turned(points: Floats, axes: Floats) -> Floats:
+    """Return axes turned about their z to the smallest rectangle round the points' footprint.
+
+    A first rectangle trims the points, so that single ones do not turn the second.
+    """
+    for _ in range(2):
+        flat = points @ axes[:, :2]
+        low, high = np.quantile(flat, [TRIM, 1 - TRIM], axis=0)
+        inside = flat[((flat >= low) & (flat <= high)).all(1)]
+        if len(inside) < 3:
+            return axes
+        angle = np.radians(cv2.minAreaRect(inside.astype(np.float32))[2])
+        c, s = np.cos(angle), np.sin(angle)
+        axes = axes @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return axes
+
+
+def _box_along(points: Floats, axes: Floats, bottom: Plane | None = None) -> SpaceBox:
+    """Return the box along axes, (3, 3) in columns.
+
+    :param bottom: in these axes; the box stands on it below its centre.
+    """
+    low, high = np.quantile(points @ axes, [TRIM, 1 - TRIM], axis=0)
+    if bottom is not None:
+        x, y, _ = (low + high) / 2
+        low[2] = min(bottom.height_at(x, y), high[2])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes, axes @ ((low + high) / 2)
+    return SpaceBox(Rigid.from_matrix(matrix), np.asarray(high - low))
+
+
+def _principal_axes(points: Floats) -> Floats:
+    """Return the principal axes of points, (3, 3) in columns, the longest first, right-handed."""
+    centred = points - points.mean(0)
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1].copy()
+    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
+    return axes

@@ -1,0 +1,270 @@
+"""Lifting masks to boxes, on scenes of a table and cuboids that are ray-cast here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from clip_surgery_ros.space.boxes import SpaceBox, box_of
+from clip_surgery_ros.space.depth import DepthImage, Intrinsics
+from clip_surgery_ros.space.lifting import Lifted, LiftSettings, lift
+from clip_surgery_ros.space.reasons import Reason
+from clip_surgery_ros.space.support import find_support
+from clip_surgery_ros.space.transforms import Rigid
+
+CAMERA = Intrinsics(560.0, 560.0, 319.5, 239.5, 640, 480)
+UP = np.array([0.0, 0.0, 1.0])
+SIZE = (0.06, 0.10, 0.08)
+PLACE = (0.01, -0.02, 0.04)
+UPRIGHT = LiftSettings(up=UP)
+
+
+@dataclass(frozen=True)
+class Cuboid:
+    centre: tuple[float, float, float]
+    size: tuple[float, float, float]
+    yaw: float = 0.0
+
+
+BLOCK = Cuboid(PLACE, SIZE, 0.4)
+
+
+def looking(eye: tuple[float, float, float], target: tuple[float, float, float]) -> Rigid:
+    """Return camera to world."""
+    forward = np.subtract(target, eye) / np.linalg.norm(np.subtract(target, eye))
+    right = np.cross(forward, UP) / np.linalg.norm(np.cross(forward, UP))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
+    matrix[:3, 3] = eye
+    return Rigid.from_matrix(matrix)
+
+
+VIEW = looking((0.45, -0.35, 0.5), (0.0, 0.0, 0.03))
+
+
+def cast(
+    *cuboids: Cuboid, pose: Rigid = VIEW, table: bool = True
+) -> tuple[DepthImage, np.ndarray]:
+    """Return depth and ids (from 1, 0 for the table) of cuboids on the table z = 0."""
+    y, x = np.mgrid[0 : CAMERA.height, 0 : CAMERA.width].reshape(2, -1).astype(float)
+    rays = np.stack([(x - CAMERA.cx) / CAMERA.fx, (y - CAMERA.cy) / CAMERA.fy, np.ones_like(x)], 1)
+    rays, eye = rays @ pose.rotation.T, pose.translation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.where(rays[:, 2] < 0, -eye[2] / rays[:, 2], np.inf) if table else None
+        depth = np.full(len(rays), np.inf) if depth is None else depth
+        ids = np.zeros(len(rays), np.uint16)
+        for k, cuboid in enumerate(cuboids, 1):
+            c, s = np.cos(cuboid.yaw), np.sin(cuboid.yaw)
+            turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+            origin, local = turn @ (eye - cuboid.centre), rays @ turn.T
+            half = np.array(cuboid.size) / 2
+            ends = np.stack([(-half - origin) / local, (half - origin) / local])
+            near, far = ends.min(0).max(1), ends.max(0).min(1)
+            hit = (near < far) & (near > 0) & (near < depth)
+            depth, ids = np.where(hit, near, depth), np.where(hit, k, ids).astype(np.uint16)
+    depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+    shape = (CAMERA.height, CAMERA.width)
+    return DepthImage(depth.reshape(shape), CAMERA), ids.reshape(shape)
+
+
+def middle_of(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(mask)
+    near = int(((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin())
+    return np.array([[columns[near], rows[near]]])
+
+
+def lifted(
+    depth: DepthImage, ids: np.ndarray, k: int = 1, settings: LiftSettings = UPRIGHT
+) -> Lifted:
+    mask = ids == k
+    return lift(depth, mask, middle_of(mask), VIEW, (ids > 0) & ~mask, settings)
+
+
+def box_in(result: Lifted) -> SpaceBox:
+    assert result.box is not None, result.findings
+    return result.box
+
+
+def reasons(result: Lifted) -> dict[Reason, str]:
+    return {finding.reason: finding.text for finding in result.findings}
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.3, 0.8, 1.3])
+def test_whole_object_without_noise_is_within_a_millimetre(yaw: float) -> None:
+    result = lifted(*cast(Cuboid(PLACE, SIZE, yaw)))
+    box = box_in(result)
+    assert np.linalg.norm(box.centre - PLACE) < 0.001
+    np.testing.assert_allclose(sorted(box.size[:2]), sorted(SIZE[:2]), atol=0.002)
+    assert box.size[2] == pytest.approx(SIZE[2], abs=0.001)
+    assert result.findings == ()
+
+
+def test_box_is_upright_without_gravity_by_the_plane_it_stands_on() -> None:
+    box = box_in(lifted(*cast(BLOCK), settings=LiftSettings()))
+    np.testing.assert_allclose(box.pose.rotation[:, 2], UP, atol=0.01)
+    assert np.linalg.norm(box.centre - PLACE) < 0.0015
+
+
+def test_box_in_the_camera_frame_is_the_same_box() -> None:
+    depth, ids = cast(BLOCK)
+    mask = ids == 1
+    own = box_in(lift(depth, mask, middle_of(mask), Rigid.identity()))
+    np.testing.assert_allclose(VIEW.apply(own.centre[None])[0], PLACE, atol=0.0015)
+
+
+def test_mask_six_pixels_off_costs_little() -> None:
+    import cv2
+
+    depth, ids = cast(BLOCK)
+    mask = (ids == 1).astype(np.uint8)
+    for changed in (cv2.dilate(mask, np.ones((13, 13))), cv2.erode(mask, np.ones((13, 13)))):
+        box = box_in(lift(depth, changed > 0, middle_of(mask), VIEW, settings=UPRIGHT))
+        assert np.linalg.norm(box.centre - PLACE) < 0.006
+
+
+def test_wall_behind_a_hole_is_not_the_object() -> None:
+    wall = Cuboid((-0.6, 0.46, 0.3), (0.02, 1.5, 0.6), -0.66)
+    depth, ids = cast(BLOCK, wall)
+    result = lift(depth, ids > 0, middle_of(ids == 1), VIEW, settings=UPRIGHT)
+    assert np.linalg.norm(box_in(result).centre - PLACE) < 0.004
+    assert "was kept" in reasons(result)[Reason.TWO_LAYERS]
+
+
+def test_part_cut_off_by_a_hole_is_kept() -> None:
+    depth, ids = cast(BLOCK)
+    rows, columns = np.nonzero(ids == 1)
+    middle = int(columns.mean())
+    depth.metres[:, middle - 6 : middle + 6] = 0
+    mask = ids == 1
+    click = np.array([[columns.min() + 10, int(np.median(rows[columns == columns.min() + 10]))]])
+    box = box_in(lift(depth, mask, click, VIEW, settings=UPRIGHT))
+    assert np.linalg.norm(box.centre - PLACE) < 0.002
+
+
+def test_click_on_a_pixel_without_depth_takes_the_nearest() -> None:
+    depth, ids = cast(BLOCK)
+    (x, y), *_ = middle_of(ids == 1)
+    depth.metres[y - 4 : y + 5, x - 4 : x + 5] = 0
+    assert np.linalg.norm(box_in(lifted(depth, ids)).centre - PLACE) < 0.001
+
+
+def test_oriented_and_axis_aligned_boxes() -> None:
+    scene = cast(BLOCK)
+    aligned = box_in(lifted(*scene, settings=LiftSettings(box_mode="axis_aligned", up=UP)))
+    c, s = abs(np.cos(0.4)), abs(np.sin(0.4))
+    across = [SIZE[0] * c + SIZE[1] * s, SIZE[0] * s + SIZE[1] * c]
+    np.testing.assert_allclose(aligned.size[:2], across, atol=0.012)  # corners are trimmed
+    np.testing.assert_allclose(aligned.pose.matrix[:3, :3], np.eye(3), atol=1e-9)
+    oriented = box_in(lifted(*scene, settings=LiftSettings(box_mode="oriented", up=UP)))
+    assert np.linalg.det(oriented.pose.rotation) == pytest.approx(1)
+    points = lifted(*scene).points
+    local = oriented.pose.inverse().apply(points)
+    assert (np.abs(local) <= oriented.size / 2 + 0.01).all()
+
+
+def test_points_are_members_of_the_depth_image() -> None:
+    depth, ids = cast(BLOCK)
+    result = lifted(depth, ids)
+    again = VIEW.apply(depth.points_at(result.columns, result.rows))
+    np.testing.assert_allclose(result.points, again, atol=1e-5)
+    assert (ids[result.rows, result.columns] == 1).mean() > 0.99
+
+
+def test_corners_are_half_a_size_from_the_centre() -> None:
+    box = box_in(lifted(*cast(BLOCK)))
+    np.testing.assert_allclose(box.corners().mean(0), box.centre, atol=1e-9)
+    np.testing.assert_allclose(
+        np.linalg.norm(box.corners() - box.centre, axis=1), np.linalg.norm(box.size) / 2
+    )
+
+
+def test_box_of_points_on_one_line_is_thin() -> None:
+    points = np.linspace([0, 0, 0], [0, 0.1, 0], 50)
+    assert box_of(points, "upright", UP, None).size.min() == pytest.approx(0, abs=1e-9)
+
+
+def test_support_is_not_found_among_scattered_points() -> None:
+    points = np.random.default_rng(0).normal(size=(500, 3))
+    assert find_support(points, np.array([0, 0, 5.0]), UP, 0.003) is None
+
+
+def test_steep_plane_is_no_support_when_gravity_is_known() -> None:
+    rng = np.random.default_rng(0)
+    wall = np.c_[np.zeros(300), rng.random((300, 2))]
+    eye = np.array([1.0, 0, 0])
+    assert find_support(wall, eye, UP, 0.003) is None
+    found = find_support(wall, eye, None, 0.003)
+    assert found is not None
+    np.testing.assert_allclose(found.normal, [1, 0, 0], atol=1e-9)
+
+
+# Each reason with its sentence.
+
+
+def test_empty_mask_is_a_reason() -> None:
+    depth, ids = cast(BLOCK)
+    result = lift(depth, ids > 9, np.zeros((0, 2), int), VIEW)
+    assert result.box is None
+    assert reasons(result) == {Reason.EMPTY_MASK: "the mask has no pixels"}
+
+
+def test_mask_without_depth_says_how_many_pixels_have_it() -> None:
+    depth, ids = cast(BLOCK)
+    pixels = int((ids == 1).sum())
+    depth.metres[ids == 1] = 0
+    (x, y), *_ = middle_of(ids == 1)
+    depth.metres[y, x : x + 18] = 0.6
+    result = lifted(depth, ids)
+    assert result.box is None
+    assert f"18 of {pixels} pixels have depth" in reasons(result)[Reason.TOO_FEW_POINTS]
+
+
+def test_depth_out_of_range_says_the_range() -> None:
+    result = lifted(*cast(BLOCK), settings=LiftSettings(farthest=0.3))
+    assert result.box is None
+    assert "0.1 to 0.3 is used" in reasons(result)[Reason.OUT_OF_RANGE]
+
+
+def test_depth_in_another_unit_asks_for_the_unit() -> None:
+    depth, ids = cast(BLOCK)
+    result = lifted(DepthImage(depth.metres / 1000, CAMERA), ids)
+    assert result.box is None
+    assert "is the unit of depth right?" in reasons(result)[Reason.UNIT]
+
+
+def test_object_at_the_border_has_a_lower_bound() -> None:
+    depth, ids = cast(Cuboid((0.25, 0.32, 0.04), SIZE))
+    assert (ids[:, -1] == 1).any()
+    result = lifted(depth, ids)
+    assert result.is_lower_bound
+    assert "the picture's border cuts the object" in reasons(result)[Reason.CUT_BY_BORDER]
+
+
+def test_hidden_object_has_a_lower_bound() -> None:
+    front = Cuboid((0.11, -0.12, 0.05), (0.03, 0.1, 0.1), 0.6)
+    result = lifted(*cast(BLOCK, front))
+    assert result.is_lower_bound
+    assert "of the outline" in reasons(result)[Reason.HIDDEN]
+
+
+def test_holes_make_a_lower_bound() -> None:
+    depth, ids = cast(BLOCK)
+    rows = np.nonzero(ids == 1)[0]
+    depth.metres[: int(np.quantile(rows, 0.6))] = 0
+    result = lifted(depth, ids)
+    assert result.is_lower_bound
+    assert "of the mask has depth" in reasons(result)[Reason.HOLES]
+
+
+def test_object_in_the_air_has_no_support() -> None:
+    result = lifted(*cast(BLOCK, table=False))
+    assert "nothing was cut off" in reasons(result)[Reason.NO_SUPPORT]
+    assert np.linalg.norm(box_in(result).centre - PLACE) < 0.002
+
+
+def test_flat_object_keeps_its_points() -> None:
+    result = lifted(*cast(Cuboid((0, 0, 0.001), (0.05, 0.09, 0.002))))
+    assert "it was not cut off" in reasons(result)[Reason.FLAT]
+    np.testing.assert_allclose(sorted(box_in(result).size[:2]), [0.05, 0.09], atol=0.003)

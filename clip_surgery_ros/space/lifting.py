@@ -30,7 +30,9 @@ STEP = 0.04
 GROW = 0.009
 """By how much masks are grown, in widths of the picture: 6 pixels of 640."""
 LEAST_PART = 0.02
-"""Share of the mask that a part without a click needs, to be kept."""
+"""Share of the mask's pixels with depth that a part without a click needs, to be kept."""
+LEAST_PIXELS = 12
+"""Pixels that such a part needs."""
 LEAST_POINTS = 30
 """Points that a box needs."""
 MOST_PARTS = 30
@@ -270,7 +272,7 @@ class _Local:
         cut off.
         """
         kept = np.zeros_like(core)
-        least = max(12, int(LEAST_PART * self.mask.sum()))
+        least = max(LEAST_PIXELS, int(LEAST_PART * (self.mask & self.has_depth).sum()))
         rest = grown & self.mask & ~core
         if rest.sum() < least:
             return kept

@@ -218,7 +218,10 @@ def description_alone(folder: Path) -> Path:
 
 DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no description": (without_description, r"`ros2 bag reindex .*bag` .*bag/bag\.db3"),
-    "invalid description": (invalid_description, "`ros2 bag reindex .*` writes metadata.yaml"),
+    "invalid description": (
+        invalid_description,
+        "`ros2 bag reindex .*` writes a new metadata.yaml",
+    ),
     "a later ROS": (recorded_by_later_ros, "version 12 not supported; `ros2 bag convert`"),
     "no file": (without_storage_file, r"files are missing: .*bag\.db3"),
     "cut MCAP": (cut_mcap, r"`mcap recover .*bag\.mcap`"),

@@ -182,7 +182,7 @@ def test_image_size_that_is_no_multiple_of_the_patch_is_rejected(
 
 
 def test_input_size_that_is_no_multiple_of_the_patch_is_rejected() -> None:
-    with pytest.raises(ConfigError, match="take 96"):
+    with pytest.raises(ConfigError, match="use 96"):
         backend(small_clip(), input_size=100)
 
 

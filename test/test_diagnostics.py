@@ -9,7 +9,7 @@ from clip_surgery_ros.msg import SegmentArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.duration import Duration
 from ros.fakes import FakeEngine
-from ros.harness import PROFILES_VARIABLE, ROOT, Process, wait_for_reader
+from ros.harness import PROFILES_VARIABLE, ROOT, Process, destroy, wait_for_reader
 from ros.known_scene import known_scene
 from ros.rig import ACTIVATE, CONFIGURE, PIXELS, values_of, wait_frames, wait_readers
 from sensor_msgs.msg import Image
@@ -105,20 +105,20 @@ def test_label_in_unreadable_script_warns_while_in_the_query(rigs):
 
 def test_camera_level_follows_its_images(rigs):
     rig = rigs(image_timeout_s=0.5)
-    rig.outside.destroy_publisher(rig.images)
+    destroy(rig.outside, rig.images)
     rig.activate()
     camera_status(rig, WARN, "nobody publishes /image_raw")
     rig.images = rig.outside.create_publisher(Image, "image_raw", 10)
     camera_status(rig, WARN, "no image on /image_raw for")
     second = rig.outside.create_publisher(Image, "image_raw", 10)
     camera_status(rig, WARN, "2 publishers on /image_raw: their frames are mixed")
-    rig.outside.destroy_publisher(second)
+    destroy(rig.outside, second)
     assert rig.set("image_timeout_s", 0.0).successful
     camera_status(rig, OK, "images arrive")
 
 
 def test_lost_images_are_reported_with_the_remedy(active):
-    active.outside.destroy_publisher(active.images)
+    destroy(active.outside, active.images)
     # Without the shipped profile: images are larger than the default shared memory of Fast DDS.
     plain = {PROFILES_VARIABLE: None, "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
     sender = Process(

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import Log
 from rclpy.context import Context
 from rclpy.node import Node
 from ros.fakes import FakeEngine, FakeNetworks
-from ros.harness import Inbox, wait_for_reader
+from ros.harness import Inbox, destroy, wait_for_reader
 from ros.rig import ACTIVATE, CONFIGURE, DEACTIVATE, values_of, wait_frames, wait_readers
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -36,7 +36,7 @@ def without_images(rigs):
 
     def make(**parameters):
         rig = rigs(**parameters)
-        rig.outside.destroy_publisher(rig.images)
+        destroy(rig.outside, rig.images)
         rig.activate()
         return rig
 
@@ -147,7 +147,7 @@ def test_wrong_type_or_qos_of_a_query_warns(without_images, other_process):
     status_of(rig, 0, OK, "waiting for a query")
     wrong_type = other_process.create_publisher(String, "/clip_surgery/text_query", 10)
     status_of(rig, 0, WARN, "/clip_surgery/text_query carries std_msgs/msg/String")
-    other_process.destroy_publisher(wrong_type)
+    destroy(other_process, wrong_type)
     status_of(rig, 0, OK, "waiting for a query")
     other_process.create_publisher(String, "query", qos.newest_image())
     message = status_of(
@@ -261,7 +261,7 @@ def test_simulated_time_without_a_clock_warns(without_images, other_process):
     status_of(rig, 1, OK, "images arrive")
     clock = other_process.create_publisher(Clock, "/clock", 10)
     status_of(rig, 0, OK, "waiting for a query")
-    other_process.destroy_publisher(clock)
+    destroy(other_process, clock)
     status_of(rig, 0, WARN, "nobody publishes /clock")
 
 
@@ -342,7 +342,7 @@ def test_lasting_warning_is_logged_once(without_images, other_process):
         rig.health()
     logged = [log for log in rosout.messages if "carries sensor_msgs" in log.msg]
     assert len(logged) == 1 and logged[0].level == Log.WARN
-    other_process.destroy_publisher(wrong)
+    destroy(other_process, wrong)
     status_of(rig, 1, WARN, "nobody publishes")
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from ros.harness import wait_until
+from ros.harness import destroy, wait_until
 from ros.known_scene import known_scene
 from ros.rig import wait_frames, wait_readers
 from std_msgs.msg import Header
@@ -84,7 +84,7 @@ def test_subscriptions_can_change_between_frames(shipped_rig):
     wait_readers(shipped_rig, "heatmap", "overlay")
     ran = stages_of_a_frame(shipped_rig, "both")
     assert ran["sam encoder"] == ran["publish overlay"] == ran["publish heatmap"] == 1
-    shipped_rig.outside.destroy_subscription(subscription)
+    destroy(shipped_rig.outside, subscription)
     wait_until(lambda: len(shipped_rig.node.cameras[0].subscribed_outputs()) == 1)
     ran = stages_of_a_frame(shipped_rig, "heatmap again")
     assert ran["publish heatmap"] == 1 and not {"sam encoder", "publish overlay"} & set(ran)

@@ -26,6 +26,7 @@ from rclpy.context import Context
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 
 from clip_surgery_ros.ros.wheels import profiles_variable, ros_prefixes
 
@@ -153,6 +154,31 @@ def wait_for_reader(publisher: Publisher) -> None:
     wait_until(lambda: publisher.get_subscription_count() > 0)
 
 
+def destroy(node: Node, entity: Publisher | Subscription | Client) -> None:
+    """Destroy a publisher, a subscription or a client on the thread that spins its node.
+
+    On another thread the executor may be adding the entity's events to its wait set; rclpy then
+    raises InvalidHandle, which ends that thread.
+    """
+    kinds = {
+        Publisher: node.destroy_publisher,
+        Subscription: node.destroy_subscription,
+        Client: node.destroy_client,
+    }
+    remove = next(method for kind, method in kinds.items() if isinstance(entity, kind))
+    if node.executor is None:
+        remove(entity)
+        return
+    removed = threading.Event()
+
+    def run() -> None:
+        remove(entity)
+        removed.set()
+
+    node.executor.create_task(run)
+    assert wait_in_time(removed.wait, DEADLINE_S), "the node's executor does not spin"
+
+
 def call(
     node: Node, kind: type, name: str, request: object, deadline_s: float = DEADLINE_S
 ) -> object:
@@ -183,7 +209,7 @@ def _wait_for_discovery(node: Node, server: str, deadline_s: float) -> None:
         return True
 
     assert wait_in_time(wait, deadline_s), f"{server} does not answer"
-    node.destroy_client(client)
+    destroy(node, client)
 
 
 def _answer(client: Client, request: object, deadline_s: float) -> object | None:

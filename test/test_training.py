@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from clip_surgery_ros.core.errors import WeightsError, WorldError
-from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.networks.clip.vocabulary_table import TABLE
 from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import clip_model, export, sam_data, train_clip, world_views
@@ -45,13 +47,14 @@ from clip_surgery_ros.training.windows import (
     disturbed,
     normalize,
 )
-from clip_surgery_ros.training.world_views import View, ViewObject, check_views, read_view
+from clip_surgery_ros.training.world_views import View, Views
 from clip_surgery_ros.weights.files import demo_weights
+from clip_surgery_ros.world.frame import NamedObject
 from clip_surgery_ros.world.objects import NAMES
 
 SIDE = 64
-MUG, BOWL = ViewObject(3, "mug", "red", "glossy"), ViewObject(9, "bowl", "blue", "")
-HAMMER = ViewObject(4, "hammer", "", "")
+MUG, BOWL = NamedObject(3, "mug", "red", "glossy"), NamedObject(9, "bowl", "blue", "")
+HAMMER = NamedObject(4, "hammer", "", "")
 CLIP = ClipOptions(
     steps=3,
     decay=0,
@@ -67,23 +70,17 @@ CLIP = ClipOptions(
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Render one small shard of training views."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render small views of two training scenes and of one development scene."""
     folder = tmp_path_factory.mktemp("views")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world_views, "SCENES", 2)
-        patch.setattr(world_views, "WIDTH", 192)
-        patch.setattr(world_views, "HEIGHT", 144)
-        world_views.render_shards(folder, "train", 1)
+    world_views.render_scenes(folder, "train", 2, processes=1, size=(192, 144))
+    world_views.render_scenes(folder, "development", 1, processes=1, size=(96, 72))
     return folder
 
 
 @pytest.fixture
-def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the trainings know how many scenes the shard has."""
-    for module in (world_views, sam_data):
-        monkeypatch.setattr(module, "SCENES", 2)
-    monkeypatch.setattr("clip_surgery_ros.training.clip_batches.SCENES", 2)
+def views(folder: Path) -> Views:
+    return Views(folder, "train", 2)
 
 
 @pytest.fixture
@@ -103,29 +100,39 @@ def mug_and_bowl() -> View:
     return View(rgb, ids, (MUG, BOWL, HAMMER))
 
 
-@pytest.mark.usefixtures("few_scenes")
-def test_a_shard_has_views_with_ids_of_its_objects_and_is_not_rendered_again(views: Path) -> None:
-    seen = [read_view(views, "train", number) for number in range(6)]
+def test_views_of_a_scene_show_its_objects_in_other_light_from_another_side(views: Views) -> None:
+    assert len(views) == 6
+    seen = [views.read(number) for number in range(6)]
     for view in seen:
         assert view.rgb.shape == (144, 192, 3) and view.ids.shape == (144, 192)
         assert set(np.unique(view.ids)) - {0} <= {item.instance for item in view.objects}
         assert all(item.name in NAMES for item in view.objects)
-    # Three views of a scene show the same objects in other light and from another side.
     assert seen[0].objects == seen[2].objects != seen[3].objects
     assert not np.array_equal(seen[0].ids, seen[1].ids)
-    before = (views / "train" / "00000" / "00.jpg").stat()
-    world_views.render_shards(views, "train", 1)
-    assert (views / "train" / "00000" / "00.jpg").stat() == before
 
 
-@pytest.mark.usefixtures("few_scenes")
-def test_missing_and_damaged_views_are_named(views: Path, tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match="lacks shard 0 of the development views; run"):
-        check_views(views, 1)
-    with pytest.raises(WorldError, match=r"05.jpg or .png is missing or damaged; delete"):
-        (tmp_path / "train" / "00000").mkdir(parents=True)
-        (tmp_path / "train" / "00000" / "views.json").write_text("[[], [], [], [], [], []]")
-        read_view(tmp_path, "train", 5)
+def test_scene_that_is_there_is_not_rendered_again_and_one_that_is_not_whole_is(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    kept, lost = (tmp_path / "train" / name for name in ("00000.jpg", "00004.jpg"))
+    before, content = kept.stat(), lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(WorldError, match="lacks scene 1 of the train views; run `clip_surgery"):
+        Views(tmp_path, "train", 2)
+    assert len(Views(tmp_path, "train")) == 3
+    world_views.render_scenes(tmp_path, "train", 2, processes=2, size=(192, 144))
+    assert kept.stat() == before and lost.read_bytes() == content
+
+
+def test_missing_and_damaged_views_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match="lacks scene 0 of the development views"):
+        Views(tmp_path, "development")
+    for damage in ("{}", "[]", '{"objects": [{}]}', "{"):
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        (tmp_path / "train" / "00005.json").write_text(damage)
+        with pytest.raises(WorldError, match=r"view 5 in .*train are missing or damaged; delete"):
+            Views(tmp_path, "train").read(5)
 
 
 def test_a_window_says_what_is_there_and_what_each_token_shows() -> None:
@@ -226,23 +233,22 @@ def test_every_word_of_captions_and_phrases_has_a_row_in_the_vocabulary() -> Non
     assert ((rows == 0).sum(1) > 0).all()
 
 
-@pytest.mark.usefixtures("few_scenes")
-def test_a_step_has_the_same_batch_in_any_run_and_another_step_another(views: Path) -> None:
-    batch = ClipSteps(CLIP, views, 1, 0)[2]
-    again = ClipSteps(CLIP, views, 1, 2)[0]
-    other = ClipSteps(CLIP, views, 1, 0)[1]
+def test_a_step_has_the_same_batch_in_any_run_and_another_step_another(views: Views) -> None:
+    batch = ClipSteps(CLIP, views, 0)[2]
+    again = ClipSteps(CLIP, views, 2)[0]
+    other = ClipSteps(CLIP, views, 0)[1]
     assert batch.images.shape == (4, SIDE, SIDE, 3) and len(batch.captions) == 4
     assert torch.equal(batch.images, again.images) and batch.captions == again.captions
     assert batch.phrases.texts == again.phrases.texts
     assert not torch.equal(batch.images, other.images)
 
 
-@pytest.mark.usefixtures("few_scenes", "shallow")
-def test_some_steps_on_one_batch_lower_each_loss(views: Path) -> None:
+@pytest.mark.usefixtures("shallow")
+def test_some_steps_on_one_batch_lower_each_loss(views: Views) -> None:
     torch.manual_seed(0)
     vocabulary = Vocabulary()
     model, heads = build_clip(len(vocabulary)), ObjectiveHeads()
-    batch = ClipSteps(CLIP, views, 1, 0)[0]
+    batch = ClipSteps(CLIP, views, 0)[0]
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=3e-4)
     history: list[dict[str, float]] = []
     for _ in range(25):
@@ -261,18 +267,18 @@ def _losses(model, heads, batch: Batch, vocabulary: Vocabulary) -> dict[str, tor
     return losses(model, heads, encoded, batch, vocabulary)
 
 
-@pytest.mark.usefixtures("few_scenes", "shallow")
+@pytest.mark.usefixtures("shallow")
 def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
-    views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(train_clip, "check_views", lambda *_: None)
-    monkeypatch.setattr(train_clip, "validate", lambda *_: {})
-    monkeypatch.setattr(export, "presence_levels", lambda *_: {})
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     checkpoint, exported = tmp_path / "clip.pt", tmp_path / "clip.safetensors"
-    files = RunFiles(views, 1, checkpoint, None, 1)
-    train_clip.train(replace(CLIP, steps=1), files)
-    export.export_clip(checkpoint, exported, WorldScenes(tmp_path))
+    files = RunFiles(folder, 2, checkpoint, None, 1)
+    with torch.compiler.set_stance("force_eager"):  # compiling takes longer than the steps
+        train_clip.train(replace(CLIP, steps=1), files)
+        export.export_clip(checkpoint, exported, FewClaims())
+        resumed = replace(files, checkpoint=tmp_path / "next.pt", resume=exported)
+        train_clip.train(replace(CLIP, steps=2), resumed)
+    assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
     for resume in (checkpoint, exported):
         saved = torch.load(checkpoint, weights_only=True)
         saved["model"][TABLE][0] = 0  # the row of unknown tokens, which is not used
@@ -282,11 +288,21 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
         for name, values in saved["model"].items():
             assert torch.allclose(state["model"][name], values, rtol=1e-3, atol=1e-5), name
         assert state["heads"].keys() == saved["heads"].keys()
-    resumed = replace(files, checkpoint=tmp_path / "next.pt", resume=exported)
-    train_clip.train(replace(CLIP, steps=2), resumed)
-    assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
     with pytest.raises(WeightsError, match="has no training heads"):
         train_clip._initial_state(demo_weights("sam_demo"), Vocabulary())
+
+
+class FewClaims:
+    """A scene source with one picture, on which presence is fitted."""
+
+    names, attributes, other_words = ("mug", "bowl"), ("red", "blue"), {"cup": "mug"}
+    sets = ("one",)
+
+    def claims(self, set_name: str, split: str, count: int) -> Iterator[Example]:
+        """Yield the picture of mug and bowl."""
+        view = mug_and_bowl()
+        masks = [view.ids == MUG.instance, view.ids == BOWL.instance]
+        yield Example.of_objects(view.rgb, ["mug", "bowl"], masks, ["hammer", "pen"])
 
 
 def test_findings_count_pointing_colours_and_binding() -> None:
@@ -344,12 +360,11 @@ def test_objects_too_small_for_a_mask_are_left_out() -> None:
     assert masked_picture(view.rgb, np.zeros_like(view.ids), view.objects) is None
 
 
-@pytest.mark.usefixtures("few_scenes")
-def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views: Path) -> None:
+def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views: Views) -> None:
     options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
     sizes = []
     for step in range(8):
-        batch = PromptedSteps(options, views, 1, step)[0]
+        batch = PromptedSteps(options, views, step)[0]
         sizes.append(batch.points.shape[1])
         assert batch.pixels.shape == (2, 3, SPEC.image_size, SPEC.image_size)
         assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, sizes[-1])

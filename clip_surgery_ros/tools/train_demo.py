@@ -9,10 +9,8 @@ from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import add_world_option, scene_source, world_scenes
 
-SHARDS = 200
-"""12,000 views of 4,000 scenes: an hour of one core."""
-VIEWS_PER_SHARD = 60
-"""As ``training/world_views.py`` has it, which is not imported for a help text."""
+SCENES = 4000
+"""12,000 views: an hour of one core."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="network", required=True)
     views = steps.add_parser("views", help="render the views that the trainings need")
     views.add_argument("folder", type=nonempty_path, help="folder to write into; resumes")
-    views.add_argument(
-        "--shards",
-        type=whole_number(1),
-        default=SHARDS,
-        help=f"of {VIEWS_PER_SHARD} views each (default: {SHARDS})",
-    )
+    views.add_argument("--scenes", type=whole_number(1), default=SCENES, help=f"default: {SCENES}")
+    _add_processes(views)
     for name, batch in (("clip", 64), ("sam", 16)):
         step = steps.add_parser(name, help=f"train the demo's {name.upper()}")
         _add_training_options(step, name, batch)
@@ -48,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument(
         "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
     )
-    sets.add_argument("--processes", type=whole_number(1), default=1, help="default: 1")
+    _add_processes(sets)
+
+
+def _add_processes(step: argparse.ArgumentParser) -> None:
+    step.add_argument("--processes", type=whole_number(1), default=1, help="default: 1")
 
 
 def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) -> None:
@@ -56,10 +54,10 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
     step.add_argument("views", type=nonempty_path, help="folder of `train-demo views`")
     step.add_argument("checkpoint", type=nonempty_path, help="checkpoint to write")
     step.add_argument(
-        "--shards",
+        "--scenes",
         type=whole_number(1),
-        default=SHARDS,
-        help=f"shards of views to learn from (default: {SHARDS})",
+        default=SCENES,
+        help=f"scenes whose views are learnt from (default: {SCENES})",
     )
     step.add_argument("--resume", type=nonempty_path, help="checkpoint from which to resume")
     step.add_argument(
@@ -136,11 +134,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _render(arguments: argparse.Namespace) -> None:
-    from clip_surgery_ros.training.world_views import DEVELOPMENT_SHARDS, render_shards
+    from clip_surgery_ros.training.world_views import DEVELOPMENT_SCENES, render_scenes
 
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    render_shards(arguments.folder, "development", DEVELOPMENT_SHARDS)
-    render_shards(arguments.folder, "train", arguments.shards)
+    check_output_folder(arguments.folder)
+    render_scenes(arguments.folder, "development", DEVELOPMENT_SCENES, arguments.processes)
+    render_scenes(arguments.folder, "train", arguments.scenes, arguments.processes)
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from clip_surgery_ros.core.templates import TEMPLATES
 from clip_surgery_ros.training.clip_model import Vocabulary
 from clip_surgery_ros.training.windows import MIXED, ROOM, Window
-from clip_surgery_ros.training.world_views import ViewObject
 from clip_surgery_ros.world.colours import COLOURS, FINISHES
+from clip_surgery_ros.world.frame import NamedObject
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.words import (
     FINISH_WORDS,
@@ -103,7 +103,7 @@ class _JointTargets:
         self.room = len(NAMES) + len(coloured) * len(COLOUR_NAMES)
         self.left_out = torch.tensor([name in self._groups for name in NAMES])
 
-    def target(self, item: ViewObject) -> int:
+    def target(self, item: NamedObject) -> int:
         """Return the target of tokens that show an object."""
         if item.name not in self._groups:
             return NAMES.index(item.name)
@@ -112,11 +112,11 @@ class _JointTargets:
         return self._groups[item.name] + COLOUR_NAMES.index(item.colour)
 
 
-def _colour(item: ViewObject) -> int:
+def _colour(item: NamedObject) -> int:
     return COLOUR_NAMES.index(item.colour) if item.colour else IGNORED
 
 
-def _finish(item: ViewObject, group: tuple[str, str]) -> int:
+def _finish(item: NamedObject, group: tuple[str, str]) -> int:
     """Return the finish of an object of a group, else :data:`IGNORED`."""
     in_group = (item.name, item.colour) == group and item.finish
     return FINISHES.index(item.finish) if in_group else IGNORED
@@ -155,7 +155,7 @@ def _mark(
 
 
 def _token_targets(
-    windows: Sequence[Window], target: Callable[[ViewObject], int], room: int = IGNORED
+    windows: Sequence[Window], target: Callable[[NamedObject], int], room: int = IGNORED
 ) -> Tensor:
     """Return the target of each token, (B, N).
 

@@ -59,7 +59,7 @@ class RunFiles:
     """What a training run reads and writes.
 
     :param views: folder of :mod:`world_views`.
-    :param shards: of the training split, all rendered.
+    :param scenes: of the training split, all rendered.
     :param checkpoint: to write.
     :param resume: checkpoint to continue from, or an exported file. An exported file has no state
         of the optimizers: the learning rate warms up again.
@@ -67,7 +67,7 @@ class RunFiles:
     """
 
     views: Path
-    shards: int
+    scenes: int
     checkpoint: Path
     resume: Path | None
     validate_every: int

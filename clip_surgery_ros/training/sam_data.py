@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +18,10 @@ from clip_surgery_ros.training.sam_prompts import (
     click_excluding_others,
     random_points,
 )
-from clip_surgery_ros.training.windows import choose_window, disturbed
-from clip_surgery_ros.training.world_views import SCENES, VIEWS, View, ViewObject, read_view
+from clip_surgery_ros.training.steps import Steps
+from clip_surgery_ros.training.windows import choose_window, disturbed, resized
+from clip_surgery_ros.training.world_views import View
+from clip_surgery_ros.world.frame import NamedObject
 
 PROMPTS = 4
 """Prompts per picture, for objects drawn with repetition."""
@@ -57,45 +57,19 @@ class Batch:
     targets: Tensor
 
 
-def batches(options: SamOptions, views: Path, shards: int, first_step: int) -> Iterator[Batch]:
-    """Return the batches from a step on, made in a process of their own."""
-    loader: Any = torch.utils.data.DataLoader(
-        PromptedSteps(options, views, shards, first_step),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=6,
-    )
-    return iter(loader)
+class PromptedSteps(Steps[Batch, SamOptions]):
+    """Pictures with prompts, by step."""
 
-
-class PromptedSteps(torch.utils.data.Dataset[Batch]):
-    """Batches by step: a step has the same batch whenever it is asked for.
-
-    :param views: folder of :mod:`world_views`.
-    :param shards: of the training split to draw from, all rendered.
-    :param first: step of the first batch; a resumed training begins later.
-    """
-
-    def __init__(self, options: SamOptions, views: Path, shards: int, first: int) -> None:
-        self.options, self.views, self.first = options, views, first
-        self.count = shards * SCENES * VIEWS
-
-    def __len__(self) -> int:
-        return self.options.steps - self.first
-
-    def __getitem__(self, index: int) -> Batch:
-        cv2.setNumThreads(1)
-        step = self.first + index
-        rng = np.random.default_rng([self.options.seed, step])
+    def batch(self, step: int, rng: np.random.Generator) -> Batch:
+        """See :class:`Steps`."""
         size = PROMPT_SIZES[step % len(PROMPT_SIZES)]
-        return collate([self.sample(rng, size) for _ in range(self.options.batch)])
+        return collate([self._sample(rng, size) for _ in range(self.options.batch)])
 
-    def sample(self, rng: np.random.Generator, size: int) -> Sample:
+    def _sample(self, rng: np.random.Generator, size: int) -> Sample:
         """Return a picture, prompts of ``size`` points, their labels and the masks they mean."""
         picture = None
         while picture is None:
-            view = read_view(self.views, "train", int(rng.integers(self.count)))
-            picture = masked_window(view, rng)
+            picture = masked_window(self.random_view(rng), rng)
         chosen = rng.integers(len(picture.masks), size=PROMPTS)
         draw = click_excluding_others if size in EXCLUDING_SIZES else random_points
         points, labels = zip(*(draw(picture, int(k), size, rng) for k in chosen), strict=True)
@@ -104,23 +78,18 @@ class PromptedSteps(torch.utils.data.Dataset[Batch]):
 
 
 def masked_window(view: View, rng: np.random.Generator) -> MaskedPicture | None:
-    """Return a window of a view whose longer side is SAM's input size; None if it shows no object.
-
-    Half of the windows are close to an object.
+    """Return a window of a view whose longer side is SAM's input size; None if it shows no object
+    that is large enough.
     """
     left, top, width, height = choose_window(view.ids, rng, tight=bool(rng.random() < CLOSE))
-    part = (slice(top, top + height), slice(left, left + width))
     scale = SPEC.image_size / max(width, height)
     size = (round(width * scale), round(height * scale))
-    rgb = cv2.resize(view.rgb[part], size, interpolation=cv2.INTER_CUBIC)
-    ids = cv2.resize(view.ids[part], size, interpolation=cv2.INTER_NEAREST)
-    if rng.random() < 0.5:
-        rgb, ids = rgb[:, ::-1], ids[:, ::-1]
+    rgb, ids = resized(view, (left, top, width, height), size, mirrored=bool(rng.random() < 0.5))
     return masked_picture(disturbed(rgb, rng), ids, view.objects)
 
 
 def masked_picture(
-    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], objects: Sequence[ViewObject]
+    rgb: NDArray[np.uint8], ids: NDArray[np.uint8], objects: Sequence[NamedObject]
 ) -> MaskedPicture | None:
     """Return a picture with the masks of objects that are large enough; None if there are none."""
     pixels = np.bincount(ids.ravel(), minlength=256)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.networks.clip.vocabulary_table import TABLE, with_all_tokens
 from clip_surgery_ros.training import checkpoints
-from clip_surgery_ros.training.clip_batches import batches
+from clip_surgery_ros.training.clip_batches import ClipSteps
 from clip_surgery_ros.training.clip_losses import WEIGHTS, contrastive_loss, losses
 from clip_surgery_ros.training.clip_model import (
     ObjectiveHeads,
@@ -39,7 +39,7 @@ from clip_surgery_ros.training.optimization import (
 from clip_surgery_ros.training.options import ClipOptions, RunFiles
 from clip_surgery_ros.training.validate_clip import validate
 from clip_surgery_ros.training.windows import normalize
-from clip_surgery_ros.training.world_views import check_views
+from clip_surgery_ros.training.world_views import Views
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 MAX_GRADIENT_NORM = 5.0
@@ -57,11 +57,12 @@ def train(options: ClipOptions, files: RunFiles) -> None:
         checkpoints.restore(model, state, files.resume)
         heads.load_state_dict(state["heads"])
     warm_up_from = checkpoints.resume_optimizers(optimizers, state)
-    check_views(files.views, files.shards)
+    views = Views(files.views, "train", files.scenes)
+    development = Views(files.views, "development")
     compiled = torch.compile(encode_images, dynamic=False)
     first, began = state["step"], time.monotonic() - state["seconds"]
-    steps = batches(options, files.views, files.shards, first)
-    progress = tqdm(steps, initial=first, total=options.steps)
+    steps = ClipSteps(options, views, first)
+    progress = tqdm(steps.load(), initial=first, total=options.steps)
     for step, batch in enumerate(progress, start=first):
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
@@ -75,7 +76,7 @@ def train(options: ClipOptions, files: RunFiles) -> None:
         update(optimizers, loss, model, MAX_GRADIENT_NORM)
         progress.set_postfix({name: f"{value.item():.2f}" for name, value in parts.items()})
         if files.is_due(step + 1, options.steps):
-            figures = validate(model, heads, vocabulary, files.views)
+            figures = validate(model, heads, vocabulary, development)
             seconds = time.monotonic() - began
             tqdm.write(json.dumps({"step": step + 1, "seconds": round(seconds), **figures}))
             networks = {"model": model, "heads": heads}

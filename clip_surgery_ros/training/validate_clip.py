@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,14 +20,9 @@ from clip_surgery_ros.training.clip_model import (
     encode_texts,
 )
 from clip_surgery_ros.training.windows import Window, choose_window, cut, normalize
-from clip_surgery_ros.training.world_views import (
-    DEVELOPMENT_SHARDS,
-    SCENES,
-    VIEWS,
-    ViewObject,
-    read_view,
-)
+from clip_surgery_ros.training.world_views import Views
 from clip_surgery_ros.world.colours import COLOURS
+from clip_surgery_ros.world.frame import NamedObject
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.words import article, phrase
 
@@ -97,28 +91,23 @@ class Findings:
         }
 
 
-def _there(window: Window) -> Iterator[ViewObject]:
+def _there(window: Window) -> Iterator[NamedObject]:
     return (item for item, there in zip(window.objects, window.there, strict=True) if there)
 
 
 @torch.no_grad()
 def validate(
-    model: CLIP,
-    heads: ObjectiveHeads,
-    vocabulary: Vocabulary,
-    views: Path,
-    count: int = DEVELOPMENT_SHARDS * SCENES * VIEWS,
+    model: CLIP, heads: ObjectiveHeads, vocabulary: Vocabulary, views: Views
 ) -> dict[str, float]:
     """Measure windows of development views, cut as those of the training.
 
-    :param count: number of views.
     :returns: as :meth:`Findings.figures` returns them.
     """
     names = _texts(model, vocabulary, NAMES)
     coloured = _texts(model, vocabulary, [phrase(n, c) for n in NAMES for c in COLOURS])
     findings = Findings()
-    for number in range(count):
-        view = read_view(views, "development", number)
+    for number in range(len(views)):
+        view = views.read(number)
         rng = np.random.default_rng(number)
         window = cut(view, choose_window(view.ids, rng, tight=False), IMAGE_SIZE, mirrored=False)
         encoded = encode_images(model.visual, normalize(torch.from_numpy(window.rgb)[None]))

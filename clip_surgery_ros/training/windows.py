@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clip_surgery_ros.training.clip_model import PATCH
-from clip_surgery_ros.training.world_views import View, ViewObject
+from clip_surgery_ros.training.world_views import View
+from clip_surgery_ros.world.frame import NamedObject
 
 MEAN = open_clip.OPENAI_DATASET_MEAN
 STD = open_clip.OPENAI_DATASET_STD
@@ -39,7 +40,7 @@ class Window:
 
     rgb: NDArray[np.uint8]
     owners: NDArray[np.int64]
-    objects: tuple[ViewObject, ...]
+    objects: tuple[NamedObject, ...]
     there: tuple[bool, ...]
 
 
@@ -78,17 +79,9 @@ def cut(view: View, window: tuple[int, int, int, int], side: int, mirrored: bool
     :param window: left, top, width, height.
     :param side: of the network's input, a multiple of the patch.
     """
-    left, top, width, height = window
-    part = (slice(top, top + height), slice(left, left + width))
-    enlarged = side > width
-    rgb = cv2.resize(
-        view.rgb[part], (side, side), interpolation=cv2.INTER_CUBIC if enlarged else cv2.INTER_AREA
-    )
-    ids = cv2.resize(view.ids[part], (side, side), interpolation=cv2.INTER_NEAREST)
-    if mirrored:
-        rgb, ids = rgb[:, ::-1], ids[:, ::-1]
+    rgb, ids = resized(view, window, (side, side), mirrored)
     before = np.bincount(view.ids.ravel(), minlength=256)
-    inside = np.bincount(view.ids[part].ravel(), minlength=256)
+    inside = np.bincount(view.ids[_slices(window)].ravel(), minlength=256)
     pixels = np.bincount(ids.ravel(), minlength=256)
     objects = tuple(item for item in view.objects if pixels[item.instance])
     there = tuple(
@@ -98,10 +91,32 @@ def cut(view: View, window: tuple[int, int, int, int], side: int, mirrored: bool
         )
         for item in objects
     )
-    return Window(np.ascontiguousarray(rgb), _owners(ids, objects), objects, there)
+    return Window(rgb, _owners(ids, objects), objects, there)
 
 
-def _owners(ids: NDArray[np.uint8], objects: Sequence[ViewObject]) -> NDArray[np.int64]:
+def resized(
+    view: View, window: tuple[int, int, int, int], size: tuple[int, int], mirrored: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the picture and the ids of a window at another size.
+
+    :param window: left, top, width, height.
+    :param size: width and height, pixels.
+    """
+    part = _slices(window)
+    smooth = cv2.INTER_CUBIC if size[0] > window[2] else cv2.INTER_AREA
+    rgb = cv2.resize(view.rgb[part], size, interpolation=smooth)
+    ids = cv2.resize(view.ids[part], size, interpolation=cv2.INTER_NEAREST)
+    if mirrored:
+        rgb, ids = rgb[:, ::-1], ids[:, ::-1]
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(ids)
+
+
+def _slices(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    left, top, width, height = window
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _owners(ids: NDArray[np.uint8], objects: Sequence[NamedObject]) -> NDArray[np.int64]:
     """Return what each token shows, (N,)."""
     rows, columns = ids.shape[0] // PATCH, ids.shape[1] // PATCH
     tokens = ids.reshape(rows, PATCH, columns, PATCH).transpose(0, 2, 1, 3).reshape(-1, PATCH**2)

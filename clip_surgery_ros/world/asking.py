@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from clip_surgery_ros.world.frame import NamedObject
 from clip_surgery_ros.world.objects import KINDS, NAMES
 from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS, phrase, random_form
 
@@ -40,21 +41,13 @@ class Asks(Enum):
 
 
 @dataclass(frozen=True)
-class Thing:
+class Thing(NamedObject):
     """An object of a view.
 
-    :param instance: its value in the ids.
-    :param name: key of ``catalogue.KINDS``.
-    :param colour: key of ``colours.COLOURS``, or empty.
-    :param finish: one of ``colours.FINISHES``, or empty.
     :param pixels: how many it has.
     :param visible: its pixels over those that it would have alone, 0 to 1.
     """
 
-    instance: int
-    name: str
-    colour: str
-    finish: str
     pixels: int
     visible: float
 

@@ -35,13 +35,25 @@ class Box:
 
 
 @dataclass(frozen=True)
-class ObjectTruth:
-    """The truth about one object of a frame.
+class NamedObject:
+    """What an object of a picture is called.
 
-    :param instance: its value in ``Frame.ids``, from 1; the same in all frames of a sequence.
+    :param instance: its value in the ids, from 1; the same in all frames of a sequence.
     :param name: what it is, as ``catalogue.KINDS`` calls it.
     :param colour: key of ``colours.COLOURS``, or empty where no colour is true of it.
     :param finish: one of ``colours.FINISHES``, or empty.
+    """
+
+    instance: int
+    name: str
+    colour: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class ObjectTruth(NamedObject):
+    """The truth about one object of a frame.
+
     :param pose: (4, 4) object to world, metres.
     :param oriented: smallest box along the axes of the object's own frame.
     :param upright: smallest box with a vertical axis.
@@ -50,10 +62,6 @@ class ObjectTruth:
         0 to 1; 0 also if it has none.
     """
 
-    instance: int
-    name: str
-    colour: str
-    finish: str
     pose: Pose
     oriented: Box
     upright: Box

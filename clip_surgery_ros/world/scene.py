@@ -52,6 +52,7 @@ class SceneStyle:
 
 
 TABLE = SceneStyle()
+FEW = SceneStyle(count=(1, 3), reach=0.12)
 CLUTTER = SceneStyle(count=(12, 18), reach=0.22, gap=0.0, on_others=0.45)
 ALIKE = SceneStyle(count=(5, 9), alike=1.0)
 SHELVES = SceneStyle(count=(18, 26), shelves=True, on_others=0.25)

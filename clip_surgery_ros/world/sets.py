@@ -19,6 +19,7 @@ from clip_surgery_ros.world.frame import Frame
 from clip_surgery_ros.world.scene import (
     ALIKE,
     CLUTTER,
+    FEW,
     SHELVES,
     TABLE,
     Scene,
@@ -206,7 +207,6 @@ def _has_large(seen: SetView) -> bool:
     return False
 
 
-FEW = SceneStyle(count=(1, 3), reach=0.12)
 LONE = SceneStyle(count=(1, 1), reach=0.12)
 PAIRS = SceneStyle(count=(3, 6), alike=0.0, same_name=0.0, same_colour=0.0)
 

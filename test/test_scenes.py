@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pytest
 
 from clip_surgery_ros.world.scenes import (
     SPLITS,
     SceneGenerator,
     SceneStyle,
-    caption,
-    squashed,
 )
 from clip_surgery_ros.world.sprites import NAMES, load_sprites
 
@@ -57,22 +54,6 @@ def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
     import cv2
 
     return cv2.dilate(mask.astype(np.uint8), np.ones((2 * by + 1,) * 2, np.uint8)) > 0
-
-
-def test_squashed_scene_is_the_wide_scene_in_a_square() -> None:
-    style = SceneStyle(size_hw=(96, 128), count=(1, 1), tilt_degrees=0)
-    wide = SceneGenerator(style).scene(11)
-    square = SceneGenerator(squashed(style, 96, 4 / 3)).scene(11)
-    assert square.image.shape == (96, 96, 3)
-    assert square.objects == wide.objects
-    share_wide, share_square = wide.masks.mean(), square.masks.mean()
-    assert share_square == pytest.approx(share_wide, rel=0.1)
-
-
-def test_caption_has_all_names_with_articles() -> None:
-    assert caption(["red apple"]) == "a photo of a red apple"
-    assert caption(["axe", "hammer"]) == "a photo of an axe and a hammer"
-    assert caption(["axe", "bus", "bed"]) == "a photo of an axe, a bus and a bed"
 
 
 def test_sprite_sheet_has_a_sprite_for_every_name() -> None:

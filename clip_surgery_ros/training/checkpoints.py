@@ -58,9 +58,11 @@ def resume_optimizers(optimizers: Optimizers, state: Mapping[str, Any]) -> int:
 
     :returns: the step at which the learning rate warms up.
     """
-    for optimizer, saved in zip(optimizers, state["optims"], strict=False):
+    if not state["optims"]:
+        return int(state["step"])
+    for optimizer, saved in zip(optimizers, state["optims"], strict=True):
         optimizer.load_state_dict(saved)
-    return 0 if state["optims"] else int(state["step"])
+    return 0
 
 
 def training_state(

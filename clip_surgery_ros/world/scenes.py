@@ -7,7 +7,7 @@ seed; the seeds of the splits never meet (:data:`SPLITS`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,8 +32,6 @@ class SceneStyle:
     """What scenes look like.
 
     :param size_hw: height and width in pixels.
-    :param pixel_aspect: width over height of the scene that one pixel column and row stand for;
-        4/3 draws a 4:3 scene squashed into a square array, as CLIP's input sees it.
     :param count: least and most objects.
     :param scale: least and most object side, as a share of the scene's shorter side.
     :param max_hidden: largest share of an object that others may cover.
@@ -41,7 +39,6 @@ class SceneStyle:
     """
 
     size_hw: tuple[int, int] = (240, 320)
-    pixel_aspect: float = 1.0
     count: tuple[int, int] = (1, 5)
     scale: tuple[float, float] = (0.32, 0.6)
     max_hidden: float = 0.3
@@ -130,11 +127,6 @@ class SceneGenerator:
         return Scene(image, tuple(placed), np.stack(masks), seed)
 
 
-def squashed(style: SceneStyle, side: int, aspect: float) -> SceneStyle:
-    """The same scenes, of width over height ``aspect``, drawn squashed into a square array."""
-    return replace(style, size_hw=(side, side), pixel_aspect=aspect)
-
-
 @dataclass(frozen=True)
 class _Placed:
     """A sprite at its place: canvas rows and columns, premultiplied colour, alpha, solid part."""
@@ -185,8 +177,8 @@ def _place(
 def _warp(index: int, rng: np.random.Generator, style: SceneStyle, shrink: float) -> _Placed:
     """Draw one sprite at a random scale, tilt and place, inside the canvas."""
     height, width = style.size_hw
-    aspect = width / height * style.pixel_aspect
-    # One scene unit is the shorter side; pixels per unit differ by axis when squashed.
+    aspect = width / height
+    # One scene unit is the shorter side.
     unit_y = height / (1.0 if aspect >= 1 else 1 / aspect)
     unit_x = width / (aspect if aspect >= 1 else 1.0)
     side = rng.uniform(*style.scale) * shrink
@@ -271,15 +263,3 @@ def _camera(canvas: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     gain, sigma = rng.uniform(0.8, 1.1), rng.uniform(0, 0.02)
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
     return (np.clip(canvas * gain + sigma * noise, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def caption(names: Sequence[str]) -> str:
-    """Say what is in a scene: "a photo of a red apple, a hammer and a camera"."""
-    things = [f"{article(name)} {name}" for name in names]
-    listed = ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else things[0]
-    return f"a photo of {listed}"
-
-
-def article(name: str) -> str:
-    """Give "a" or "an", as English wants before this name."""
-    return "an" if name[0] in "aeiou" else "a"

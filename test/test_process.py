@@ -1,5 +1,6 @@
 """The node's process: what it imports, how its threads wait, and how it ends."""
 
+import fcntl
 import os
 import re
 import resource
@@ -8,12 +9,23 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from clip_surgery_ros.msg import SegmentArray
 from lifecycle_msgs.msg import TransitionEvent
-from ros.harness import CAMERA, NODE, START_S, Inbox, Process, slowdown, wait_until
+from ros.harness import (
+    CAMERA,
+    NODE,
+    START_S,
+    Inbox,
+    Process,
+    claim_domain,
+    port_in_shared_memory,
+    slowdown,
+    wait_until,
+)
 
 from clip_surgery_ros.arithmetic import threads
 from clip_surgery_ros.arithmetic.openmp import SPINS, limit_thread_spinning
@@ -240,6 +252,23 @@ def test_node_removes_its_shared_memory_files(ros_context, number):
         assert len(files) >= 2 and all(map(os.path.exists, files))
         Ending(node, number)
         assert not set(filter(os.path.exists, files))
+
+
+def test_domain_is_claimed_without_ports_that_killed_processes_left():
+    domain, lock = claim_domain()
+    stale, read = (port_in_shared_memory(domain, index) for index in (240, 241))
+    files = [*(f"{port}{end}" for port in (stale, read) for end in ("", "_el"))]
+    files += [str(stale.with_name(f"sem.{stale.name}_mutex"))]
+    for file in files:
+        Path(file).touch()
+    with open(f"{read}_el") as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        lock.release()
+        _, lock = claim_domain(iter([domain]))
+        assert list(filter(os.path.exists, files)) == [str(read), f"{read}_el"]
+    lock.release()
+    claim_domain(iter([domain]))[1].release()
+    assert not read.exists()
 
 
 def test_unhandled_error_ends_the_process_with_its_traceback():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import re
@@ -54,6 +55,8 @@ see :func:`wait_in_time`."""
 T = TypeVar("T")
 _DOMAINS = itertools.cycle(range(1, 102))
 """Higher domains use ports that the system assigns to other programs."""
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Fast DDS keeps the files of its shared memory."""
 _DISCOVERED: WeakSet[Client] = WeakSet()
 """Clients that their server has discovered."""
 
@@ -78,16 +81,47 @@ def ros_domain() -> Iterator[Context]:
         lock.release()
 
 
-def claim_domain() -> tuple[int, FileLock]:
-    """Return a ROS domain that no other run uses, and its lock."""
+def claim_domain(domains: Iterator[int] = _DOMAINS) -> tuple[int, FileLock]:
+    """Return a ROS domain that no other run uses, without left-over ports, and its lock."""
     folder = Path(tempfile.gettempdir()) / "clip_surgery_ros_test_domains"
     folder.mkdir(exist_ok=True)
-    for domain in itertools.islice(_DOMAINS, 101):
+    for domain in itertools.islice(domains, 101):
         lock = FileLock(folder / f"{domain}.lock")
         with suppress(Timeout):
             lock.acquire(timeout=0)
+            _remove_left_over_ports(domain)
             return domain, lock
     raise AssertionError("all ROS domains are taken by other runs")
+
+
+def port_in_shared_memory(domain: int, index: int) -> Path:
+    """Return the file of a domain's port; a domain has 250 of them."""
+    return SHARED_MEMORY / f"fastrtps_port{7400 + 250 * domain + index}"
+
+
+def _remove_left_over_ports(domain: int) -> None:
+    """Remove the ports that killed processes left in a domain.
+
+    Fast DDS counts a port's users in the port. Killed users stay counted, so the next process with
+    that port, even if it is the last, does not remove it at its end.
+    """
+    for index in range(250):
+        port = port_in_shared_memory(domain, index)
+        locks = [port.with_name(f"{port.name}_{kind}") for kind in ("el", "sl")]
+        if not any(map(_is_locked, locks)):
+            for file in (port, *locks, port.with_name(f"sem.{port.name}_mutex")):
+                with suppress(PermissionError):  # of another user
+                    file.unlink(missing_ok=True)
+
+
+def _is_locked(file: Path) -> bool:
+    """Return whether a process holds the lock of this file, as a port's reader does."""
+    with suppress(FileNotFoundError), file.open() as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.pictures.decode import (
     DISK_FORMATS,
     MAX_BYTES,
@@ -136,9 +137,9 @@ def write_image(path: str | Path, image_rgb: NDArray[np.uint8]) -> None:
     """
     path = Path(path)
     check_picture_name(path)
-    # Encode in memory first: OpenCV does not report a full disk.
-    is_encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-    if not is_encoded:
-        raise ImageError(f"cannot write {path}: {path.suffix} takes no such picture")
+    try:
+        data = encode_image(path.suffix, image_rgb)
+    except ImageError as error:
+        raise ImageError(f"cannot write {path}: {error}") from error
     with write_together(path.parent) as unfinished:
-        (unfinished / path.name).write_bytes(data.tobytes())
+        (unfinished / path.name).write_bytes(data)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from clip_surgery_ros.world.frame import NamedObject
+from clip_surgery_ros.world.frame import NamedObject, ObjectTruth
 from clip_surgery_ros.world.objects import KINDS, NAMES
 from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS, phrase, random_form
 
@@ -51,6 +51,13 @@ class Thing(NamedObject):
     pixels: int
     visible: float
 
+    @classmethod
+    def of(cls, truth: ObjectTruth) -> Thing:
+        """Return what labels say of an object, without its place."""
+        return cls(
+            truth.instance, truth.name, truth.colour, truth.finish, truth.pixels, truth.visible
+        )
+
 
 def is_there(thing: Thing, side: int) -> bool:
     """Return whether so much of an object is seen that a label which means it is present.
@@ -83,19 +90,15 @@ class Phrase:
 
     def means(self, thing: Thing) -> bool:
         """Return whether a thing is what the label says."""
-        return (
-            self.name == thing.name
-            and self.colour in ("", thing.colour)
-            and self.finish in ("", thing.finish)
-        )
+        return self.name == thing.name and self._looks_like(thing)
 
     def might_mean(self, thing: Thing) -> bool:
         """Return whether a person could say so: a traffic cone is a cone, a teacup a cup."""
-        return (
-            _is_kind(self.name, thing.name)
-            and self.colour in ("", thing.colour)
-            and self.finish in ("", thing.finish)
-        )
+        return _share_a_word(self.name, thing.name) and self._looks_like(thing)
+
+    def _looks_like(self, thing: Thing) -> bool:
+        """Return whether a thing has the colour and the finish that the label says, if any."""
+        return self.colour in ("", thing.colour) and self.finish in ("", thing.finish)
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,10 @@ def swaps(things: Sequence[Thing], there: Sequence[Thing]) -> list[Phrase]:
     :param there: those of which enough is seen.
     """
     phrases = {
-        Phrase(phrase(one.name, other.colour), one.name, other.colour): None
-        for one in there
-        for other in there
-        if one.name != other.name and other.colour and other.colour in KINDS[one.name].colours
+        Phrase(phrase(named.name, painted.colour), named.name, painted.colour): None
+        for named in there
+        for painted in there
+        if named.name != painted.name and painted.colour in KINDS[named.name].colours
     }
     return [each for each in phrases if not any(map(each.might_mean, things))]
 
@@ -185,7 +188,7 @@ def claims(things: Sequence[Thing], there: Sequence[Thing], rng: Rng) -> Asked:
     :param there: those of which enough is seen.
     """
     seen = {thing.name for thing in there}
-    pairs = {(one.name, one.colour) for one in there if one.colour}
+    pairs = {(thing.name, thing.colour) for thing in there if thing.colour}
     present = [Phrase(word, name) for name in NAMES if name in seen for word in _words(name)]
     present += [Phrase(phrase(_word(n, rng), c), n, c) for n, c in sorted(pairs)]
     for name, colour, finish in sorted({(t.name, t.colour, t.finish) for t in there if t.finish}):
@@ -210,9 +213,11 @@ def _names_elsewhere(things: Sequence[Thing]) -> list[str]:
 
 
 @lru_cache(maxsize=len(NAMES) ** 2)
-def _is_kind(one: str, other: str) -> bool:
-    """Return whether a word for one name ends as a word for another: "cup" as "teacup"."""
-    pairs = ((a, b) for a in _words(one) for b in _words(other))
+def _share_a_word(first: str, second: str) -> bool:
+    """Return whether a phrase for either name ends with the last word of a phrase for the other:
+    "teacup" with "cup", "traffic cone" with "cone".
+    """
+    pairs = ((a, b) for a in _words(first) for b in _words(second))
     return any(a.endswith(b.split()[-1]) or b.endswith(a.split()[-1]) for a, b in pairs)
 
 

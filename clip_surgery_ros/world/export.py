@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.core.geometry import mask_box
+from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.world.asking import Thing, is_there
-from clip_surgery_ros.world.frame import Frame, ObjectTruth
+from clip_surgery_ros.world.frame import Frame
 from clip_surgery_ros.world.models import Model, choose_items
 from clip_surgery_ros.world.objects import NAMES
 from clip_surgery_ros.world.record import depth_steps
@@ -88,23 +89,22 @@ class _Annotations:
         """
         height, width = frame.ids.shape
         number = index + 1
-        entry = {"id": number, "file_name": PICTURE.format(index), "height": height}
-        self.images.append({**entry, "width": width})
+        name = PICTURE.format(index)
+        self.images.append({"id": number, "file_name": name, "height": height, "width": width})
         for truth in frame.objects:
-            if not truth.pixels:
-                continue
             mask = frame.mask(truth.instance)
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            x, y = int(columns[0]), int(rows[0])
+            box = mask_box(mask)
+            if box is None:
+                continue
             self.objects.append(
                 {
                     "id": len(self.objects) + 1,
                     "image_id": number,
                     "category_id": self.numbers[truth.name],
                     "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
-                    "bbox": [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
+                    "bbox": [box.x, box.y, box.width, box.height],
                     "area": truth.pixels,
-                    "iscrowd": int(not _is_asked(truth, frame)),
+                    "iscrowd": int(not is_there(Thing.of(truth), min(height, width))),
                 }
             )
 
@@ -112,13 +112,6 @@ class _Annotations:
         """Return what the file holds."""
         categories = [{"id": number, "name": name} for name, number in self.numbers.items()]
         return {"images": self.images, "annotations": self.objects, "categories": categories}
-
-
-def _is_asked(truth: ObjectTruth, frame: Frame) -> bool:
-    thing = Thing(
-        truth.instance, truth.name, truth.colour, truth.finish, truth.pixels, truth.visible
-    )
-    return is_there(thing, min(frame.ids.shape))
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
@@ -227,7 +220,4 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _write_image(path: Path, image: NDArray[Any]) -> None:
-    """Write a PNG: (H, W, 3) RGB, or (H, W) of 8 or 16 bits."""
-    if image.ndim == 3:
-        image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    path.write_bytes(encode_image(path.suffix, image))

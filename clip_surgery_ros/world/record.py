@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.world.frame import Frame
 from clip_surgery_ros.world.recorded import COLOUR, DEPTH, IDS, TRUTH, UNIT, object_entry
 from clip_surgery_ros.world.scene import SceneStyle, random_object, scene_of
@@ -65,20 +66,24 @@ def depth_steps(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def write_frame(folder: Path, index: int, frame: Frame) -> dict[str, Any]:
     """Write the files of a frame, and return its entry in the truth."""
-    bgr = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
     best = [cv2.IMWRITE_PNG_COMPRESSION, 9]
-    files = {
-        COLOUR: (bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]),
+    files: dict[str, tuple[NDArray[Any], list[int]]] = {
+        COLOUR: (
+            frame.rgb,
+            [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+        ),
         DEPTH: (depth_steps(frame.sensor_depth), best),
         IDS: (frame.ids.astype(np.uint8), best),
     }
-    for name, (image, options) in files.items():
+    for name, (image, settings) in files.items():
         path = folder / name.format(index)
-        path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
+        path.write_bytes(encode_image(path.suffix, image, settings))
     return {
         "stamp": frame.stamp,
         "camera_to_world": frame.camera.pose.tolist(),
-        "seen": {str(one.instance): [one.pixels, round(one.visible, 4)] for one in frame.objects},
+        "seen": {
+            str(truth.instance): [truth.pixels, round(truth.visible, 4)] for truth in frame.objects
+        },
     }
 
 

@@ -92,7 +92,8 @@ class RecordedOrbit:
         depth = self._image(DEPTH.format(index), cv2.IMREAD_UNCHANGED, camera)
         ids = self._image(IDS.format(index), cv2.IMREAD_UNCHANGED, camera)
         objects = tuple(
-            _object(one, *entry["seen"][str(one["instance"])]) for one in self._truth["objects"]
+            _object(described, *entry["seen"][str(described["instance"])])
+            for described in self._truth["objects"]
         )
         metres = depth * np.float32(UNIT)
         return RecordedFrame(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
+from clip_surgery_ros.core.geometry import mask_box
 from clip_surgery_ros.world.asking import Asks, Thing, is_there, swaps
 from clip_surgery_ros.world.camera import Camera, focal_length, look_at, on_sphere
 from clip_surgery_ros.world.frame import Frame
@@ -111,10 +112,7 @@ class WorldSet:
 
 
 def _set_view(frame: Frame, seed: int) -> SetView:
-    things = tuple(
-        Thing(one.instance, one.name, one.colour, one.finish, one.pixels, one.visible)
-        for one in frame.objects
-    )
+    things = tuple(map(Thing.of, frame.objects))
     return SetView(frame.rgb, frame.ids.astype(np.uint8), things, seed)
 
 
@@ -171,7 +169,7 @@ def _hides(seen: SetView) -> bool:
 
 
 def _has_alike(seen: SetView) -> bool:
-    alike = Counter((one.name, one.colour, one.finish) for one in seen.there())
+    alike = Counter((thing.name, thing.colour, thing.finish) for thing in seen.there())
     return max(alike.values(), default=0) > 1
 
 
@@ -181,13 +179,18 @@ def _is_small(seen: SetView) -> bool:
     return bool(there) and all(thing.pixels <= largest for thing in there)
 
 
+def _coloured(seen: SetView) -> set[tuple[str, str]]:
+    """Return the names and colours of what is there and has a colour."""
+    return {(thing.name, thing.colour) for thing in seen.there() if thing.colour}
+
+
 def _has_twins(seen: SetView) -> bool:
-    named = {(one.name, one.colour) for one in seen.there() if one.colour}
+    named = _coloured(seen)
     return len({name for name, _ in named}) < len(named)
 
 
 def _shares_colour(seen: SetView) -> bool:
-    named = {(one.name, one.colour) for one in seen.there() if one.colour}
+    named = _coloured(seen)
     return len({colour for _, colour in named}) < len(named)
 
 
@@ -199,10 +202,9 @@ def _has_large(seen: SetView) -> bool:
     side = min(seen.ids.shape)
     low, high = side * LARGE[0], side * LARGE[1]
     for thing in seen.there():
-        mask = seen.mask(thing)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        longer = 1 + max(rows[-1] - rows[0], columns[-1] - columns[0])
-        if low <= longer <= high and thing.pixels <= FULL * mask.size:
+        box = mask_box(seen.mask(thing))
+        longer = max(box.width, box.height) if box else 0
+        if low <= longer <= high and thing.pixels <= FULL * seen.ids.size:
             return True
     return False
 

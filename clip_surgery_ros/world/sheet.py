@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
+from clip_surgery_ros.core.geometry import mask_box
+from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.world.frame import Box, Frame
 from clip_surgery_ros.world.scene import CLUTTER, SHELVES, TABLE, make_scene
 from clip_surgery_ros.world.seeds import SPLITS
@@ -70,14 +72,15 @@ def outlined(frame: Frame, size: tuple[int, int]) -> Picture:
     ids = cv2.resize(frame.ids, size, interpolation=cv2.INTER_NEAREST)
     tones = _tones(int(ids.max()) + 1)
     for truth in frame.objects:
-        mask = (ids == truth.instance).astype(np.uint8)
-        if not mask.any():
+        mask = ids == truth.instance
+        box = mask_box(mask)
+        if box is None:
             continue
         tone = tones[truth.instance].tolist()
-        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        pixels = mask.astype(np.uint8)
+        outline, _ = cv2.findContours(pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outline, -1, tone, 1)
-        x, y = int(np.flatnonzero(mask.any(0))[0]), int(np.flatnonzero(mask.any(1))[0])
-        words, y = f"{truth.colour} {truth.name}".strip(), max(12, y - 3)
+        words, x, y = f"{truth.colour} {truth.name}".strip(), box.x, max(12, box.y - 3)
         for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):  # readable on any ground
             ink = (0, 0, 0) if dx or dy else tone
             place, font = (x + dx, y + dy), cv2.FONT_HERSHEY_SIMPLEX
@@ -89,12 +92,13 @@ def contact_sheet() -> Picture:
     """Return three views, and boxes, ids and measured depth of the last, (H, W, 3)."""
     first = SPLITS["development"].start
     table, clutter = make_scene(first + 3, TABLE), make_scene(first + 5, CLUTTER)
-    before_the_clock, rng = np.random.default_rng(1), np.random.default_rng(2)
+    rng = np.random.default_rng(2)
+    clock_rng = np.random.default_rng(1)  # the camera sees the face of the table's clock
     recording = drive_past(first + 9, SHELVES, size=SIZE)
     camera = recording.camera.at(recording.path(recording.duration * 0.5))
     crowded = view(clutter, choose_camera(clutter, rng, *SIZE, (30, 50)))
     top = [
-        view(table, choose_camera(table, before_the_clock, *SIZE, (25, 45))).rgb,
+        view(table, choose_camera(table, clock_rng, *SIZE, (25, 45))).rgb,
         view(recording.scene, camera).rgb,
         crowded.rgb,
     ]
@@ -111,8 +115,7 @@ def main(arguments: list[str]) -> int:
     except WorldError as error:
         print(error, file=sys.stderr)
         return 2
-    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    Path(arguments[0]).write_bytes(encoded.tobytes())
+    Path(arguments[0]).write_bytes(encode_image(".png", picture))
     return 0
 
 

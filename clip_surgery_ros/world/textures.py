@@ -51,14 +51,13 @@ def apply_textures(
     colours = np.array([material.rgb for material in materials], np.float32)[index]
     for k in np.unique(index):
         material = materials[k]
-        if material.image is not None:
-            i = np.flatnonzero(index == k)
-            colours[i] = linear(sample(material.image, uv[i, 0], 1 - uv[i, 1]))
-            continue
-        if material.texture == "none":
+        if material.image is None and material.texture == "none":
             continue
         i = np.flatnonzero(index == k)
-        colours[i] = TEXTURES[material.texture](material, colours[i], points[i], normals[i])
+        if material.image is not None:
+            colours[i] = linear(sample(material.image, uv[i, 0], 1 - uv[i, 1]))
+        else:
+            colours[i] = TEXTURES[material.texture](material, colours[i], points[i], normals[i])
     return np.maximum(colours, 0)
 
 

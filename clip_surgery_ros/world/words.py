@@ -46,15 +46,11 @@ COUNT_WORDS = ("no", "one", "two", "three", "four")
 _IRREGULAR = {
     "battery": "batteries",
     "knife": "knives",
-    "toothbrush": "toothbrushes",
-    "paintbrush": "paintbrushes",
-    "brush": "brushes",
     "computer mouse": "computer mice",
     "mouse": "mice",
     "bar of soap": "bars of soap",
     "spool of thread": "spools of thread",
     "roll of tape": "rolls of tape",
-    "torch": "torches",
     "die": "dice",
 }
 _UNCHANGED = ("dice", "scissors", "pliers", "bread", "cheese", "tape")

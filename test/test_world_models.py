@@ -342,6 +342,17 @@ def test_too_many_triangles_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         read_model(file, "z", 1.0)
 
 
+def test_a_parser_that_says_nothing_is_named_by_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(model_files.trimesh(), "load_scene", fail)
+    with pytest.raises(ModelError, match=r"not a model: AssertionError$"):
+        read_model(write_obj(tmp_path / "a.obj"), "z", 1.0)
+
+
 def test_large_textures_are_reduced(tmp_path: Path) -> None:
     file = write_obj(tmp_path / "a.obj", picture=encoded(quarters(3000)))
     (part,) = read_model(file, "z", 1.0)

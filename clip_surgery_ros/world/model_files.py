@@ -215,7 +215,8 @@ def _meshes(file: Path) -> list[_Mesh]:
             if isinstance(geometry, library.Trimesh) and len(geometry.faces)
         ]
     except PARSER_ERRORS as error:
-        raise ModelError(f"{file} is damaged or not a model: {error or type(error)}") from error
+        reason = str(error) or type(error).__name__
+        raise ModelError(f"{file} is damaged or not a model: {reason}") from error
     if not meshes:
         raise ModelError(f"{file} has no triangles")
     _check(file, meshes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, measurement
+from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, measurement
 from clip_surgery_ros.tools.truth import SETS, WORLD_SETS
 from clip_surgery_ros.world import sets
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
@@ -90,3 +90,14 @@ def test_names_in_options_exist() -> None:
     assert tuple(SCENE_SETS) == SETS
     assert tuple(sets.SETS) == WORLD_SETS
     assert all(callable(measurement(name)) for name in MEASUREMENTS)
+
+
+@pytest.mark.parametrize("package", ["embreex", "manifold3d"])
+def test_benchmark_leaves_the_world_out_where_it_cannot_be_rendered(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = (package, "rclpy")  # without rclpy ROS is not probed
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name not in missing or None)
+    assert "world" not in choose(None)
+    assert f"world is left out because {package} is missing" in capsys.readouterr().err
+    assert choose(["world"]) == ["world"]  # which then says what to install

@@ -36,6 +36,8 @@ MEASUREMENTS: Mapping[str, str] = {
 """For each name that ``--only`` takes: a module of this package and its function, which makes rows
 from a setting. The table in ``docs/performance.md`` quotes the names of the rows."""
 NEED_ROS = ("ros", "node")
+RENDERING = ("embreex", "manifold3d")
+"""Packages without which the world cannot be rendered."""
 ON_REQUEST = ("models",)
 """Measured only when named: they compare networks with each other, not packages."""
 
@@ -67,8 +69,9 @@ def choose(requested: Sequence[str] | None) -> list[str]:
     :raises ConfigError: when ROS is requested but missing, or is installed but does not start.
     """
     names = list(requested or (name for name in MEASUREMENTS if name not in ON_REQUEST))
-    if not requested and not importlib.util.find_spec("embreex"):
-        print("note: world is left out because embreex is missing", file=sys.stderr)
+    missing = [package for package in RENDERING if not importlib.util.find_spec(package)]
+    if missing and not requested:
+        print(f"note: world is left out because {missing[0]} is missing", file=sys.stderr)
         names.remove("world")
     if not set(names) & set(NEED_ROS):
         return names

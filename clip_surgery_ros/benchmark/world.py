@@ -15,11 +15,11 @@ from clip_surgery_ros.world.sensor import NO_ERRORS
 from clip_surgery_ros.world.view import Look, choose_camera, view, view_geometry
 
 TRAINING = Look(errors=NO_ERRORS, antialias=False)
-"""How training views are made."""
+"""As views to train on are made: edges not smoothed, and no errors of a depth camera."""
 VIEWS = 4
-"""Of a scene in training: its geometry is built once for all of them."""
+"""Of a scene: its geometry is built once for all of them."""
 SIDES = {144: "at least 12", 384: "at least 1.5"}
-"""Pixels of training views, and how many are wanted a second and core."""
+"""Sides of training views, pixels, and how many views are wanted a second and core."""
 
 
 def world_rates(setting: Setting) -> list[Row]:

@@ -21,7 +21,7 @@ from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS
 class WorldScenes:
     """The sets of the rendered world as a :class:`scene_source.SceneSource`.
 
-    :param folder: where views are kept: rendering one takes a third of a second.
+    :param folder: where views are kept, as rendering one takes up to a second.
     :param size: width and height of the pictures, pixels.
     """
 

@@ -28,8 +28,10 @@ from clip_surgery_ros.tools.truth import (
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
 
-OWN_ABSENT = {"twins", "binding", "absent"}
-"""Scene sets with absent names of their own."""
+OWN_ABSENT = {"twins", "absent"}
+"""Sets of stickers with absent names of their own."""
+WORLD_OWN_ABSENT = {"binding", "absent"}
+"""Sets of the rendered world, likewise; its twins have as many absent names as are wanted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=WORLD_SETS,
         metavar="SET",
         help=f"generated scenes: {', '.join(WORLD_SETS)}; stickers have those up to twins, and "
-        f"absent (default: all; with several numbers of --absent, all but "
-        f"{', '.join(sorted(OWN_ABSENT))})",
+        "absent (default: all; with several numbers of --absent, all but absent, and twins of "
+        "stickers or binding of the world)",
     )
     add_world_option(source)
     source.add_argument(
@@ -105,10 +107,11 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
     counts = arguments.absent
     if len(counts) < 2:
         return {recipe: Variant(replace(config, recipe=recipe)) for recipe in RECIPES}
-    if arguments.coco or arguments.voc or OWN_ABSENT & set(arguments.sets or ()):
+    own = _own_absent(arguments)
+    if arguments.coco or arguments.voc or own & set(arguments.sets or ()):
         raise ConfigError(
             "--absent compares several numbers on generated scenes only, of --sets other than "
-            f"{', '.join(sorted(OWN_ABSENT))}, which have absent names of their own"
+            f"{' and '.join(sorted(own))}, which have absent names of their own"
         )
     return {f"{count} absent": Variant(config, count) for count in counts}
 
@@ -132,4 +135,10 @@ def _default_sets(arguments: argparse.Namespace) -> list[str]:
     compared.
     """
     sets = WORLD_SETS if arguments.world else SETS
-    return [name for name in sets if len(arguments.absent) < 2 or name not in OWN_ABSENT]
+    own = _own_absent(arguments)
+    return [name for name in sets if len(arguments.absent) < 2 or name not in own]
+
+
+def _own_absent(arguments: argparse.Namespace) -> set[str]:
+    """Return the sets with absent names of their own."""
+    return WORLD_OWN_ABSENT if arguments.world else OWN_ABSENT

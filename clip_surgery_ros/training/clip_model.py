@@ -102,8 +102,7 @@ def encode_images(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the CLS token of the plain path and the patch tokens of the surgery path, projected.
 
     A test compares this with ``networks.clip.surgery``, which computes the same. This form is for
-    training: it processes a whole batch, with gradients, at the trained grid or a smaller square
-    one.
+    training: it processes a whole batch, with gradients, at any square grid.
 
     :param visual: the image tower of a CLIP.
     :param pixels: (B, 3, S, S), normalized.
@@ -136,7 +135,7 @@ def encode_images(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _positions(table: Tensor, tokens: int) -> Tensor:
-    """Return the (1 + N, C) position table, resized when the grid is a smaller square."""
+    """Return the (1 + N, C) position table, resized when the grid is another square."""
     if len(table) == tokens:
         return table
     side, new = round(math.sqrt(len(table) - 1)), round(math.sqrt(tokens - 1))

@@ -1,4 +1,4 @@
-"""Keeps rendered views on disk, as rendering one takes a third of a second."""
+"""Keeps rendered views on disk, as rendering one takes 0.3 to 0.8 s."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.files import write_together
+from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.world.asking import Thing
 from clip_surgery_ros.world.sets import SETS, SIZE, SetView
 
@@ -106,9 +107,9 @@ def write_view(
     rgb, ids = picture
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if ending == SMALL else []
     with write_together(folder) as unfinished:
-        bgr = np.ascontiguousarray(rgb[..., ::-1])
-        cv2.imwrite(str(_picture_file(unfinished, index, ending)), bgr, quality)
-        cv2.imwrite(str(_ids_file(unfinished, index)), ids)
+        content = encode_image(f".{ending}", rgb, quality)
+        _picture_file(unfinished, index, ending).write_bytes(content)
+        _ids_file(unfinished, index).write_bytes(encode_image(".png", ids))
         _truth_file(unfinished, index).write_text(json.dumps(truth))
 
 

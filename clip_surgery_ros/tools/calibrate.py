@@ -155,6 +155,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--{named[0]} has its own labels; leave --query out")
     if arguments.topic and not arguments.bag:
         raise ConfigError("--topic is for a --bag; give both")
+    if arguments.world and not arguments.set:
+        raise ConfigError("--world is for a --set; give both")
     if arguments.set:
         check_sets([arguments.set], arguments.world)
     if not 0 <= arguments.false_alarms < 1:

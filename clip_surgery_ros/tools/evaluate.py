@@ -118,6 +118,11 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
 
 def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     """Return examples by the name of their set: the user's folder, or generated sets."""
+    if (arguments.coco or arguments.voc) and (arguments.sets or arguments.world):
+        option = "--sets" if arguments.sets else "--world"
+        raise ConfigError(
+            f"{option} is about generated scenes; leave it out beside --coco and --voc"
+        )
     named = folder_with_truth(arguments)
     if named:
         return dict([named])

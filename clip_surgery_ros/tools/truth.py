@@ -55,11 +55,6 @@ def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | N
     count = arguments.count
     if arguments.coco and arguments.voc:
         raise ConfigError("--coco and --voc are two data sets; take one after the other")
-    scenes_of = [name for name in ("sets", "set", "world") if getattr(arguments, name, None)]
-    if (arguments.coco or arguments.voc) and scenes_of:
-        raise ConfigError(
-            f"--{scenes_of[0]} is about generated scenes; leave it out beside --coco and --voc"
-        )
     if bool(arguments.coco) != bool(arguments.images):
         raise ConfigError("--coco names the file and --images the folder; give both")
     if arguments.coco:

@@ -92,11 +92,6 @@ def test_organised_points_are_those_of_single_pixels_and_nan_without_depth() -> 
     np.testing.assert_allclose(single[0], expected, atol=1e-6)
 
 
-def test_depths_outside_the_range_are_not_measured() -> None:
-    image = DepthImage(np.full((480, 640), 0.05, np.float32), CAMERA)
-    assert image.within(0.1, 10).metres.max() == 0
-
-
 def scene_depth(camera: Intrinsics, to_camera: np.ndarray) -> np.ndarray:
     """Return depth of a wall 2 m before the first camera and a plate at 1 m, by ray casting.
 

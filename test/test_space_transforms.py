@@ -30,7 +30,7 @@ def reason_of(buffer: TransformBuffer, target: str, source: str, stamp: int) -> 
     with pytest.raises(TransformUnavailable) as caught:
         buffer.lookup(target, source, stamp)
     assert str(caught.value) == caught.value.finding.text
-    return caught.value.reason
+    return caught.value.finding.reason
 
 
 def test_products_inverses_and_matrices_agree() -> None:

@@ -62,14 +62,14 @@ def box_of(
         return _box_along(some, _principal_axes(some))
     if up is None:
         up = support.normal if support is not None else np.array([0.0, 0.0, 1.0])
-    axes = _turned(some, upright_axes(up))
+    axes = _turned(some, _upright_axes(up))
     bottom = None
     if support is not None and support.normal @ up > 0.5:
         bottom = Plane(axes.T @ support.normal, support.offset)
     return _box_along(some, axes, bottom)
 
 
-def upright_axes(up: Floats) -> Floats:
+def _upright_axes(up: Floats) -> Floats:
     """Return axes, (3, 3) in columns, of which z is up."""
     x = np.cross(np.eye(3)[int(np.abs(up).argmin())], up)
     x /= np.linalg.norm(x)

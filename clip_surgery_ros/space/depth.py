@@ -177,11 +177,6 @@ class DepthImage:
         result[..., 2] = depth
         return result
 
-    def within(self, nearest: float, farthest: float) -> DepthImage:
-        """Return the image without depths outside a range, metres."""
-        inside = (self.metres >= nearest) & (self.metres <= farthest)
-        return replace(self, metres=np.where(inside, self.metres, np.float32(0)))
-
 
 def _size(shape: Sequence[int]) -> str:
     return " x ".join(str(n) for n in reversed(shape))
@@ -231,8 +226,7 @@ def registered(depth: DepthImage, colour: Intrinsics, depth_to_colour: Floats) -
     points = points @ rotation.T + depth_to_colour[:3, 3].astype(np.float32)
     before = points[:, 2] > 1e-3
     points, own = points[before], depth.metres[rows, columns][before]
-    x = points[:, 0] / points[:, 2] * np.float32(colour.fx) + np.float32(colour.cx)
-    y = points[:, 1] / points[:, 2] * np.float32(colour.fy) + np.float32(colour.cy)
+    x, y = colour.pixels(points).T
     # A hair more than a pixel of depth covers, so that rounding leaves no line between two.
     share = np.float32(1.02) * own / points[:, 2]
     half_x = share * np.float32(colour.fx / depth.intrinsics.fx / 2)

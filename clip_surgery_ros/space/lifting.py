@@ -123,20 +123,12 @@ def lift(
         return Lifted(None, (Finding(Reason.EMPTY_MASK, "the mask has no pixels"),))
     height, width = mask.shape
     grow = round(settings.grow * width)
-    ring = int(
-        np.clip(
-            0.25 * np.sqrt(mask[_part(box.x, box.y, box.width, box.height)].sum()),
-            0.02 * width,
-            0.075 * width,
-        )
-    )
+    ring = int(np.clip(0.25 * np.sqrt(mask.sum()), 0.02 * width, 0.075 * width))
     margin = ring + grow + 4
     x, y = max(0, box.x - margin), max(0, box.y - margin)
-    part = _part(
-        x,
-        y,
-        min(width, box.x + box.width + margin) - x,
-        min(height, box.y + box.height + margin) - y,
+    part = (
+        slice(y, min(height, box.y + box.height + margin)),
+        slice(x, min(width, box.x + box.width + margin)),
     )
     beside = np.zeros_like(mask[part]) if others is None else others[part] & ~mask[part]
     local = _Local(depth, part, mask[part], beside, settings)
@@ -149,10 +141,6 @@ def lift(
         box.x == 0 or box.y == 0 or box.x + box.width == width or box.y + box.height == height,
     )
     return _finished(local, kept, ring, to_target, settings, findings)
-
-
-def _part(x: int, y: int, width: int, height: int) -> Part:
-    return slice(y, y + height), slice(x, x + width)
 
 
 def _finished(

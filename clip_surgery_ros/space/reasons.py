@@ -7,12 +7,8 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """What happened to an object, a camera or a look-up; the values are for messages."""
+    """What happened to an object or a look-up; the values are for messages."""
 
-    NO_DEPTH = "no_depth"
-    """No depth image near the picture's stamp. No box."""
-    NO_CAMERA_INFO = "no_camera_info"
-    """The camera's model is not known. No box."""
     UNIT = "unit"
     """Depth is so small or so large that its unit must be wrong. No box."""
     TF_UNKNOWN_FRAME = "tf_unknown_frame"

@@ -33,11 +33,6 @@ class TransformUnavailable(SpaceError):
         super().__init__(text)
         self.finding = Finding(reason, text)
 
-    @property
-    def reason(self) -> Reason:
-        """Why not."""
-        return self.finding.reason
-
 
 @dataclass(frozen=True)
 class Rigid:

@@ -25,6 +25,11 @@ def hollow(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: torch.zeros((), dtype=v.dtype).expand(v.shape) for k, v in tensors.items()}
 
 
+def are_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Return whether two state dicts have the same tensors."""
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
 class Branch(nn.Module):
     """A module that holds tensors by dotted names, as TorchScript archives do."""
 

@@ -1,4 +1,4 @@
-"""Shared by all tests: few threads, a ROS domain of their own, and the ROS fixtures."""
+"""Shared by all tests: few threads, a ROS domain, the shipped networks, and the ROS fixtures."""
 
 import os
 import signal
@@ -34,6 +34,16 @@ def pytest_collection_modifyitems(items):
     """Put the longest files first; the others keep their order."""
     order = {name: index for index, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.fixture(scope="session")
+def networks():
+    """The shipped networks with default parameters."""
+    # Most runs of single tests do not need this import.
+    from clip_surgery_ros.networks.factory import load_networks
+    from clip_surgery_ros.parameters.config import Config
+
+    return load_networks(Config.from_values())
 
 
 @pytest.fixture(scope="session", autouse=True)

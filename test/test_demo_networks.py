@@ -31,11 +31,6 @@ SCENES = 80
 
 
 @pytest.fixture(scope="module")
-def networks() -> LoadedNetworks:
-    return load_networks(Config.from_values())
-
-
-@pytest.fixture(scope="module")
 def measurements(networks: LoadedNetworks) -> Measurements:
     pipeline = networks.pipeline(Config.from_values())
     return measure_networks(networks.clip, networks.sam, pipeline, StickerScenes(), SCENES)

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from ros.harness import (
     START_S,
     Inbox,
     Process,
+    children_s,
     claim_domain,
     port_in_shared_memory,
     slowdown,
@@ -175,12 +175,6 @@ class Ending:
         assert self.cpu_s - computing * self.wall_s < END_S
         # On a busy machine the wall time grows with the load.
         assert self.wall_s < END_S * 2 * slowdown()
-
-
-def children_s():
-    """Return the processor time of all ended child processes, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

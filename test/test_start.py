@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ros.harness import children_s
 
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, measurement
 from clip_surgery_ros.tools.truth import SETS, WORLD_SETS
@@ -70,14 +70,9 @@ def test_table_of_parameters_does_not_import_torch() -> None:
 
 def processor_seconds(command: list[str]) -> float:
     """Run a command; return its processor time in seconds."""
-    before_s = _children_s()
+    before_s = children_s()
     subprocess.run(command, capture_output=True, check=True)
-    return _children_s() - before_s
-
-
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return children_s() - before_s
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["weights", "list"]], ids=" ".join)

@@ -14,6 +14,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from checkpoints import are_equal
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 from small_networks import small_clip
@@ -41,12 +42,6 @@ def unit(*texts: str, width: int = 4, seed: int = 0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(len(texts), width, generator=generator)
     return dict(zip(texts, nn.functional.normalize(rows, dim=-1), strict=True))
-
-
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(
-        torch.equal(first[key], second[key]) for key in first
-    )
 
 
 def store_files(folder: Path) -> list[Path]:
@@ -169,7 +164,7 @@ def test_two_stores_add_to_the_same_file(tmp_path: Path) -> None:
     first.flush()
     kept = TextStore(tmp_path, NETWORK).load()
     assert list(kept) == ["b", "c", "a"]
-    assert equal(kept, {"b": unit("a", "b")["b"], **unit("c", seed=1), **unit("a", seed=2)})
+    assert are_equal(kept, {"b": unit("a", "b")["b"], **unit("c", seed=1), **unit("a", seed=2)})
 
 
 def test_processes_that_write_at_the_same_time_lose_no_text(tmp_path: Path) -> None:
@@ -268,7 +263,7 @@ def test_damaged_file_is_replaced_with_a_warning(
     store.add(unit("c"))
     store.flush()
     if path.is_file():
-        assert equal(TextStore(tmp_path, NETWORK).load(), unit("c"))
+        assert are_equal(TextStore(tmp_path, NETWORK).load(), unit("c"))
         assert caplog.text == "", "warned once"
     else:
         assert "text features are not kept in" in caplog.text, "a folder cannot be replaced"
@@ -302,13 +297,13 @@ def test_full_disk_keeps_the_old_file_without_partial_files(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "text features are not kept in" in caplog.text
-    assert equal(TextStore(tmp_path, NETWORK).load(), unit("a"))
+    assert are_equal(TextStore(tmp_path, NETWORK).load(), unit("a"))
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_file_without_network_digest_loads(tmp_path: Path) -> None:
     save_text_features(tmp_path / "t.safetensors", unit("a", "b"))
-    assert equal(load_text_features(tmp_path / "t.safetensors"), unit("a", "b"))
+    assert are_equal(load_text_features(tmp_path / "t.safetensors"), unit("a", "b"))
 
 
 def test_cache_is_in_the_folder_of_weights_unless_disabled(

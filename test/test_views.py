@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.views import CAPACITY, Views
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ENCODERS = {"clip", "sam encoder"}
 SCENE = SceneGenerator().scene(SPLITS["held_out"].start + 29)
 QUERY = parse_query("; ".join(SCENE.names))
-
-
-@pytest.fixture(scope="module")
-def networks() -> LoadedNetworks:
-    return load_networks(Config.from_values())
 
 
 def pipeline(networks: LoadedNetworks, **values: float) -> Pipeline:

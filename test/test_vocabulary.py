@@ -9,7 +9,7 @@ from ros.known_scene import known_scene
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import AbsentLabel, FrameResult, Query, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.pictures.files import write_image
 from clip_surgery_ros.tools.cli import main
@@ -226,11 +226,6 @@ def test_open_vocabulary_does_not_change_the_query() -> None:
     assert queries == [query]
     assert Vocabulary().unknown_notes(query) == []
     assert Vocabulary().reading_notes(parse_query("mug and saw")) != []
-
-
-@pytest.fixture(scope="module")
-def networks() -> LoadedNetworks:
-    return load_networks(Config.from_values())
 
 
 @pytest.fixture(scope="module")

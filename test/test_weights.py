@@ -12,6 +12,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from checkpoints import are_equal
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from safetensors.torch import save_file
 from test_golden import load_weights_module
@@ -24,22 +25,18 @@ from clip_surgery_ros.weights.state_dicts import load_state_dict
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
 
 
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-
-
 @pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin"])
 def test_torch_state_dict_loads(tmp_path: Path, name: str) -> None:
     torch.save({"state_dict": {f"module.{k}": v for k, v in TENSORS.items()}}, tmp_path / name)
     tensors, metadata = load_state_dict(tmp_path / name)
-    assert equal(tensors, TENSORS)
+    assert are_equal(tensors, TENSORS)
     assert metadata == {}
 
 
 def test_safetensors_load_with_metadata(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "w.safetensors", {"head_width": "32"})
     tensors, metadata = load_state_dict(tmp_path / "w.safetensors")
-    assert equal(tensors, TENSORS)
+    assert are_equal(tensors, TENSORS)
     assert metadata == {"head_width": "32"}
 
 
@@ -75,7 +72,7 @@ def test_prefixes_of_trainers_and_wrappers_are_removed(
 ) -> None:
     named = {f"{prefix}{name}": tensor for name, tensor in TENSORS.items()}
     tensors, _ = load_state_dict(save_as(tmp_path / f"w{suffix}", named, entries))
-    assert equal(tensors, TENSORS)
+    assert are_equal(tensors, TENSORS)
 
 
 def test_prefixes_inside_tensor_names_are_removed(tmp_path: Path) -> None:
@@ -90,7 +87,7 @@ def test_prefixes_inside_tensor_names_are_removed(tmp_path: Path) -> None:
 def test_similar_prefixes_are_kept(tmp_path: Path) -> None:
     named = {name: torch.ones(1) for name in ("sam_mask_decoder.a", "model_ema.b", "modules.c")}
     tensors, _ = load_state_dict(save_as(tmp_path / "w.pt", named))
-    assert equal(tensors, named)
+    assert are_equal(tensors, named)
 
 
 def test_file_with_two_networks_is_rejected(tmp_path: Path) -> None:
@@ -112,7 +109,7 @@ def test_nan_in_weights_is_rejected(tmp_path: Path, suffix: str, dtype: torch.dt
 
 def test_infinite_attention_mask_and_large_float16_are_accepted(tmp_path: Path) -> None:
     fine = {"attn_mask": torch.full((2, 2), -torch.inf), "a": torch.full((9,), 6e4).half()}
-    assert equal(load_state_dict(save_as(tmp_path / "w.pt", fine))[0], fine)
+    assert are_equal(load_state_dict(save_as(tmp_path / "w.pt", fine))[0], fine)
 
 
 def test_recursive_checkpoint_is_rejected(tmp_path: Path) -> None:
@@ -282,7 +279,7 @@ def test_torchscript_archive_loads(tmp_path: Path) -> None:
     module = torch.nn.Linear(3, 2)
     torch.jit.script(module).save(str(tmp_path / "archive.pt"))
     tensors, _ = load_state_dict(tmp_path / "archive.pt")
-    assert equal(tensors, dict(module.state_dict()))
+    assert are_equal(tensors, dict(module.state_dict()))
 
 
 def test_open_clip_model_loads_from_a_local_checkpoint(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.windows import SHARE, encode_image, fine_grid, merge_windows
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
@@ -42,11 +42,6 @@ class FakeClip:
 
     def plain_tokens(self, pixel_values: Tensor) -> Tensor:
         return self.surgery_tokens(255 - pixel_values)
-
-
-@pytest.fixture(scope="module")
-def networks() -> LoadedNetworks:
-    return load_networks(Config.from_values())
 
 
 def picture() -> NDArray[np.uint8]:

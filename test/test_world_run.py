@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from ros.harness import START_S, Process
 
+from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.types import AbsentLabel, Box, FrameResult, PointPrompts, Segment
+from clip_surgery_ros.core.types import AbsentLabel, FrameResult, PointPrompts, Segment
 from clip_surgery_ros.demo.truth import label_mask, names_in_view, truth_text
 from clip_surgery_ros.demo.world_pictures import Sight, sights_picture
 from clip_surgery_ros.pictures.render import depth_picture
@@ -55,12 +56,10 @@ def result_of_truth(frame: RecordedFrame) -> FrameResult:
     query = parse_query("red mug; giraffe")
     (mug,) = (o for o in frame.objects if (o.colour, o.name) == ("red", "mug"))
     mask = frame.mask(mug.instance)
-    y, x, h, w = (lambda ys, xs: (ys[0], xs[0], ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1))(
-        np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    )
-    box = Box(int(x), int(y), int(w), int(h))
+    box = mask_box(mask)
+    assert box is not None
     points = PointPrompts(np.zeros((0, 2), np.int32), np.zeros(0, np.bool_))
-    segment = Segment(1, 0, "red mug", 0.9, 0.9, 0.5, 0.8, box, mask[y : y + h, x : x + w], points)
+    segment = Segment(1, 0, "red mug", 0.9, 0.9, 0.5, 0.8, box, crop(mask, box), points)
     none = np.zeros(2, np.float32)
     similarity = np.stack([cv2.resize(mask.astype(np.float32), (16, 12)), np.zeros((12, 16))])
     return FrameResult(

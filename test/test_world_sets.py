@@ -14,7 +14,7 @@ from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.world_scenes import WorldScenes, example_of
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.evaluate import WORLD_OWN_ABSENT
 from clip_surgery_ros.tools.truth import scenes
@@ -290,11 +290,6 @@ class Binding(WorldScenes):
     """One set, to be quick."""
 
     sets = ("binding",)
-
-
-@pytest.fixture(scope="module")
-def networks() -> LoadedNetworks:
-    return load_networks(Config.from_values())
 
 
 def test_presence_is_fitted_on_names_phrases_and_wrong_colours(

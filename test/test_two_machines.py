@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -73,7 +72,6 @@ def test_subscription_opens_without_the_event_of_lost_messages() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="network namespaces need Linux")
 def test_shipped_profile_carries_images_between_machines() -> None:
     if int(LIMIT.read_text()) < IMAGE_BYTES:
         pytest.skip(f"net.core.rmem_max is below an image's {IMAGE_BYTES} bytes")

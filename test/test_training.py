@@ -32,6 +32,7 @@ from clip_surgery_ros.training.clip_phrases import (
     ask,
     window_caption,
 )
+from clip_surgery_ros.training.optimization import Muon
 from clip_surgery_ros.training.options import ClipOptions, RunFiles, SamOptions
 from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
@@ -49,6 +50,7 @@ from clip_surgery_ros.training.windows import (
 )
 from clip_surgery_ros.training.world_views import View, Views
 from clip_surgery_ros.weights.files import demo_weights
+from clip_surgery_ros.weights.state_dicts import load_state_dict
 from clip_surgery_ros.world.frame import NamedObject
 from clip_surgery_ros.world.objects import NAMES
 
@@ -66,6 +68,7 @@ CLIP = ClipOptions(
     bfloat16=False,
     side=SIDE,
     contrastive_only=False,
+    image_tower=None,
 )
 
 
@@ -290,6 +293,41 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
         assert state["heads"].keys() == saved["heads"].keys()
     with pytest.raises(WeightsError, match="has no training heads"):
         train_clip._initial_state(demo_weights("sam_demo"), Vocabulary())
+
+
+def test_training_begins_with_the_image_tower_of_another_clip_but_its_projection(
+    folder: Path, tmp_path: Path
+) -> None:
+    options = replace(CLIP, steps=1, rate=1e-12, image_tower=demo_weights("clip_demo"))
+    files = RunFiles(folder, 2, tmp_path / "clip.pt", None, 1)
+    with torch.compiler.set_stance("force_eager"):
+        train_clip.train(options, files)
+    trained = torch.load(files.checkpoint, weights_only=True)["model"]
+    given, _ = load_state_dict(demo_weights("clip_demo"))
+    for name in ("visual.conv1.weight", "visual.transformer.resblocks.5.mlp.c_proj.weight"):
+        assert torch.allclose(trained[name], given[name].float(), atol=1e-6)
+    assert trained["visual.proj"].shape[1] != given["visual.proj"].shape[1]
+    with pytest.raises(WeightsError, match=r"sam_demo.* is not of the demo CLIP's sizes"):
+        train_clip.train(replace(options, image_tower=demo_weights("sam_demo")), files)
+
+
+@pytest.mark.parametrize("shape", [(24, 96), (72, 24), (24, 24)])
+def test_muon_in_float32_updates_as_torch_s_does_in_bfloat16(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(shape))
+    torchs = torch.nn.Parameter(ours.detach().clone())
+    optimizers = (
+        Muon([ours], lr=1e-2, weight_decay=0.05),
+        torch.optim.Muon([torchs], lr=1e-2, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        before = ours.detach().clone()
+        ours.grad = torch.randn(shape)
+        torchs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+        change = float((ours - before).detach().abs().mean())
+        assert torch.allclose(ours, torchs, atol=0.3 * change)
 
 
 class FewClaims:

@@ -107,6 +107,11 @@ def _add_clip_options(step: argparse.ArgumentParser) -> None:
         help="train with the loss of CLIP's paper alone, which uses no masks",
     )
     step.add_argument(
+        "--image-tower",
+        type=nonempty_path,
+        help="weights whose image tower a run from step 0 begins with",
+    )
+    step.add_argument(
         "--side",
         type=int,
         choices=range(64, 193, 8),

@@ -21,8 +21,8 @@ from clip_surgery_ros.world.words import COUNT_WORDS, FINISH_WORDS, all_forms
 
 IMAGE_SIZE = 96
 PATCH = 8
-WIDTH = 192
-LAYERS = 8
+WIDTH = 160
+LAYERS = 6
 HEAD_WIDTH = 32
 EMBED = 160
 TEXT_WIDTH = 128

@@ -19,6 +19,8 @@ class ClipOptions:
     :param bfloat16: compute matrix products of the image tower in bfloat16.
     :param side: of the windows, pixels; a multiple of the patch.
     :param contrastive_only: train with the CLIP paper's loss alone, which uses no masks.
+    :param image_tower: weights of a CLIP of the same sizes, whose image tower a run from step 0
+        begins with; None begins with random numbers.
     """
 
     steps: int
@@ -31,6 +33,7 @@ class ClipOptions:
     bfloat16: bool
     side: int
     contrastive_only: bool
+    image_tower: Path | None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ def train(options: ClipOptions, files: RunFiles) -> None:
     if files.resume:
         checkpoints.restore(model, state, files.resume)
         heads.load_state_dict(state["heads"])
+    elif options.image_tower:
+        _begin_with(options.image_tower, model)
     warm_up_from = checkpoints.resume_optimizers(optimizers, state)
     views = Views(files.views, "train", files.scenes)
     development = Views(files.views, "development")
@@ -106,6 +108,25 @@ def _initial_state(resume: Path | None, vocabulary: Vocabulary) -> dict[str, Any
         "heads": heads,
         "optims": [],
     }
+
+
+def _begin_with(file: Path, model: CLIP) -> None:
+    """Copy the image tower of another CLIP, except its projection: that one leads into the space
+    of the other's texts.
+
+    :raises WeightsError: it has other sizes.
+    """
+    tensors, _ = load_state_dict(file)
+    tower = {
+        name.removeprefix("visual."): values.float()
+        for name, values in tensors.items()
+        if name.startswith("visual.")
+    }
+    tower["proj"] = model.visual.proj.detach()
+    try:
+        model.visual.load_state_dict(tower)
+    except RuntimeError as error:
+        raise WeightsError(f"the image tower of {file} is not of the demo CLIP's sizes") from error
 
 
 def clip_optimizers(model: CLIP, heads: ObjectiveHeads, rate: float) -> Optimizers:

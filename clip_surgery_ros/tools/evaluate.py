@@ -1,4 +1,6 @@
-"""Compare recipes, or numbers of absent labels in the query, on generated or own pictures."""
+"""Compare recipes, or numbers of absent labels in the query, on generated or own pictures; or
+measure boxes in space.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,14 @@ OWN_ABSENT = {"twins", "absent"}
 WORLD_OWN_ABSENT = {"binding", "absent"}
 """Sets of the rendered world, likewise; its twins have as many absent names as are wanted."""
 
+SPACE_SCENES = 200
+"""Scenes of ``--space``: about a thousand objects. A new one takes two seconds to render."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR`` and ``--voc DIR``."""
+    """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR``, ``--voc DIR`` and
+    ``evaluate --space``.
+    """
     source = parser.add_argument_group("pictures")
     source.add_argument(
         "--sets",
@@ -63,6 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "compared with each other, for one recipe (default: 2)",
     )
     add_truth_options(source)
+    space = parser.add_argument_group("objects in space")
+    space.add_argument(
+        "--space",
+        action="store_true",
+        help="measure boxes in space on views of the rendered world with depth; no network runs",
+    )
+    space.add_argument(
+        "--scenes",
+        type=whole_number(1, "at least one scene is needed"),
+        metavar="N",
+        help=f"number of its scenes (default: {SPACE_SCENES})",
+    )
     add_count_option(parser)
     parser.add_argument(
         "--output", type=nonempty_path, help="folder for the table, JSON and pictures"
@@ -71,7 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the metrics of every variant beside those of the first."""
+    """Print the metrics of every variant beside those of the first, or those of boxes in space."""
+    if arguments.space:
+        return _run_space(arguments)
+    if arguments.scenes:
+        raise ConfigError("--scenes is about objects in space; add --space, or use --count")
     config = config_from_options(arguments)
     sources, variants = _sources(arguments), _variants(arguments, config)
     if arguments.output:
@@ -92,6 +115,32 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         with output_folder(arguments.output) as unfinished:
             written = write(report, unfinished)
+        for file in written:
+            print(f"wrote {arguments.output / file.name}")
+    return 0
+
+
+def _run_space(arguments: argparse.Namespace) -> int:
+    """Print how far boxes in space are from the truth."""
+    names = ("sets", "world", "absent", "coco", "images", "voc")
+    given = [name for name in names if getattr(arguments, name)]
+    if given:
+        raise ConfigError(f"--{given[0]} is not about objects in space; leave it out with --space")
+    if arguments.output:
+        check_output_folder(arguments.output)
+
+    from clip_surgery_ros.evaluation.space import depth_views, measure
+    from clip_surgery_ros.evaluation.space_report import markdown, summaries, write
+    from clip_surgery_ros.weights.fetching import weights_folder
+
+    views = depth_views(
+        weights_folder() / "world_views", arguments.split, arguments.scenes or SPACE_SCENES
+    )
+    found = summaries(measure(views))
+    print(markdown(found))
+    if arguments.output:
+        with output_folder(arguments.output) as unfinished:
+            written = write(found, unfinished)
         for file in written:
             print(f"wrote {arguments.output / file.name}")
     return 0

@@ -92,7 +92,7 @@ class RecordedOrbit:
         depth = self._image(DEPTH.format(index), cv2.IMREAD_UNCHANGED, camera)
         ids = self._image(IDS.format(index), cv2.IMREAD_UNCHANGED, camera)
         objects = tuple(
-            _object(described, *entry["seen"][str(described["instance"])])
+            object_of(described, *entry["seen"][str(described["instance"])])
             for described in self._truth["objects"]
         )
         metres = depth * np.float32(UNIT)
@@ -156,7 +156,7 @@ def _box_entry(box: Box) -> dict[str, Any]:
     return {"pose": box.pose.tolist(), "size": box.size.tolist()}
 
 
-def _object(entry: Mapping[str, Any], pixels: int, visible: float) -> ObjectTruth:
+def object_of(entry: Mapping[str, Any], pixels: int, visible: float) -> ObjectTruth:
     """Return the truth about an object in a frame; the inverse of :func:`object_entry`."""
     oriented, upright = (
         Box(np.array(entry[name]["pose"]), np.array(entry[name]["size"]))

@@ -33,7 +33,7 @@ from clip_surgery_ros.training.clip_phrases import (
     window_caption,
 )
 from clip_surgery_ros.training.optimization import Muon
-from clip_surgery_ros.training.options import ClipOptions, RunFiles, SamOptions
+from clip_surgery_ros.training.options import ClipOptions, Machine, RunFiles, SamOptions
 from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
 from clip_surgery_ros.training.sam_prompts import MaskedPicture, click_excluding_others
@@ -64,12 +64,12 @@ CLIP = ClipOptions(
     batch=4,
     rate=1e-3,
     seed=5,
-    threads=1,
     bfloat16=False,
     side=SIDE,
     contrastive_only=False,
     image_tower=None,
 )
+MACHINE = Machine("cpu", threads=1, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +277,10 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
     checkpoint, exported = tmp_path / "clip.pt", tmp_path / "clip.safetensors"
     files = RunFiles(folder, 2, checkpoint, None, 1)
     with torch.compiler.set_stance("force_eager"):  # compiling takes longer than the steps
-        train_clip.train(replace(CLIP, steps=1), files)
+        train_clip.train(replace(CLIP, steps=1), files, MACHINE)
         export.export_clip(checkpoint, exported, FewClaims())
         resumed = replace(files, checkpoint=tmp_path / "next.pt", resume=exported)
-        train_clip.train(replace(CLIP, steps=2), resumed)
+        train_clip.train(replace(CLIP, steps=2), resumed, MACHINE)
     assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
     for resume in (checkpoint, exported):
         saved = torch.load(checkpoint, weights_only=True)
@@ -301,14 +301,14 @@ def test_training_begins_with_the_image_tower_of_another_clip_but_its_projection
     options = replace(CLIP, steps=1, rate=1e-12, image_tower=demo_weights("clip_demo"))
     files = RunFiles(folder, 2, tmp_path / "clip.pt", None, 1)
     with torch.compiler.set_stance("force_eager"):
-        train_clip.train(options, files)
+        train_clip.train(options, files, MACHINE)
     trained = torch.load(files.checkpoint, weights_only=True)["model"]
     given, _ = load_state_dict(demo_weights("clip_demo"))
     for name in ("visual.conv1.weight", "visual.transformer.resblocks.5.mlp.c_proj.weight"):
         assert torch.allclose(trained[name], given[name].float(), atol=1e-6)
     assert trained["visual.proj"].shape[1] != given["visual.proj"].shape[1]
     with pytest.raises(WeightsError, match=r"sam_demo.* is not of the demo CLIP's sizes"):
-        train_clip.train(replace(options, image_tower=demo_weights("sam_demo")), files)
+        train_clip.train(replace(options, image_tower=demo_weights("sam_demo")), files, MACHINE)
 
 
 @pytest.mark.parametrize("shape", [(24, 96), (72, 24), (24, 24)])
@@ -399,7 +399,7 @@ def test_objects_too_small_for_a_mask_are_left_out() -> None:
 
 
 def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views: Views) -> None:
-    options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, threads=1, bfloat16=False)
+    options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, bfloat16=False)
     sizes = []
     for step in range(8):
         batch = PromptedSteps(options, views, step)[0]

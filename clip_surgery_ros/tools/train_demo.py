@@ -77,7 +77,14 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
     )
     step.add_argument("--rate", type=positive_number, default=1.5e-3, help="peak learning rate")
     step.add_argument("--seed", type=whole_number(0), default=20261123)
-    step.add_argument("--threads", type=whole_number(1), default=2)
+    step.add_argument("--device", default="cpu", help="cpu or a GPU as cuda:0 (default: cpu)")
+    step.add_argument("--threads", type=whole_number(1), default=2, help="on the CPU (default: 2)")
+    step.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=1,
+        help="processes that make batches; a GPU is faster than ten of them (default: 1)",
+    )
     step.add_argument(
         "--validate-every",
         type=whole_number(1),
@@ -150,13 +157,13 @@ def _train(arguments: argparse.Namespace) -> None:
     check_output_file(arguments.checkpoint)
 
     from clip_surgery_ros.training import train_clip, train_sam
-    from clip_surgery_ros.training.options import ClipOptions, RunFiles, SamOptions
+    from clip_surgery_ros.training.options import ClipOptions, Machine, RunFiles, SamOptions
 
-    files = _options(RunFiles, arguments)
+    files, machine = _options(RunFiles, arguments), _options(Machine, arguments)
     if arguments.network == "clip":
-        train_clip.train(_options(ClipOptions, arguments), files)
+        train_clip.train(_options(ClipOptions, arguments), files, machine)
     else:
-        train_sam.train(_options(SamOptions, arguments), files)
+        train_sam.train(_options(SamOptions, arguments), files, machine)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -31,6 +31,10 @@ class Batch:
     captions: tuple[str, ...]
     phrases: Phrases
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return replace(self, images=self.images.to(device), phrases=self.phrases.to(device))
+
 
 class ClipSteps(Steps[Batch, ClipOptions]):
     """Windows with captions and phrases, by step."""

@@ -62,7 +62,7 @@ def contrastive_loss(model: CLIP, cls: Tensor, batch: Batch, vocabulary: Vocabul
     captions = encode_texts(model, *vocabulary.tokens(batch.captions))
     cls = F.normalize(cls, dim=-1)
     logits = model.logit_scale.exp().clamp(max=100) * cls @ captions.T  # (B, B)
-    pairs = torch.arange(len(cls))
+    pairs = torch.arange(len(cls), device=cls.device)
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
@@ -75,7 +75,7 @@ def _presence_loss(
     each = F.binary_cross_entropy_with_logits(
         logits, phrases.present.nan_to_num(), reduction="none"
     )
-    weights = torch.full((each.shape[1],), PHRASE_WEIGHT)
+    weights = each.new_full((each.shape[1],), PHRASE_WEIGHT)
     weights[: phrases.counts[0]] = 1
     return (each * known * weights).sum() / len(cls)
 

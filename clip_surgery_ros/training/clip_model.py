@@ -151,6 +151,7 @@ def encode_texts(model: CLIP, rows: Tensor, end: Tensor) -> Tensor:
     :param end: (T,) position of each end token.
     """
     table = model.token_embedding.weight
+    rows, end = rows.to(table.device), end.to(table.device)
     known = (rows > 0).unsqueeze(-1)  # the embedding of row 0, every unknown token, stays zero
     x = F.embedding(rows, table) * known + model.positional_embedding[: rows.shape[1]]
     x = model.transformer(x, attn_mask=model.attn_mask[: rows.shape[1], : rows.shape[1]])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,14 @@ class Phrases:
     finish_targets: Tensor
     colour_targets: Tensor
     counts: tuple[int, int, int]
+
+    def to(self, device: torch.device) -> Phrases:
+        """Return the phrases with their tensors on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
 
 
 Label = tuple[str, str, str]

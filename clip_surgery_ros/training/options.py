@@ -7,6 +7,20 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What a training runs on; it changes the result by rounding alone.
+
+    :param device: torch's name of it, such as ``cpu`` or ``cuda:0``.
+    :param threads: of torch, on the CPU.
+    :param workers: processes that make batches.
+    """
+
+    device: str
+    threads: int
+    workers: int
+
+
+@dataclass(frozen=True)
 class ClipOptions:
     """Options of a training run of the CLIP.
 
@@ -15,7 +29,6 @@ class ClipOptions:
     :param small_steps: number of steps at the start whose windows are close to one object.
     :param batch: windows per step.
     :param rate: peak learning rate.
-    :param threads: of torch, on the CPU.
     :param bfloat16: compute matrix products of the image tower in bfloat16.
     :param side: of the windows, pixels; a multiple of the patch.
     :param contrastive_only: train with the CLIP paper's loss alone, which uses no masks.
@@ -29,7 +42,6 @@ class ClipOptions:
     batch: int
     rate: float
     seed: int
-    threads: int
     bfloat16: bool
     side: int
     contrastive_only: bool
@@ -44,7 +56,6 @@ class SamOptions:
     :param decay: number of steps at the end in which the learning rate decays to 0.
     :param batch: pictures per step.
     :param rate: peak learning rate.
-    :param threads: of torch, on the CPU.
     :param bfloat16: compute matrix products in bfloat16.
     """
 
@@ -53,7 +64,6 @@ class SamOptions:
     batch: int
     rate: float
     seed: int
-    threads: int
     bfloat16: bool
 
 

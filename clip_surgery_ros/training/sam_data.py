@@ -56,6 +56,11 @@ class Batch:
     labels: Tensor
     targets: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        tensors = (self.pixels, self.points, self.labels, self.targets)
+        return Batch(*(tensor.to(device) for tensor in tensors))
+
 
 class PromptedSteps(Steps[Batch, SamOptions]):
     """Pictures with prompts, by step."""

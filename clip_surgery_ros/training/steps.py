@@ -44,9 +44,12 @@ class Steps(torch.utils.data.Dataset[Batch], Generic[Batch, Options]):
         """Draw a view."""
         return self.views.read(int(rng.integers(len(self.views))))
 
-    def load(self) -> Iterator[Batch]:
-        """Return the batches, made in a process of their own."""
+    def load(self, workers: int) -> Iterator[Batch]:
+        """Return the batches in order, made in processes of their own.
+
+        :param workers: how many processes.
+        """
         loader: Any = torch.utils.data.DataLoader(
-            self, batch_size=None, num_workers=1, prefetch_factor=6
+            self, batch_size=None, num_workers=workers, prefetch_factor=6
         )
         return iter(loader)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.networks.clip.vocabulary_table import TABLE, with_all_tokens
+from clip_surgery_ros.networks.devices import resolve_device
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.clip_batches import ClipSteps
 from clip_surgery_ros.training.clip_losses import WEIGHTS, contrastive_loss, losses
@@ -36,7 +37,7 @@ from clip_surgery_ros.training.optimization import (
     set_rate,
     update,
 )
-from clip_surgery_ros.training.options import ClipOptions, RunFiles
+from clip_surgery_ros.training.options import ClipOptions, Machine, RunFiles
 from clip_surgery_ros.training.validate_clip import validate
 from clip_surgery_ros.training.windows import normalize
 from clip_surgery_ros.training.world_views import Views
@@ -45,12 +46,13 @@ from clip_surgery_ros.weights.state_dicts import load_state_dict
 MAX_GRADIENT_NORM = 5.0
 
 
-def train(options: ClipOptions, files: RunFiles) -> None:
+def train(options: ClipOptions, files: RunFiles, machine: Machine) -> None:
     """Do the remaining steps and save a checkpoint at every validation."""
     torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(machine.threads)
+    device = torch.device(resolve_device(machine.device))
     vocabulary = Vocabulary()
-    model, heads = build_clip(len(vocabulary)), ObjectiveHeads()
+    model, heads = build_clip(len(vocabulary)).to(device), ObjectiveHeads().to(device)
     optimizers = clip_optimizers(model, heads, options.rate)
     state = _initial_state(files.resume, vocabulary)
     if files.resume:
@@ -64,10 +66,11 @@ def train(options: ClipOptions, files: RunFiles) -> None:
     compiled = torch.compile(encode_images, dynamic=False)
     first, began = state["step"], time.monotonic() - state["seconds"]
     steps = ClipSteps(options, views, first)
-    progress = tqdm(steps.load(), initial=first, total=options.steps)
-    for step, batch in enumerate(progress, start=first):
+    progress = tqdm(steps.load(machine.workers), initial=first, total=options.steps)
+    for step, made in enumerate(progress, start=first):
+        batch = made.to(device)
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bfloat16):
             cls, tokens = compiled(model.visual, normalize(batch.images))
         encoded = cls.float(), tokens.float()
         if options.contrastive_only:

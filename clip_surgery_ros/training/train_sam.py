@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.core.masks import innermost
+from clip_surgery_ros.networks.devices import resolve_device
 from clip_surgery_ros.networks.sam.build import build_sam
 from clip_surgery_ros.training import checkpoints
 from clip_surgery_ros.training.optimization import (
@@ -29,7 +30,7 @@ from clip_surgery_ros.training.optimization import (
     set_rate,
     update,
 )
-from clip_surgery_ros.training.options import RunFiles, SamOptions
+from clip_surgery_ros.training.options import Machine, RunFiles, SamOptions
 from clip_surgery_ros.training.sam_data import (
     PromptedSteps,
     collate,
@@ -45,11 +46,12 @@ VALIDATE_EACH = 4
 """Step between the development views that are measured."""
 
 
-def train(options: SamOptions, files: RunFiles) -> None:
+def train(options: SamOptions, files: RunFiles, machine: Machine) -> None:
     """Do the remaining steps and save a checkpoint at every validation."""
     torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    sam = build_sam(SPEC).train()
+    torch.set_num_threads(machine.threads)
+    device = torch.device(resolve_device(machine.device))
+    sam = build_sam(SPEC).train().to(device)
     optimizers = sam_optimizers(sam, options.rate)
     state = _initial_state(files.resume)
     if files.resume:
@@ -60,10 +62,11 @@ def train(options: SamOptions, files: RunFiles) -> None:
     compiled = torch.compile(predict_masks, dynamic=False)
     first, began = state["step"], time.monotonic() - state["seconds"]
     steps = PromptedSteps(options, views, first)
-    progress = tqdm(steps.load(), initial=first, total=options.steps)
-    for step, batch in enumerate(progress, start=first):
+    progress = tqdm(steps.load(machine.workers), initial=first, total=options.steps)
+    for step, made in enumerate(progress, start=first):
+        batch = made.to(device)
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bfloat16):
             logits, predicted_iou = compiled(sam, batch.pixels, batch.points, batch.labels)
         parts = losses(logits.float(), predicted_iou.float(), batch.targets)
         update(optimizers, parts["mask"] + parts["iou_error"], sam, MAX_GRADIENT_NORM)
@@ -121,11 +124,11 @@ def validate(sam: Sam, views: Views) -> float:
                 np.ones((1, 1), np.float32),
                 low_resolution(mask)[None],
             )
-            batch = collate([sample])
+            batch = collate([sample]).to(sam.device)
             logits, predicted_iou = predict_masks(sam, batch.pixels, batch.points, batch.labels)
             best = logits[:, 1:][0, predicted_iou[0, 1:].argmax()][None, None]
             size = (SPEC.image_size, SPEC.image_size)
             full_size = F.interpolate(best, size, mode="bilinear", align_corners=False)[0, 0]
-            found = (full_size > 0).numpy()[: mask.shape[0], : mask.shape[1]]
+            found = (full_size > 0).cpu().numpy()[: mask.shape[0], : mask.shape[1]]
             ious.append((found & mask).sum() / (found | mask).sum())
     return round(float(np.mean(ious)), 4)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import open_clip
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -155,4 +154,5 @@ def _compressed(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 def normalize(images: Tensor) -> Tensor:
     """Convert (B, H, W, 3) uint8 to (B, 3, H, W) with OpenAI's mean and standard deviation."""
     scaled = images.permute(0, 3, 1, 2).float() / 255
-    return (scaled - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    mean, std = (scaled.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return (scaled - mean) / std

@@ -16,21 +16,22 @@ PICTURE = ROOT / "docs" / "rooms.png"
 METADATA = "Description"
 """Entry of the picture's metadata that holds its arrows."""
 ROOMS = {
-    "tools": (5.4, "command line"),
-    "benchmark": (5.4, "time and memory"),
-    "demo": (3.9, "camera and query"),
-    "node": (1.2, "lifecycle node"),
-    "training": (9.4, "demo networks"),
-    "evaluation": (8.4, "quality of masks"),
-    "networks": (6.0, "CLIP and SAM"),
-    "ros": (1.8, "messages, QoS"),
-    "parameters": (3.2, "what a user sets"),
-    "pictures": (6.6, "files, drawings"),
-    "space": (8.4, "places in metres"),
-    "world": (10.2, "generated scenes"),
-    "arithmetic": (4.8, "fast layers"),
-    "weights": (2.6, "weight files"),
-    "core": (5.4, "the method"),
+    "tools": (2.3, "command line"),
+    "benchmark": (9.0, "time and memory"),
+    "demo": (7.3, "camera and query"),
+    "node": (1.3, "lifecycle node"),
+    "training": (4.3, "demo networks"),
+    "evaluation": (9.0, "quality of masks"),
+    "networks": (5.7, "CLIP and SAM"),
+    "ros": (1.2, "messages, QoS"),
+    "tracks": (10.3, "ids that last"),
+    "parameters": (1.2, "what a user sets"),
+    "pictures": (4.9, "files, drawings"),
+    "space": (7.0, "places in metres"),
+    "world": (9.3, "generated scenes"),
+    "arithmetic": (1.0, "fast layers"),
+    "weights": (3.0, "weight files"),
+    "core": (8.7, "the method"),
 }
 """Where a room is drawn in its row, and what is written below its name."""
 Arrows = list[tuple[str, str]]

@@ -1,0 +1,213 @@
+"""What it costs to take an observation for a track: place first, then overlap, then looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_surgery_ros.tracks.cloud import distance, thinned
+from clip_surgery_ros.tracks.estimates import likeness
+from clip_surgery_ros.tracks.image_motion import ImageBox
+from clip_surgery_ros.tracks.sight import NOWHERE, DepthLook, Sight, share_inside
+from clip_surgery_ros.tracks.track import Points, Track
+from clip_surgery_ros.tracks.types import Observation, TrackSettings
+
+PLACE, OVERLAP = 0.6, 0.4
+"""Weights of distance and of overlap, measured on the rendered world."""
+LOOKS = 0.2
+"""Weight of a difference in appearance: alike objects look alike, so it decides little."""
+UNLIKE = 0.63
+"""Cosine of two appearances below which objects are different; dimos takes it for CLIP."""
+GROWS_S = 2.0
+"""Seconds for which the gate grows."""
+LEAST_OVERLAP = 0.3
+"""Share of a resting track's visible points that an observation of it must cover."""
+SEEN_POINTS = 96
+"""Points of an observation that distances are computed with."""
+LEAST_POINTS = 5
+"""Points that an observation needs for a distance."""
+LEAST_IOU = 0.1
+"""Overlap of masks that is enough without depth, as in ByteTrack (Zhang et al. 2022)."""
+REACH, REACH_UNSURE = 0.5, 1.0
+"""How far an object may be from where it is expected in the picture, in its own sizes: with the
+picture's motion known, or not."""
+REACH_S = 0.15
+"""By how much this grows for each second, in widths of the picture."""
+LEAST_SIZE = 0.25
+"""Ratio of areas below which two masks are not of one object, without depth."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An observation, prepared.
+
+    :param sample: (P, 3) some of its points in the common frame; None if it has too few.
+    """
+
+    observation: Observation
+    sample: Points | None
+    low: Points
+    high: Points
+
+    @classmethod
+    def of(cls, observation: Observation) -> Seen:
+        """Return the prepared observation."""
+        points = observation.points
+        if points is None or len(points) < LEAST_POINTS:
+            none = np.zeros(3, np.float32)
+            return cls(observation, None, none, none)
+        sample = thinned(points, SEEN_POINTS)
+        return cls(observation, sample, sample.min(0), sample.max(0))
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A track as a view should show it.
+
+    :param sample: (P, 3) its points where they are expected now; None without points.
+    :param low: (3,) their least coordinates; ``high`` the greatest.
+    :param sight: of its points where they were, if the view has depth.
+    :param unseen_s: seconds since it was seen.
+    """
+
+    track: Track
+    sample: Points | None
+    low: Points
+    high: Points
+    sight: Sight | None
+    unseen_s: float
+
+    @property
+    def stays(self) -> bool:
+        """Whether depth shows that it did not move."""
+        return self.sight is not None and self.sight.stays and not self.track.flat
+
+    @classmethod
+    def of(cls, track: Track, look: DepthLook | None, stamp_ns: int) -> Sought:
+        """Return a track as a view should show it, with depth or without."""
+        unseen_s = track.unseen_s(stamp_ns)
+        if not len(track.points):
+            return cls(track, None, track.low, track.high, None, unseen_s)
+        points, moved = track.sample(), track.offset(stamp_ns)
+        sight = None
+        if look is not None:
+            sight = NOWHERE if look.excludes(track.low, track.high) else look.sight(points)
+        return cls(track, points + moved, track.low + moved, track.high + moved, sight, unseen_s)
+
+
+def costs(
+    sought: Sequence[Sought],
+    seen: Sequence[Seen],
+    camera: str,
+    width: int,
+    settings: TrackSettings,
+) -> NDArray[np.float64]:
+    """Return :func:`cost` of each observation for each track, (N, M)."""
+    table = np.full((len(seen), len(sought)), np.inf)
+    if table.size == 0:
+        return table
+    # Far ones are left out at once: a robot remembers many objects, and most are far away.
+    low, high = (np.array([getattr(s, name) for s in sought]) for name in ("low", "high"))
+    gates = np.array([_gate(s, settings) for s in sought])
+    in_space = np.array([s.sight is not None for s in sought])
+    for row, each in enumerate(seen):
+        near = np.ones(len(sought), np.bool_)
+        if each.sample is not None:
+            apart = np.maximum(low - each.high, each.low - high).max(1)
+            near = ~in_space | (apart <= gates)
+        for column in np.flatnonzero(near).tolist():
+            table[row, column] = cost(sought[column], each, camera, width, settings)
+    return table
+
+
+def cost(sought: Sought, seen: Seen, camera: str, width: int, settings: TrackSettings) -> float:
+    """Return the cost, 0 to 1, of an observation for a track of its label; infinite if it cannot
+    be of it.
+
+    :param camera: of the observation.
+    :param width: of its picture, pixels.
+    """
+    alike = likeness(sought.track.appearance, seen.observation.appearance)
+    if sought.sample is not None and sought.sight is not None:
+        value = _in_space(sought, sought.sample, sought.sight, seen, settings)
+    else:
+        value = _in_image(sought.track, seen.observation, camera, sought.unseen_s, width)
+    if alike is not None:
+        value += LOOKS * min(1.0, max(0.0, 1 - alike))
+    return min(value, 0.999) if np.isfinite(value) else value
+
+
+def _in_space(
+    sought: Sought, sample: Points, sight: Sight, seen: Seen, settings: TrackSettings
+) -> float:
+    """Return the cost by place in space.
+
+    A track whose surface is still measured at its place did not move: what covers it in the
+    image is the track, and what does not is another object, however near it is.
+    """
+    observation = seen.observation
+    visible = ~sight.hidden & ~sight.empty
+    overlap = share_inside(
+        sight.columns[visible], sight.rows[visible], observation.box, observation.mask
+    )
+    if seen.sample is None:
+        return 0.5 + OVERLAP * (1 - overlap) if overlap >= LEAST_OVERLAP else float(np.inf)
+    if sought.stays and overlap < LEAST_OVERLAP:
+        return float(np.inf)
+    gate = _gate(sought, settings)
+    far = distance(seen.sample, sample)
+    if far > gate:
+        return float(np.inf)
+    return PLACE * far / gate + OVERLAP * (1 - overlap)
+
+
+def _gate(sought: Sought, settings: TrackSettings) -> float:
+    """Return how far from a track's points an observation of it may be on average, metres."""
+    if sought.stays:  # another side of it
+        return settings.gate_m + float((sought.high - sought.low).max()) / 2
+    return settings.gate_m + settings.speed_m_s * min(sought.unseen_s, GROWS_S)
+
+
+def _in_image(
+    track: Track, observation: Observation, camera: str, unseen_s: float, width: int
+) -> float:
+    """Return the cost by overlap and distance in a camera's picture."""
+    place = track.image.get(camera)
+    if place is None:
+        return float(np.inf)
+    box = observation.box
+    area = float(np.count_nonzero(observation.mask))
+    grown = place.box.width * place.box.height / place.mask.size
+    size = area / max(1.0, float(np.count_nonzero(place.mask)) * grown)
+    size = min(size, 1 / max(size, 1e-6))
+    iou = mask_iou(place.box, place.mask, observation)
+    away = np.hypot(box.x + box.width / 2 - place.box.x, box.y + box.height / 2 - place.box.y)
+    own = np.sqrt(max(area, place.box.width * place.box.height))
+    reach = (REACH if place.sure else REACH_UNSURE) * own
+    reach += REACH_S * width * min(unseen_s, GROWS_S) * (1 if place.sure else 2)
+    if iou < LEAST_IOU and (away > reach or size < LEAST_SIZE):
+        return float(np.inf)
+    return float(0.6 * (1 - iou) + 0.3 * min(1.0, away / reach) + 0.1 * (1 - size))
+
+
+def mask_iou(place: ImageBox, mask: NDArray[np.bool_], observation: Observation) -> float:
+    """Return the overlap of an observation with a mask that is stretched to a box."""
+    box = observation.box
+    left, top = round(place.x - place.width / 2), round(place.y - place.height / 2)
+    wide, high = max(1, round(place.width)), max(1, round(place.height))
+    x0, y0 = max(left, box.x), max(top, box.y)
+    x1, y1 = min(left + wide, box.x + box.width), min(top + high, box.y + box.height)
+    if x1 <= x0 or y1 <= y0:
+        return 0.0
+    fitted = mask
+    if mask.shape != (high, wide):
+        fitted = cv2.resize(mask.astype(np.uint8), (wide, high)) > 0
+    ours = fitted[y0 - top : y1 - top, x0 - left : x1 - left]
+    theirs = observation.mask[y0 - box.y : y1 - box.y, x0 - box.x : x1 - box.x]
+    common = int((ours & theirs).sum())
+    union = int(fitted.sum()) + int(observation.mask.sum()) - common
+    return common / union if union else 0.0

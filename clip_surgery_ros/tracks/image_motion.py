@@ -1,0 +1,144 @@
+"""How a camera's picture moved since its last one, for views without depth or pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+WIDTH = 320
+"""Pixels to which wider pictures are reduced: enough for motion, and a few milliseconds."""
+CORNERS = 300
+"""Corners that are followed at most."""
+BACK = 1.0
+"""Pixels by which a corner that is followed there and back may miss its start."""
+LEAST = 8
+"""Corners that must agree, for the motion of the whole picture to be known."""
+AGREE = 3.0
+"""Pixels by which a corner may differ from the common motion; parallax makes it differ."""
+LEAST_OWN = 4
+"""Corners on an object that are needed for its own motion."""
+
+
+@dataclass(frozen=True)
+class ImageBox:
+    """A box in a picture, pixels with fractions: middle, width and height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class ImageMotion:
+    """Motion between two pictures of a camera.
+
+    :param before: (K, 2) x, y of corners in the first picture, pixels.
+    :param after: (K, 2) where they are in the second one.
+    :param common: (2, 3) similarity of most of them; None if they do not agree.
+    """
+
+    before: Floats
+    after: Floats
+    common: Floats | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the motion of the whole picture is known."""
+        return self.common is not None
+
+    def moved(self, box: ImageBox) -> ImageBox:
+        """Return where a box of the first picture is in the second one.
+
+        The corners in the box decide if there are enough, then those of the whole picture. The
+        box stays where it is if nothing is known.
+        """
+        half = np.array([box.width, box.height]) / 2
+        own = (np.abs(self.before - [box.x, box.y]) <= half).all(1)
+        if own.sum() >= LEAST_OWN:
+            a, b = self.before[own], self.after[own]
+            x, y = np.array([box.x, box.y]) + np.median(b - a, axis=0)
+            spread = np.median(np.linalg.norm(b - np.median(b, axis=0), axis=1))
+            first = np.median(np.linalg.norm(a - np.median(a, axis=0), axis=1))
+            scale = float(np.clip(spread / max(float(first), 1e-3), 0.8, 1.25))
+            return ImageBox(float(x), float(y), box.width * scale, box.height * scale)
+        if self.common is None:
+            return box
+        x, y = self.common @ np.array([box.x, box.y, 1.0])
+        scale = float(np.sqrt(abs(np.linalg.det(self.common[:, :2]))))
+        return ImageBox(float(x), float(y), box.width * scale, box.height * scale)
+
+
+STILL = ImageMotion(np.zeros((0, 2)), np.zeros((0, 2)), np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+"""A picture that did not move."""
+UNKNOWN = ImageMotion(np.zeros((0, 2)), np.zeros((0, 2)), None)
+"""Nothing is known of the motion."""
+
+
+class MotionOfCamera:
+    """Follows corners from each picture of a camera to its next one (Lucas and Kanade 1981, in
+    the pyramid of Bouguet 2000).
+    """
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.uint8] | None = None
+
+    def step(self, image_rgb: NDArray[np.uint8] | None) -> ImageMotion:
+        """Return the motion from the last picture to this one, which becomes the last.
+
+        :param image_rgb: (H, W, 3); without it nothing is known.
+        """
+        if image_rgb is None:
+            self._last = None
+            return UNKNOWN
+        grey, scale = _reduced(image_rgb)
+        last, self._last = self._last, grey
+        if last is None or last.shape != grey.shape:
+            return UNKNOWN
+        corners = cv2.goodFeaturesToTrack(last, CORNERS, 0.01, 4)
+        if corners is None:
+            return UNKNOWN
+        before, after = _followed(last, grey, corners.reshape(-1, 1, 2))
+        if len(before) < LEAST:
+            return ImageMotion(before / scale, after / scale, None)
+        common, agree = cv2.estimateAffinePartial2D(
+            before, after, method=cv2.RANSAC, ransacReprojThreshold=AGREE
+        )
+        if common is None or int(agree.sum()) < max(LEAST, len(before) // 3):
+            return ImageMotion(before / scale, after / scale, None)
+        common = np.asarray(common, np.float64)
+        common[:, 2] /= scale
+        return ImageMotion(before / scale, after / scale, common)
+
+
+def _reduced(image_rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Return the grey picture, at most :data:`WIDTH` wide, and its scale."""
+    grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
+    height, width = grey.shape
+    if width <= WIDTH:
+        return grey, 1.0
+    scale = WIDTH / width
+    size = (WIDTH, max(1, round(height * scale)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+
+
+def _followed(
+    last: NDArray[np.uint8], now: NDArray[np.uint8], corners: NDArray[np.float32]
+) -> tuple[Floats, Floats]:
+    """Return corners, (K, 2) x, y, that were found again, and where; both ways agree."""
+    size, levels = (15, 15), 4
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        last, now, corners, None, winSize=size, maxLevel=levels
+    )
+    back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+        now, last, there, None, winSize=size, maxLevel=levels
+    )
+    miss = np.linalg.norm((back - corners).reshape(-1, 2), axis=1)
+    good = (found.ravel() > 0) & (found_back.ravel() > 0) & (miss < BACK)
+    before, after = corners.reshape(-1, 2)[good], there.reshape(-1, 2)[good]
+    return before.astype(np.float64), after.astype(np.float64)

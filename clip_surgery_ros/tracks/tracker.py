@@ -1,0 +1,347 @@
+"""Gives the objects of each frame ids that last, and remembers those that are not seen.
+
+:meth:`Tracker.update` is called for each frame of each camera. It compares the frame's
+observations with the tracks of their label, one to one (``association.py``, ``assignment.py``),
+and says of all others what the view shows of their places (``sight.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from clip_surgery_ros.tracks.assignment import assign
+from clip_surgery_ros.tracks.association import (
+    UNLIKE,
+    Seen,
+    Sought,
+    costs,
+    mask_iou,
+)
+from clip_surgery_ros.tracks.cloud import distance
+from clip_surgery_ros.tracks.estimates import likeness
+from clip_surgery_ros.tracks.image_motion import UNKNOWN, ImageBox, ImageMotion, MotionOfCamera
+from clip_surgery_ros.tracks.sight import DepthLook, Sight, share_inside
+from clip_surgery_ros.tracks.track import Look, Track
+from clip_surgery_ros.tracks.types import (
+    NO_ID,
+    Observation,
+    State,
+    TrackedFrame,
+    TrackSettings,
+    TrackState,
+    View,
+)
+
+MOST_TRACKS = 500
+"""Tracks that are kept at most; those not seen for longest are forgotten first."""
+BACK_NS = 1_000_000_000
+"""A stamp that lies further back means that the clock was set back (a bag began again)."""
+SIGHTINGS = 2
+"""Sightings that give a number."""
+ON_TOP = 0.015
+"""Metres from a track's points within which an observation is a second one of it."""
+COVERED = 0.5
+"""Share of a mask, or of a track's points, that another mask must cover to be at its place."""
+Matches = dict[int, Track]
+
+
+class Tracker:
+    """The objects of a node's life; not for several threads at once.
+
+    >>> tracker = Tracker()
+    >>> tracker.update(0, View("camera", (480, 640)), (), ("mug",)).tracks
+    ()
+    """
+
+    def __init__(self, settings: TrackSettings | None = None) -> None:
+        self.settings = settings or TrackSettings()
+        self._tracks: list[Track] = []
+        self._labels: frozenset[str] = frozenset()
+        self._last_number = NO_ID
+        self._newest_ns: int | None = None
+        self._motions: dict[str, MotionOfCamera] = {}
+
+    def update(
+        self,
+        stamp_ns: int,
+        view: View,
+        observations: Sequence[Observation],
+        labels: Iterable[str],
+    ) -> TrackedFrame:
+        """Take a frame.
+
+        Call it for each frame that was processed, also when nothing was found, or tracks would
+        not learn that their places are empty. Cameras may take turns in any order. When a stamp
+        lies more than a second before the newest one, the clock was set back: all tracks are
+        forgotten.
+
+        :param stamp_ns: of the image, nanoseconds.
+        :param observations: all objects that were found.
+        :param labels: all labels that were asked for. Tracks of others are kept as they are, for
+            ``memory_s``.
+        """
+        stamp_ns = self._on_time(stamp_ns)
+        self._labels = frozenset(labels)
+        asked = [track for track in self._tracks if track.label in self._labels]
+        look = None
+        if view.depth is not None and view.to_common is not None:
+            look = DepthLook(view.depth, view.to_common)
+        motion = self._motion(view, look, asked)
+        for track in self._tracks:
+            track.move_in_image(view.camera, motion)
+        sought = [Sought.of(track, look, stamp_ns) for track in asked]
+        seen = [Seen.of(observation) for observation in observations]
+        matches = self._match(sought, seen, view)
+        sights = {id(each.track): each.sight for each in sought}
+        for index, track in matches.items():
+            track.see(observations[index], stamp_ns, view.camera, sights[id(track)])
+        self._miss(sought, matches, observations, stamp_ns, view, motion)
+        for index, observation in enumerate(observations):
+            if index not in matches and not _is_second(seen[index], index, matches, observations):
+                matches[index] = Track(observation, stamp_ns, view.camera, self.settings)
+                self._tracks.append(matches[index])
+        for index in sorted(matches):  # numbers follow the order of observations
+            self._confirm(matches[index])
+        forgotten = self._forget(stamp_ns)
+        numbers = tuple(
+            matches[i].number if i in matches else NO_ID for i in range(len(observations))
+        )
+        return TrackedFrame(numbers, (*self.states(), *forgotten))
+
+    def advance(self, stamp_ns: int) -> tuple[TrackState, ...]:
+        """Let time pass without a frame, as when frames are skipped; return what was forgotten."""
+        return self._forget(self._on_time(stamp_ns))
+
+    def reset(self) -> None:
+        """Forget all tracks. Their numbers are not used again."""
+        self._tracks.clear()
+        self._motions.clear()
+
+    def states(self) -> tuple[TrackState, ...]:
+        """Return all objects that are remembered, the oldest number first, then tentative ones."""
+        tracks = sorted(self._tracks, key=lambda t: (t.number == NO_ID, t.number))
+        return tuple(track.snapshot(track.label in self._labels) for track in tracks)
+
+    def locate(self, name: str) -> tuple[TrackState, ...]:
+        """Return the objects of a label ("red mug") or of an id ("red mug/3"), those seen last
+        first; tentative ones are left out.
+        """
+        found = [s for s in self.states() if s.number and name in (s.label, s.id)]
+        return tuple(sorted(found, key=lambda s: -s.seen_ns))
+
+    def _on_time(self, stamp_ns: int) -> int:
+        """Return a stamp that is not before the newest one, after a reset if it is much older."""
+        if self._newest_ns is not None and stamp_ns < self._newest_ns - BACK_NS:
+            self.reset()
+            self._newest_ns = stamp_ns
+        self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
+        return self._newest_ns
+
+    def _motion(self, view: View, look: DepthLook | None, asked: Sequence[Track]) -> ImageMotion:
+        """Return how a camera's picture moved, where tracks need it."""
+        camera = self._motions.setdefault(view.camera, MotionOfCamera())
+        if look is not None and all(len(track.points) for track in asked):
+            camera.step(None)
+            return UNKNOWN
+        return camera.step(view.image_rgb)
+
+    def _match(self, sought: Sequence[Sought], seen: Sequence[Seen], view: View) -> Matches:
+        """Return the tracks of observations, by the observations' indices."""
+        matches: Matches = {}
+        for label in dict.fromkeys(each.observation.label for each in seen):
+            tracks = [s for s in sought if s.track.label == label]
+            found = [i for i, each in enumerate(seen) if each.observation.label == label]
+            table = costs(
+                tracks, [seen[i] for i in found], view.camera, view.size_hw[1], self.settings
+            )
+            for row, column in assign(table):
+                matches[found[row]] = tracks[column].track
+        return matches
+
+    def _miss(
+        self,
+        sought: Sequence[Sought],
+        matches: Matches,
+        observations: Sequence[Observation],
+        stamp_ns: int,
+        view: View,
+        motion: ImageMotion,
+    ) -> None:
+        """Tell all tracks that were not found what the view shows of their places."""
+        found = {id(track) for track in matches.values()}
+        for each in sought:
+            track = each.track
+            if id(track) in found:
+                continue
+            taken = _taken_by(each, matches, observations, view.camera)
+            is_there = each.sight is not None and each.sight.stays and taken is None
+            if each.sight is not None:
+                state, reason, is_empty = _in_space(each, each.sight, matches, observations)
+            elif track.image.get(view.camera) is not None:
+                state, reason, is_empty = _in_image(track, view, motion, stamp_ns)
+            else:
+                continue
+            if taken is not None and state is State.MISSED:
+                reason, is_empty = f"{_name(taken)} is at its place", True
+            track.miss(view.camera, Look(stamp_ns, state, reason), is_empty, is_there)
+
+    def _confirm(self, track: Track) -> None:
+        """Give a track a number when it was seen often enough.
+
+        An object that was put elsewhere begins as a new track; it takes the number of the one
+        that is missing at its place.
+        """
+        if track.number != NO_ID:
+            return
+        presence = track.snapshot(True).presence
+        # What something covers at its edge may be a part of an object that has a number.
+        sure = presence >= self.settings.sure_presence and not track.partial
+        if track.sightings < SIGHTINGS and not sure:
+            return
+        lost = self._lost_like(track)
+        if lost is None:
+            self._last_number += 1
+            track.confirm(self._last_number)
+            return
+        track.succeed(lost)
+        self._tracks.remove(lost)
+
+    def _lost_like(self, track: Track) -> Track | None:
+        """Return the lost track that a new one continues, if there is one."""
+        candidates = []
+        for other in self._tracks:
+            if other.number == NO_ID or other.label != track.label:
+                continue
+            if other.seen_ns == track.seen_ns or not _is_lost(other, track):
+                continue
+            alike = likeness(other.appearance, track.appearance)
+            if alike is None or alike >= UNLIKE:
+                candidates.append((0.0 if alike is None else -alike, -other.seen_ns, other))
+        return min(candidates, key=lambda c: c[:2])[2] if candidates else None
+
+    def _forget(self, stamp_ns: int) -> tuple[TrackState, ...]:
+        """Drop what is no longer remembered; return those that had a number."""
+        kept = [track for track in self._tracks if track.age(stamp_ns)]
+        kept.sort(key=lambda track: track.seen_ns)
+        for track in kept[:-MOST_TRACKS]:
+            track.state = State.FORGOTTEN
+            track.reason = f"more than {MOST_TRACKS} objects are remembered"
+        kept = kept[-MOST_TRACKS:]
+        keys = {id(track) for track in kept}
+        dropped = [track for track in self._tracks if id(track) not in keys and track.number]
+        self._tracks = kept
+        return tuple(track.snapshot(track.label in self._labels) for track in dropped)
+
+
+def _is_second(
+    seen: Seen, index: int, matches: Matches, observations: Sequence[Observation]
+) -> bool:
+    """Return whether an observation lies on one of the same label that has a track: an object that
+    something narrow divides is found twice.
+    """
+    ours = seen.observation
+    for other, track in matches.items():
+        theirs = observations[other]
+        if other == index or theirs.label != ours.label or track.sightings < SIGHTINGS:
+            continue
+        if seen.sample is not None and len(track.points):
+            if distance(seen.sample, track.sample()) < ON_TOP:
+                return True
+        elif _share_covered(ours, theirs) > COVERED:
+            return True
+    return False
+
+
+def _share_covered(ours: Observation, theirs: Observation) -> float:
+    """Return the share of one mask that another one covers."""
+    rows, columns = np.nonzero(ours.mask)
+    return share_inside(columns + ours.box.x, rows + ours.box.y, theirs.box, theirs.mask)
+
+
+def _taken_by(
+    sought: Sought, matches: Matches, observations: Sequence[Observation], camera: str
+) -> Track | None:
+    """Return the track of the same label that is found where another one should be."""
+    place = sought.track.image.get(camera)
+    for index, track in matches.items():
+        observation = observations[index]
+        if observation.label != sought.track.label:
+            continue
+        if sought.sight is not None:
+            visible = ~sought.sight.hidden
+            columns, rows = sought.sight.columns[visible], sought.sight.rows[visible]
+            covered = share_inside(columns, rows, observation.box, observation.mask)
+        elif place is not None:
+            covered = mask_iou(place.box, place.mask, observation)
+        else:
+            continue
+        if covered > COVERED:
+            return track
+    return None
+
+
+def _in_space(
+    sought: Sought, sight: Sight, matches: Matches, observations: Sequence[Observation]
+) -> tuple[State, str, bool]:
+    """Return state and reason of a track that was not found, by depth at its place, and whether
+    the place is empty.
+    """
+    if sight.is_outside:
+        return State.OUT_OF_VIEW, "its place is outside the picture", False
+    if sight.is_hidden:
+        front = _in_front(sight, matches, observations)
+        what = _name(front) if front is not None else "something"
+        return State.HIDDEN, f"behind {what}, {-sight.beyond:.2f} m in front of it", False
+    if sight.is_empty and not sought.track.flat:
+        return State.MISSED, f"depth at its place is {sight.beyond:.2f} m farther", True
+    if sight.stays:
+        return State.MISSED, "not found, although something is at its place", False
+    return State.MISSED, "not found at its place", False
+
+
+def _in_front(sight: Sight, matches: Matches, observations: Sequence[Observation]) -> Track | None:
+    """Return the track that covers most of a hidden track's points, if one does."""
+    columns, rows = sight.columns[sight.hidden], sight.rows[sight.hidden]
+    for index, track in matches.items():
+        box, mask = observations[index].box, observations[index].mask
+        if share_inside(columns, rows, box, mask) > COVERED:
+            return track
+    return None
+
+
+def _in_image(
+    track: Track, view: View, motion: ImageMotion, stamp_ns: int
+) -> tuple[State, str, bool]:
+    """Return state and reason of a track that was not found, without depth, and whether its place
+    is empty, which is not known.
+    """
+    place = track.image[view.camera]
+    if not _is_in_picture(place.box, view.size_hw):
+        return State.OUT_OF_VIEW, "its place is outside the picture", False
+    if not place.sure:
+        return State.OUT_OF_VIEW, "the camera moved, and it is not known by how much", False
+    return State.MISSED, f"not found for {track.unseen_s(stamp_ns):.1f} s", False
+
+
+def _is_in_picture(box: ImageBox, size_hw: tuple[int, int]) -> bool:
+    """Return whether the middle of a box is inside the picture."""
+    return 0 <= box.x < size_hw[1] and 0 <= box.y < size_hw[0]
+
+
+def _is_lost(lost: Track, new: Track) -> bool:
+    """Return whether a track may be somewhere else than where it was last.
+
+    In space, its place was looked at and it was not there. In the image, its place is not known.
+    """
+    if lost.is_gone or lost.is_displaced:
+        return True
+    if len(lost.points) and len(new.points):
+        return False
+    return lost.state is State.OUT_OF_VIEW
+
+
+def _name(track: Track) -> str:
+    """Return label and number of a track, or what it is while it has none."""
+    return f"{track.label}/{track.number}" if track.number else f"another {track.label}"

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("clip", type=nonempty_path, help="CLIP's checkpoint")
     export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint")
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
+    export.add_argument(
+        "--scenes",
+        type=whole_number(1),
+        default=100,
+        help="development scenes of each set on which presence is fitted (default: 100)",
+    )
     for step in (ranking, card, export):
         add_world_option(step)
     sets = steps.add_parser("sets", help="render the world's evaluation sets in advance")
@@ -174,7 +180,7 @@ def _export(arguments: argparse.Namespace) -> None:
     with output_folder(arguments.folder) as unfinished:
         export_sam(arguments.sam, unfinished / "sam_demo.safetensors")
         clip = unfinished / "clip_demo.safetensors"
-        export_clip(arguments.clip, clip, scene_source(arguments.world))
+        export_clip(arguments.clip, clip, scene_source(arguments.world), arguments.scenes)
         export_texts(clip, unfinished / "clip_demo_texts.safetensors")
 
 

@@ -42,10 +42,12 @@ INPUT_SIZE = 144
 """Side to which images are resized in use: maps are finer than at the trained 96, and masks better
 on the development scenes."""
 CALIBRATION_SCENES = 100
-"""Development scenes of each set on which presence is fitted: enough for a negligible error."""
+"""Development scenes of each set on which presence is fitted: the error is negligible."""
 
 
-def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
+def export_clip(
+    checkpoint: Path, out: Path, scenes: SceneSource, count: int = CALIBRATION_SCENES
+) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its presence levels as metadata.
 
     The metadata are:
@@ -61,6 +63,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
     - ``attributes``, a JSON list of the words that may stand before a name.
 
     :param scenes: what it was trained on; presence is fitted on the development split.
+    :param count: development scenes of each set.
     """
     saved = checkpoints.load(checkpoint, ("model", "heads", "step"))
     vocabulary = Vocabulary()
@@ -75,7 +78,7 @@ def export_clip(checkpoint: Path, out: Path, scenes: SceneSource) -> None:
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
-        **presence_levels(clip, scenes, CALIBRATION_SCENES),
+        **presence_levels(clip, scenes, count),
         "step": str(saved["step"]),
         "heads": json.dumps({name: value.item() for name, value in saved["heads"].items()}),
         "labels": json.dumps(scenes.names),

@@ -67,6 +67,16 @@ def transforms() -> QoSProfile:
     return _profile(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
+def static_transforms() -> QoSProfile:
+    """Return the profile of reading ``/tf_static``, as tf2_ros has it: of many latched senders."""
+    return _profile(100, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def measurements() -> QoSProfile:
+    """Return the profile of depth and camera models: best effort, the newest few."""
+    return _profile(5, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+
+
 def open_publisher(node: Node, message_type: type, topic: str, profile: QoSProfile) -> Publisher:
     """Create a publisher; the parameters ``qos_overrides./topic.publisher...`` change its profile.
 

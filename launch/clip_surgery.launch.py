@@ -28,6 +28,12 @@ ARGUMENTS = {
         "several cameras for one node: topics or name:=topic entries, separated by spaces",
     ),
     "image_transport": ("", "raw or compressed"),
+    "depth": (
+        "",
+        "depth topic, for objects in space; several in the order of image_topics, separated by "
+        "spaces",
+    ),
+    "target_frame": ("", "frame of the boxes in space, with z up; empty for the camera's"),
     "params": (str(CONFIG / "demo.yaml"), "parameter file"),
     "query": ("", "what to look for from the start, such as 'red mug; screwdriver'"),
     "device": ("", "auto, cpu or cuda:N"),
@@ -45,11 +51,12 @@ PARAMETERS = {
     # Of type str: without it, a query such as "7" or "off" would be read as YAML.
     "query": ("default_query", str),
     "device": ("device", str),
+    "target_frame": ("target_frame", str),
     "autostart": ("autostart", bool),
     "use_sim_time": ("use_sim_time", bool),
 }
 """Arguments that set a parameter of the node: the parameter and its type."""
-PICTURES = ("overlay", "heatmap", "mask", "confidence")
+SHOWN = ("overlay", "heatmap", "mask", "confidence", "markers", "points")
 """Result topics that config/clip_surgery.rviz shows."""
 
 
@@ -69,6 +76,8 @@ def nodes(context: LaunchContext) -> list[Node]:
     }
     if topics:
         overrides["image_topics"] = topics
+    if depth := LaunchConfiguration("depth").perform(context).split():
+        overrides["depth_topics"] = depth
     node = LifecycleNode(
         package="clip_surgery_ros",
         executable="clip_surgery_node",
@@ -79,23 +88,27 @@ def nodes(context: LaunchContext) -> list[Node]:
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
-    return [node, rviz(topics)]
+    return [node, rviz(topics, LaunchConfiguration("target_frame").perform(context))]
 
 
-def rviz(topics: list[str]) -> Node:
+def rviz(topics: list[str], fixed_frame: str) -> Node:
     """Make rviz2, with the topics of its configuration remapped to those of the node.
 
     :param topics: the entries of ``image_topics``; the first camera is shown.
+    :param fixed_frame: of the view of objects in space; empty for that of the configuration.
     """
     camera = parse_cameras(topics)[0] if topics else None
     prefix = f"clip_surgery/{camera.name}/".replace("//", "/") if camera else "clip_surgery/"
     image = camera.topic if camera else LaunchConfiguration("image")
-    results = [(f"/clip_surgery/{name}", prefix + name) for name in PICTURES]
+    results = [(f"/clip_surgery/{name}", prefix + name) for name in SHOWN]
     return Node(
         package="rviz2",
         executable="rviz2",
         namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", str(CONFIG / "clip_surgery.rviz")],
+        arguments=[
+            *("-d", str(CONFIG / "clip_surgery.rviz")),
+            *(("-f", fixed_frame) if fixed_frame else ()),
+        ],
         remappings=[("/image_raw", image), *results],
         output="screen",
         condition=IfCondition(LaunchConfiguration("rviz")),

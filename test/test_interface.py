@@ -8,9 +8,11 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros.harness import NODE, ROOT, START_S, Inbox, Process, ros_domain, wait_until
 from ros.rig import PIXELS, wait_readers
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
-from vision_msgs.msg import Classification, Detection2DArray, LabelInfo
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Classification, Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
 
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
@@ -22,6 +24,21 @@ TOPICS_IN = [
     ("/image_raw", Image, BEST_EFFORT, VOLATILE),
     ("/query", String, RELIABLE, VOLATILE),
     ("/clip_surgery/text_query", TextQuery, RELIABLE, VOLATILE),
+]
+SPACE_IN = [
+    ("/depth/image_raw", Image, BEST_EFFORT, VOLATILE),
+    ("/camera_info", CameraInfo, BEST_EFFORT, VOLATILE),
+    ("/depth/camera_info", CameraInfo, BEST_EFFORT, VOLATILE),
+]
+TRANSFORMS_IN = [
+    ("/tf", TFMessage, RELIABLE, VOLATILE),
+    ("/tf_static", TFMessage, RELIABLE, LATCHED),
+]
+SPACE_RESULTS = [
+    ("detections_3d", Detection3DArray, RELIABLE),
+    ("points", PointCloud2, RELIABLE),
+    ("background_points", PointCloud2, RELIABLE),
+    ("markers", MarkerArray, RELIABLE),
 ]
 RESULTS = [
     ("segments", SegmentArray, RELIABLE),
@@ -39,6 +56,13 @@ TOPICS_OUT = [
     ("/clip_surgery/label_info", LabelInfo, RELIABLE, LATCHED),
     ("/clip_surgery/active_query", TextQuery, RELIABLE, LATCHED),
     ("/diagnostics", DiagnosticArray, RELIABLE, VOLATILE),
+]
+SPACE_OUT = [
+    *(
+        (f"/clip_surgery/{name}", kind, reliable, VOLATILE)
+        for name, kind, reliable in SPACE_RESULTS
+    ),
+    ("/tf", TFMessage, RELIABLE, VOLATILE),
 ]
 SERVICES = {
     "/clip_surgery/set_query": "clip_surgery_ros/srv/SetQuery",
@@ -98,6 +122,32 @@ def endpoint_of_node(graph, direction, topic):
     return endpoint
 
 
+@pytest.fixture(scope="module")
+def graph_in_space():
+    """Run the node with depth, and give a node that reads the ROS graph."""
+    depth = ("-p", "depth_topics:=[depth/image_raw]", "-p", "publish_tf:=true")
+    with ros_domain() as context:
+        observer = Node("observer", context=context)
+        where = ("-r", f"__ns:={NAMESPACE}", "-p", "target_frame:=map")
+        with Process(*NODE, *where, *depth) as node:
+            node.wait_for_line("active on", START_S)
+            yield observer
+        observer.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("direction", "rows"),
+    [("subscriptions", [*SPACE_IN, *TRANSFORMS_IN]), ("publishers", SPACE_OUT)],
+)
+def test_every_topic_of_objects_in_space_has_its_type_and_qos(graph_in_space, direction, rows):
+    for topic, kind, reliability, durability in rows:
+        name = topic if topic.startswith("/tf") else in_namespace(topic)
+        endpoint = endpoint_of_node(graph_in_space, direction, name)
+        profile = endpoint.qos_profile
+        assert endpoint.topic_type == ros_name(kind), topic
+        assert (profile.reliability, profile.durability) == (reliability, durability), topic
+
+
 def names_of_node(graph, kind, expected):
     """Wait until the graph has the expected names for the node; return all names and types."""
 
@@ -135,6 +185,12 @@ def test_table_of_topics_agrees_with_the_node():
             expected.add(
                 (way, name_on_page(topic), type_on_page(ros_name(kind)), QUALITIES[tuple(quality)])
             )
+    for topic, kind, *_ in SPACE_IN:
+        expected.add(("in", topic[1:], type_on_page(ros_name(kind)), "best effort, depth 5"))
+    for way, topics in (("in", TRANSFORMS_IN), ("out", SPACE_OUT)):
+        for topic, kind, *quality in topics:
+            name = topic.replace("/clip_surgery/", "~/")
+            expected.add((way, name, type_on_page(ros_name(kind)), QUALITIES[tuple(quality)]))
     assert shown == expected
 
 

@@ -13,7 +13,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros.harness import ROOT, START_S, Process, call, wait_until
 
-from clip_surgery_ros.ros.outputs import OUTPUTS
+from clip_surgery_ros.ros.outputs import OUTPUTS, SPACE_OUTPUTS
 
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
 WITHOUT_LAUNCH = (
@@ -101,6 +101,7 @@ def test_every_launch_argument_has_a_description_and_a_default(path):
 
 def test_launch_arguments_override_the_parameter_file(launch, parameter_file, stand_in):
     arguments = ("namespace:=robot", "image:=front/image", "query:=7; saw", "rviz:=true")
+    arguments += ("depth:=front/depth", "target_frame:=base_link")
     file = parameter_file(default_query="drill", image_transport="compressed", device="cpu")
     process = launch(
         "clip_surgery.launch.py", *arguments, file, environment=stand_in("rviz2", "rviz2")
@@ -110,6 +111,7 @@ def test_launch_arguments_override_the_parameter_file(launch, parameter_file, st
     line = process.wait_for_line("rviz2 arguments").split()
     assert str(Path("config") / "clip_surgery.rviz") in line[line.index("-d") + 1]
     assert "__ns:=/robot" in line and "/image_raw:=front/image" in line
+    assert line[line.index("-f") + 1].strip("[]',") == "base_link"
     assert "/clip_surgery/overlay:=clip_surgery/overlay" in line
     stop(process)
 
@@ -246,10 +248,17 @@ def displays():
 
 
 def test_rviz_displays_show_topics_of_the_node():
-    images = {f"/clip_surgery/{output.name}" for output in OUTPUTS if output.name in PICTURES}
-    shown = {display["Topic"]["Value"] for display in displays().values()}
-    assert shown == images | {"/image_raw"}
-    assert {display["Class"] for display in displays().values()} == {"rviz_default_plugins/Image"}
+    names = {output.name for output in (*OUTPUTS, *SPACE_OUTPUTS)}
+    kinds = {display["Topic"]["Value"]: display["Class"] for display in displays().values()}
+    classes = {
+        **dict.fromkeys(PICTURES, "Image"),
+        "markers": "MarkerArray",
+        "points": "PointCloud2",
+    }
+    assert set(classes) <= names
+    expected = {f"/clip_surgery/{name}": kind for name, kind in classes.items()}
+    expected["/image_raw"] = "Image"
+    assert kinds == {topic: f"rviz_default_plugins/{kind}" for topic, kind in expected.items()}
 
 
 def test_rviz_qos_matches_every_publisher():

@@ -21,6 +21,7 @@ from clip_surgery_ros.node.inference import Inference
 from clip_surgery_ros.node.lifecycle import Lifecycle
 from clip_surgery_ros.node.networks import NodeNetworks
 from clip_surgery_ros.node.services import requested_query, run_on_worker
+from clip_surgery_ros.parameters.cameras import parse_cameras
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.ros.messages import query_message
@@ -204,18 +205,18 @@ class FakeCamera:
 
 def test_cameras_stay_open_while_topics_are_unchanged():
     cameras = CameraSet(FakeCamera)
-    cameras.open(["front:=/a", "rear:=/b"])
+    cameras.open(parse_cameras(["front:=/a", "rear:=/b"]))
     first = cameras.all
-    cameras.open(["front:=/a", "rear:=/b"])
+    cameras.open(parse_cameras(["front:=/a", "rear:=/b"]))
     assert cameras.all is first
-    cameras.open(["front:=/a"])
+    cameras.open(parse_cameras(["front:=/a"]))
     assert [camera.events for camera in first] == [["close"], ["close"]]
     assert [camera.topic.name for camera in cameras] == ["front"]
 
 
 def test_newest_image_is_found_by_camera_name():
     cameras = CameraSet(FakeCamera)
-    cameras.open(["front:=/a", "rear:=/b"])
+    cameras.open(parse_cameras(["front:=/a", "rear:=/b"]))
     cameras.all[1].newest_image = image = Image()
     assert cameras.newest_image("rear") is image
     with pytest.raises(ImageError, match="no image has arrived on /a yet"):
@@ -227,7 +228,7 @@ def test_newest_image_is_found_by_camera_name():
 
 def test_newest_image_of_a_single_camera_needs_no_name():
     cameras = CameraSet(FakeCamera)
-    cameras.open(["image_raw"])
+    cameras.open(parse_cameras(["image_raw"]))
     cameras.all[0].newest_image = image = Image()
     assert cameras.newest_image("") is image
     with pytest.raises(ImageError, match="a single one, without a name"):
@@ -263,6 +264,7 @@ class LifecycleParts:
             SimpleNamespace(config=config()),
             SimpleNamespace(load=step("load", FakeNetworks()), release=step("release")),
             Cameras(),
+            SimpleNamespace(listen=step("transforms"), stop=step("no transforms")),
             SimpleNamespace(start=step("start"), stop=step("stop"), is_running=True),
             SimpleNamespace(report_no_query_again=lambda: None, on_image=None),
             self.logger,
@@ -275,13 +277,14 @@ def test_transitions_start_and_stop_parts_in_order():
     assert parts.events == ["load", "open", "load", "open", "start", "listen"]
     parts.events.clear()
     assert parts.lifecycle.deactivate() == parts.lifecycle.clean_up() == SUCCESS
-    assert parts.events == ["stop listening", "stop"] * 2 + ["close", "release"]
+    stopped = ["stop listening", "stop", "no transforms"]
+    assert parts.events == stopped * 2 + ["close", "release"]
 
 
 def test_failed_activation_is_undone():
     parts = LifecycleParts("listen")
     assert parts.lifecycle.activate() == FAILURE
-    assert parts.events[-2:] == ["stop listening", "stop"]
+    assert parts.events[-3:] == ["stop listening", "stop", "no transforms"]
     assert parts.lifecycle.last_error == "cannot activate: listen failed"
     assert parts.logger.errors == ["cannot activate: listen failed"]
 

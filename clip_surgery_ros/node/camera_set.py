@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.parameters.cameras import CameraTopic, parse_cameras
+from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.ros.camera import Camera, CameraImage
 
 
@@ -22,12 +22,8 @@ class CameraSet:
     def __iter__(self) -> Iterator[Camera]:
         return iter(self.all)
 
-    def open(self, image_topics: Sequence[str]) -> None:
-        """Open the result topics of these cameras; does nothing when they are open already.
-
-        :param image_topics: the parameter of this name.
-        """
-        topics = parse_cameras(image_topics)
+    def open(self, topics: tuple[CameraTopic, ...]) -> None:
+        """Open the result topics of these cameras; does nothing when they are open already."""
         if topics != tuple(camera.topic for camera in self.all):
             self.close()
             self.all = tuple(self._make_camera(topic) for topic in topics)
@@ -52,17 +48,26 @@ class CameraSet:
             camera.close()
         self.all = ()
 
-    def newest_image(self, name: str) -> CameraImage:
-        """Return the image that arrived last from the camera of this name.
+    def named(self, name: str) -> Camera:
+        """Return the camera of this name.
 
         :param name: may be empty where there is one camera.
-        :raises ImageError: when there is no such camera, or no image of it yet.
+        :raises ImageError: when there is no such camera.
         """
         by_name = {camera.topic.name: camera for camera in self.all}
         camera = self.all[0] if len(self.all) == 1 and not name else by_name.get(name)
         if camera is None:
             known = ", ".join(sorted(filter(None, by_name))) or "a single one, without a name"
             raise ImageError(f"there is no camera {name[:80]!r}; the cameras are: {known}")
+        return camera
+
+    def newest_image(self, name: str) -> CameraImage:
+        """Return the image that arrived last from the camera of this name.
+
+        :param name: may be empty where there is one camera.
+        :raises ImageError: when there is no such camera, or no image of it yet.
+        """
+        camera = self.named(name)
         if camera.newest_image is None:
             raise ImageError(f"no image has arrived on {camera.image_topic} yet; send one along")
         return camera.newest_image

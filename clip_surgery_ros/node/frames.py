@@ -7,7 +7,7 @@ decides again when the image's turn has come, runs the networks and publishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +21,8 @@ from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.node.inference import Inference
 from clip_surgery_ros.ros.camera import Camera, CameraImage
 from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
-from clip_surgery_ros.ros.outputs import wanted_work
+from clip_surgery_ros.ros.outputs import Frame, Output, wanted_work
+from clip_surgery_ros.ros.pairing import Pairing
 from clip_surgery_ros.ros.parameters import NodeParameters
 from clip_surgery_ros.ros.queries import Queries
 
@@ -82,23 +83,27 @@ class FrameHandler:
                 self._report_no_query()
             camera.tally.count(reason)
             return
+        pairing = None if camera.depth is None else camera.depth.pair(message.header, config)
         job = Job(
-            run=partial(self._process, camera, message),
+            run=partial(self._process, camera, message, pairing),
             failed=partial(self._report_failure, camera),
             dropped=partial(camera.tally.count, DROPPED),
         )
         if not self._worker.offer(camera, job):
             job.dropped()
 
-    def _process(self, camera: Camera, message: CameraImage) -> None:
-        """On the worker's thread: turn an image message into published results."""
+    def _process(self, camera: Camera, message: CameraImage, pairing: Pairing | None) -> None:
+        """On the worker's thread: turn an image message into published results.
+
+        :param pairing: depth and transforms of the image; None of a camera without depth.
+        """
         start_s = time.perf_counter()
         if reason := self._reason_before_work(camera, message):
             camera.tally.count(reason)
             return
         image_rgb = self._inference.to_rgb(message)
         any_threshold = False
-        while not self._publish_results(camera, message.header, image_rgb, any_threshold):
+        while not self._publish_results(camera, message, image_rgb, pairing, any_threshold):
             # The mask's key has changed meanwhile. To process the frame again is cheap, as the
             # networks keep what they computed of the last image.
             is_stopped = not self._worker.is_running
@@ -124,8 +129,9 @@ class FrameHandler:
     def _publish_results(
         self,
         camera: Camera,
-        header: Header,
+        message: CameraImage,
         image_rgb: NDArray[np.uint8],
+        pairing: Pairing | None,
         any_threshold: bool,
     ) -> bool:
         """Process an image and publish the results that have subscribers.
@@ -136,8 +142,10 @@ class FrameHandler:
         this frame's mask. Then nothing is published, and the caller processes the frame again
         with the new query.
 
+        Results in space come last, since depth and transforms may be waited for.
+
         :param any_threshold: publish also when only the presence threshold changed.
-        :return: whether the results were published.
+        :return: whether all results were published.
         """
         query, config, outputs = (
             self._queries.active,
@@ -147,13 +155,31 @@ class FrameHandler:
         wanted = wanted_work(outputs)
         if wanted is None or not query.query.labels:
             return False
-        frame = self._inference.run(image_rgb, header, query, wanted, config)
+        frame = self._inference.run(image_rgb, message.header, query, wanted, config)
         query_of_frame = replace(query, threshold=config.presence_threshold)
-        seconds = camera.publish(
-            outputs,
-            frame,
-            partial(self._queries.publish_if_current, query_of_frame, any_threshold=any_threshold),
+        if_current = partial(
+            self._queries.publish_if_current, query_of_frame, any_threshold=any_threshold
         )
+        in_space = [output for output in outputs if output.in_space and pairing is not None]
+        others = [output for output in outputs if output not in in_space]
+        if not self._publish(camera, others, frame, if_current):
+            return False
+        if in_space and pairing is not None and camera.depth is not None:
+            frame = self._inference.locate(frame, pairing.wait(), config)
+            camera.depth.report(frame.space.failure if frame.space else None)
+        return self._publish(camera, in_space, frame, if_current)
+
+    def _publish(
+        self,
+        camera: Camera,
+        outputs: Sequence[Output],
+        frame: Frame,
+        if_current: Callable[[Callable[[], None]], bool],
+    ) -> bool:
+        """Publish some results; return whether that was done, which no results always are."""
+        if not outputs:
+            return True
+        seconds = camera.publish(outputs, frame, if_current)
         for output, duration_s in seconds.items():
             self._inference.tally.record(f"publish {output}", duration_s)
         return bool(seconds)

@@ -153,6 +153,7 @@ class HealthReporter:
             depth_warning(topic, newest),
             "" if is_recorded(camera.age_s, max_age_s) else self._clock_warning(camera),
             demo_warning(topic, newest) if is_demo else "",
+            *(camera.depth.warnings() if camera.depth is not None else ()),
         )
         return [warning for warning in warnings if warning]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.node.networks import NodeNetworks
+from clip_surgery_ros.node.space import objects_in_space
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import CameraImage
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
 from clip_surgery_ros.ros.outputs import Frame
+from clip_surgery_ros.ros.pairing import Paired
 from clip_surgery_ros.ros.queries import ActiveQuery
 from clip_surgery_ros.ros.tally import Tally
 
@@ -61,3 +64,14 @@ class Inference:
         for stage, seconds in result.stage_seconds.items():
             self.tally.record(stage, seconds)
         return Frame(result, image_rgb, header, query.message)
+
+    def locate(self, frame: Frame, paired: Paired, config: Config) -> Frame:
+        """Return the frame with the places of its objects in space.
+
+        :param paired: what belongs to the frame's image.
+        :param config: the parameters to use.
+        """
+        start_s = time.perf_counter()
+        space = objects_in_space(frame.result, paired, config)
+        self.tally.record("space", time.perf_counter() - start_s)
+        return replace(frame, space=space)

@@ -14,6 +14,7 @@ from clip_surgery_ros.node.networks import NodeNetworks
 from clip_surgery_ros.ros.logs import RosLogger
 from clip_surgery_ros.ros.newest_worker import NewestWorker
 from clip_surgery_ros.ros.parameters import NodeParameters
+from clip_surgery_ros.ros.transforms import Transforms
 
 
 class Lifecycle:
@@ -23,6 +24,7 @@ class Lifecycle:
     :param networks: loaded by configuring, released by cleaning up.
     :param cameras: their result topics are open while the node is configured, their image topics
         while it is active.
+    :param transforms: listened to while the node is active, if places in space need them.
     :param worker: runs while the node is active.
     :param frames: gets the images.
     :param logger: of the node.
@@ -33,12 +35,14 @@ class Lifecycle:
         parameters: NodeParameters,
         networks: NodeNetworks,
         cameras: CameraSet,
+        transforms: Transforms,
         worker: NewestWorker,
         frames: FrameHandler,
         logger: RosLogger,
     ) -> None:
         self._parameters, self._networks, self._cameras = parameters, networks, cameras
-        self._worker, self._frames, self._logger = worker, frames, logger
+        self._transforms, self._worker = transforms, worker
+        self._frames, self._logger = frames, logger
         self.last_error = ""
         """Why the last transition failed; empty when it succeeded."""
 
@@ -80,12 +84,14 @@ class Lifecycle:
     def _configure(self) -> None:
         config = self._parameters.config
         self._networks.load(config)
-        self._cameras.open(config.image_topics)
+        self._cameras.open(config.cameras)
 
     def _activate(self) -> None:
         config = self._parameters.config
         networks = self._networks.load(config)
-        self._cameras.open(config.image_topics)
+        self._cameras.open(config.cameras)
+        if config.target_frame and any(camera.topic.space for camera in self._cameras):
+            self._transforms.listen()
         self._frames.report_no_query_again()
         self._worker.start()
         self._cameras.listen(config.image_transport, self._frames.on_image)
@@ -95,6 +101,7 @@ class Lifecycle:
     def _deactivate(self) -> None:
         self._cameras.stop_listening()
         self._worker.stop()
+        self._transforms.stop()
 
     def _attempt(
         self, name: str, work: Callable[[], None], undo: Callable[[], None] | None = None

@@ -7,6 +7,7 @@ executor's thread only hand frames to it. This class connects the parts:
 - ``lifecycle.py``: what each transition does;
 - ``networks.py``: loads and releases the networks;
 - ``frames.py``: from a camera image to published results, with ``inference.py``;
+- ``space.py``: where the objects of a frame are in space;
 - ``services.py``: ``~/segment`` and ``~/enable``;
 - ``health.py``: diagnostics.
 """
@@ -35,6 +36,7 @@ from clip_surgery_ros.ros.newest_worker import NewestWorker
 from clip_surgery_ros.ros.parameters import NodeParameters, explain_parameter_errors
 from clip_surgery_ros.ros.queries import MAX_NOTES, Queries
 from clip_surgery_ros.ros.tally import Tally
+from clip_surgery_ros.ros.transforms import transforms_of
 
 
 class ClipSurgeryNode(LifecycleNode):
@@ -86,7 +88,8 @@ class ClipSurgeryNode(LifecycleNode):
             self._networks.unknown_notes,
             self._on_query,
         )
-        self._camera_set = CameraSet(partial(Camera, self))
+        self._transforms = transforms_of(self)
+        self._camera_set = CameraSet(partial(Camera, self, self._transforms))
         self._connect_parts()
         self._queries.set_text(self._node_parameters.config.default_query)
 
@@ -102,10 +105,18 @@ class ClipSurgeryNode(LifecycleNode):
             lambda: self._leaving.is_set() or not self.context.ok(),
         )
         self._lifecycle = Lifecycle(
-            parameters, self._networks, cameras, self._worker, self._frames, self.get_logger()
+            parameters,
+            self._networks,
+            cameras,
+            self._transforms,
+            self._worker,
+            self._frames,
+            self.get_logger(),
         )
         open_enable_service(self, self._frames)
-        SegmentService(self, parameters, queries, cameras, self._worker, inference)
+        SegmentService(
+            self, parameters, queries, cameras, self._transforms, self._worker, inference
+        )
         HealthReporter(
             self, parameters, self._networks, queries, cameras, self._lifecycle, self.tally
         )

@@ -22,8 +22,10 @@ from clip_surgery_ros.ros.camera import CameraImage
 from clip_surgery_ros.ros.executor import SideThreadGroup
 from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.ros.outputs import Frame
+from clip_surgery_ros.ros.pairing import Paired, sent_along
 from clip_surgery_ros.ros.parameters import NodeParameters
 from clip_surgery_ros.ros.queries import ActiveQuery, Queries
+from clip_surgery_ros.ros.transforms import Transforms
 from clip_surgery_ros.srv import Segment
 
 
@@ -34,6 +36,7 @@ class SegmentService:
     :param parameters: of the node.
     :param queries: hold the query for requests without labels.
     :param cameras: have the newest images for requests without an image.
+    :param transforms: of the node, for images that are sent with depth.
     :param worker: processes the image.
     :param inference: runs the networks.
     """
@@ -44,11 +47,13 @@ class SegmentService:
         parameters: NodeParameters,
         queries: Queries,
         cameras: CameraSet,
+        transforms: Transforms,
         worker: NewestWorker,
         inference: Inference,
     ) -> None:
         self._parameters, self._queries, self._cameras = parameters, queries, cameras
-        self._worker, self._inference, self._tally = worker, inference, inference.tally
+        self._transforms, self._worker = transforms, worker
+        self._inference, self._tally = inference, inference.tally
         self._clock, self._logger = node.get_clock(), node.get_logger()
         # A call waits for the worker, so it must not keep the executor's thread.
         group = SideThreadGroup()
@@ -58,9 +63,12 @@ class SegmentService:
         self._tally.count("segment calls")
         try:
             message = self._image(request)
+            paired = self._paired(request, message)
             query = requested_query(request, self._queries.active, self._clock.now().to_msg())
-            frame = run_on_worker(self._worker, partial(self._process, message, query))
-            response.result = messages.segment_array(frame.result, frame.header, frame.query)
+            frame = run_on_worker(self._worker, partial(self._process, message, query, paired))
+            response.result = messages.segment_array(
+                frame.result, frame.header, frame.query, frame.space
+            )
             response.success = True
             response.message = f"{len(response.result.segments)} segments"
             self._tally.count("segment calls answered")
@@ -79,11 +87,27 @@ class SegmentService:
         has_image = request.image.data or request.image.encoding
         return request.image if has_image else self._cameras.newest_image(request.camera)
 
-    def _process(self, message: CameraImage, query: ActiveQuery) -> Frame:
+    def _paired(
+        self, request: Segment.Request, message: CameraImage
+    ) -> Callable[[], Paired] | None:
+        """Return how to get what belongs to the image in space; None where that is not wanted."""
+        config = self._parameters.config
+        if message is request.image:
+            if not request.depth.data:
+                return None
+            sent = request.depth, request.camera_info
+            return sent_along(message.header, *sent, config, self._transforms).wait
+        depth = self._cameras.named(request.camera).depth
+        return None if depth is None else depth.pair(message.header, config).wait
+
+    def _process(
+        self, message: CameraImage, query: ActiveQuery, paired: Callable[[], Paired] | None
+    ) -> Frame:
         """On the worker's thread: compute the result of an image, with all that there is."""
         image_rgb = self._inference.to_rgb(message)
         config = self._parameters.config
-        return self._inference.run(image_rgb, message.header, query, Wanted(), config)
+        frame = self._inference.run(image_rgb, message.header, query, Wanted(), config)
+        return frame if paired is None else self._inference.locate(frame, paired(), config)
 
 
 def run_on_worker(worker: NewestWorker, work: Callable[[], Frame]) -> Frame:

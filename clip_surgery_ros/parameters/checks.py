@@ -11,7 +11,7 @@ from clip_surgery_ros.core.errors import ConfigError, QueryError
 from clip_surgery_ros.core.near_names import did_you_mean
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.templates import parse_templates
-from clip_surgery_ros.parameters.cameras import parse_cameras
+from clip_surgery_ros.parameters.cameras import FRAME
 from clip_surgery_ros.parameters.table import Parameter
 from clip_surgery_ros.parameters.thresholds import parse_thresholds
 from clip_surgery_ros.weights.catalogue import find_pretrained, suggestion
@@ -68,7 +68,8 @@ def check_together(config: Config) -> None:
 
     :raises ConfigError: that says what to do.
     """
-    parse_cameras(config.image_topics)
+    cameras = config.cameras
+    _check_space(config, any(camera.space is not None for camera in cameras))
     parse_templates(config.templates)
     try:
         parse_query(config.default_query)
@@ -86,6 +87,32 @@ def check_together(config: Config) -> None:
     if config.precision == "float16" and config.device == "cpu":
         raise ConfigError(
             "float16 is for GPUs; set precision to auto, float32 or bfloat16 on the CPU"
+        )
+
+
+def _check_space(config: Config, has_depth: bool) -> None:
+    """Check the parameters of objects in space.
+
+    :param has_depth: whether a camera has a depth topic.
+    """
+    if config.min_depth >= config.max_depth:
+        raise ConfigError(
+            f"min_depth is {config.min_depth:g} and max_depth {config.max_depth:g}, so no depth "
+            "would be used; min_depth must be smaller"
+        )
+    if config.target_frame and not FRAME.fullmatch(config.target_frame):
+        raise ConfigError(
+            f"target_frame is {_shown(config.target_frame)}, which is no name of a frame; write "
+            "one such as base_link, without a slash at its start"
+        )
+    if config.publish_tf and not has_depth:
+        raise ConfigError("publish_tf is true and no camera has depth; name it in depth_topics")
+    is_upright = config.box_mode == "upright" and not config.target_frame
+    if has_depth and is_upright and config.support == "none":
+        raise ConfigError(
+            "box_mode is upright, target_frame is empty and support is none, so nothing says "
+            "what is up; set target_frame to a frame with z up, support to plane, or box_mode to "
+            "oriented"
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.recipes import RECIPES
+from clip_surgery_ros.parameters.cameras import CameraTopic, parse_cameras, with_space
 from clip_surgery_ros.parameters.checks import DEMO, check_together, check_value
 from clip_surgery_ros.parameters.table import Parameter, as_markdown, parameter, table_of
 from clip_surgery_ros.weights.catalogue import PRETRAINED, SAM
@@ -28,6 +29,7 @@ SEGMENTERS = (DEMO, *(network.name for network in PRETRAINED if network.kind == 
 
 @dataclass(frozen=True)
 class Config:
+    # Longer than 250 lines: because it is a table.
     """A checked snapshot of all parameters.
 
     Its fields are the table of parameters. Make one with :meth:`from_values`, which checks.
@@ -237,6 +239,97 @@ class Config:
         live=True,
         minimum=0.0,
     )
+    depth_topics: tuple[str, ...] = parameter(
+        ("",),
+        "for objects in space: the depth topic of each camera, in the order of image_topics; an "
+        "empty name for a camera without depth",
+        "depth is read, and transforms are listened to, only where objects in space are wanted",
+    )
+    depth_transport: str = parameter(
+        "raw",
+        "'raw' for the depth topics themselves, 'compressedDepth' for topic/compressedDepth (PNG, "
+        "RVL)",
+        "every driver of a depth camera publishes raw depth",
+        choices=("raw", "compressedDepth"),
+    )
+    camera_info_topics: tuple[str, ...] = parameter(
+        ("",),
+        "topic of the model of each image, in the order of image_topics; empty for camera_info "
+        "beside the image",
+        "the place that image_transport gives it",
+    )
+    depth_info_topics: tuple[str, ...] = parameter(
+        ("",),
+        "topic of the model of each depth image; empty for camera_info beside the depth image. "
+        "Without it, depth of the image's frame and size is taken as registered to the image",
+        "the place that image_transport gives it",
+    )
+    depth_max_skew: float = parameter(
+        0.03,
+        "largest time between an image and its depth, seconds",
+        "at 0.5 m/s 0.03 s are 15 mm, the size of the other errors; cameras of 30 Hz stay below",
+        live=True,
+        minimum=0.0,
+        maximum=10.0,
+    )
+    depth_unit: float = parameter(
+        0.0,
+        "metres of one unit of depth; 0 for those of the encoding: 16UC1 0.001, 32FC1 1",
+        "REP 118; some cameras differ, such as the L515 with 0.00025",
+        live=True,
+        minimum=0.0,
+        maximum=1000.0,
+    )
+    min_depth: float = parameter(
+        0.1,
+        "nearer depth is not used, metres",
+        "nearer than depth cameras measure",
+        live=True,
+        minimum=0.0,
+    )
+    max_depth: float = parameter(
+        10.0,
+        "farther depth is not used, metres",
+        "farther than depth cameras measure; an arm may take 2",
+        live=True,
+        minimum=0.0,
+    )
+    target_frame: str = parameter(
+        "",
+        "frame of the boxes in space, such as base_link or map, with z up; empty for the camera's",
+        "needs no transforms",
+        live=True,
+    )
+    tf_wait: float = parameter(
+        0.1,
+        "how long an image's depth and transforms are waited for after it arrived, seconds; 2D "
+        "results do not wait",
+        "transforms of 10 Hz and more come within it",
+        live=True,
+        minimum=0.0,
+        maximum=2.0,
+    )
+    box_mode: str = parameter(
+        "upright",
+        "boxes in space: 'upright' (a vertical axis), 'oriented' (along the object) or "
+        "'axis_aligned' (along the frame's axes)",
+        "things stand on tables and floors, and grippers and maps expect it",
+        live=True,
+        choices=("upright", "oriented", "axis_aligned"),
+    )
+    support: str = parameter(
+        "plane",
+        "'plane' looks for the plane that an object stands on and cuts it off, 'none' does not",
+        "without the cut, boxes of things on a table were 29 mm off instead of 4",
+        live=True,
+        choices=("plane", "none"),
+    )
+    publish_tf: bool = parameter(
+        False,
+        "publish the place of every object as a transform too, as the child LABEL_ID of "
+        "target_frame",
+        "objects fill the tree of transforms of all nodes",
+    )
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any] | None = None) -> Config:
@@ -255,6 +348,18 @@ class Config:
         config = cls(**checked)
         check_together(config)
         return config
+
+    @property
+    def cameras(self) -> tuple[CameraTopic, ...]:
+        """The cameras, with their topics."""
+        return with_space(
+            parse_cameras(self.image_topics),
+            depth=self.depth_topics,
+            camera_info=self.camera_info_topics,
+            depth_info=self.depth_info_topics,
+            compressed=self.depth_transport == "compressedDepth",
+            publish_tf=self.publish_tf,
+        )
 
     @property
     def windows(self) -> bool:

@@ -13,11 +13,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.depth_input import DepthInput
 from clip_surgery_ros.ros.endpoints import Publishers, publishers_of
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
-from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, Output
+from clip_surgery_ros.ros.outputs import Frame, Output, outputs_of
 from clip_surgery_ros.ros.rate_limit import RateLimit
 from clip_surgery_ros.ros.tally import Tally
+from clip_surgery_ros.ros.transforms import Transforms
 
 CameraImage: TypeAlias = Image | CompressedImage
 
@@ -26,19 +28,25 @@ class Camera:
     """The topics of one camera. Its result topics are open until :meth:`close`.
 
     :param node: makes the publishers and the subscription.
+    :param transforms: of the node.
     :param topic: the image topic, and the name of the camera, which is part of its result topics.
     """
 
-    def __init__(self, node: Node, topic: CameraTopic) -> None:
+    def __init__(self, node: Node, transforms: Transforms, topic: CameraTopic) -> None:
         self._node = node
         self._subscription: Subscription | None = None
         prefix = f"~/{topic.name}/" if topic.name else "~/"
         self._publishers: dict[Output, Publisher] = {
             output: qos.open_publisher(
-                node, output.message_type, prefix + output.name, output.make_qos()
+                node,
+                output.message_type,
+                output.name if output.name.startswith("/") else prefix + output.name,
+                output.make_qos(),
             )
-            for output in OUTPUTS
+            for output in outputs_of(topic.space)
         }
+        self.depth = None if topic.space is None else DepthInput(node, topic.space, transforms)
+        """What places its objects in space; None for a camera without depth."""
         self.topic = topic
         self.image_topic = node.resolve_topic_name(topic.topic)
         self.rate = RateLimit()
@@ -62,6 +70,8 @@ class Camera:
         self.last_error = ""
         is_compressed = transport == "compressed"
         self.image_topic = self._node.resolve_topic_name(self.topic.topic)
+        if self.depth is not None:
+            self.depth.listen(self.image_topic)
         if is_compressed:
             self.image_topic += "/compressed"
 
@@ -98,6 +108,8 @@ class Camera:
         """Close the image topic; does nothing when it is closed."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
+        if self.depth is not None:
+            self.depth.stop()
         self._subscription, self.newest_image, self.age_s = None, None, None
 
     def close(self) -> None:
@@ -106,6 +118,9 @@ class Camera:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers = {}
+        if self.depth is not None:
+            self.depth.close()
+            self.depth = None
 
     def subscribed_outputs(self) -> tuple[Output, ...]:
         """Return the results that have a subscriber; the others are not computed."""
@@ -131,7 +146,9 @@ class Camera:
         messages: list[tuple[Output, Any]] = []
         for output in outputs:
             with stages.stage(output.name):
-                messages.append((output, output.build(frame)))
+                message = output.build(frame)
+            if message is not None:
+                messages.append((output, message))
 
         def publish() -> None:
             for output, message in messages:

@@ -28,6 +28,8 @@ from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, S
 from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, PromptPoint, SegmentArray, TextQuery
 from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.ros.space_messages import place
+from clip_surgery_ros.space.objects import ObjectsInSpace
 
 NO_THRESHOLD = math.nan
 """In a message: this label uses the node's threshold."""
@@ -49,15 +51,22 @@ def query_message(query: Query, stamp: Time) -> TextQuery:
     )
 
 
-def segment_array(result: FrameResult, header: Header, query: TextQuery) -> SegmentArray:
+def segment_array(
+    result: FrameResult, header: Header, query: TextQuery, space: ObjectsInSpace | None = None
+) -> SegmentArray:
     """Return the whole result of a frame as one message.
 
     :param query: the message of ``result.query``.
+    :param space: where the objects are; None if that was not asked for.
     """
+    segments = [_segment(segment, header) for segment in result.segments]
+    if space is not None:
+        for message, lifted in zip(segments, space.lifted, strict=True):
+            message.place = place(lifted, space.frame, header)
     return SegmentArray(
         header=header,
         query=query,
-        segments=[_segment(segment, header) for segment in result.segments],
+        segments=segments,
         absent=[AbsentLabel(label=label.name, reason=label.reason) for label in result.absent],
         stage_names=list(result.stage_seconds),
         stage_seconds=list(result.stage_seconds.values()),

@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Classification, Detection2DArray
+from tf2_msgs.msg import TFMessage
+from vision_msgs.msg import Classification, Detection2DArray, Detection3DArray
+from visualization_msgs.msg import MarkerArray
 
 from clip_surgery_ros.core import masks
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
+from clip_surgery_ros.parameters.cameras import SpaceTopics
 from clip_surgery_ros.pictures import render
-from clip_surgery_ros.ros import messages, qos
+from clip_surgery_ros.ros import messages, qos, space_messages
 from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.space.objects import ObjectsInSpace, background_points, object_points
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,26 @@ class Frame:
     :param image_rgb: (H, W, 3) uint8, the source image.
     :param header: of the source image; every message about the frame gets it.
     :param query: the message of ``result.query``.
+    :param space: where the objects are; None if that was not asked for.
     """
 
     result: FrameResult
     image_rgb: NDArray[np.uint8]
     header: Header
     query: TextQuery
+    space: ObjectsInSpace | None = None
 
 
 @dataclass(frozen=True)
 class Output:
     """One result topic.
 
-    :param name: topic below the node's own name.
+    :param name: topic below the node's own name, or a name from the root.
     :param message_type: class of its messages.
-    :param build: builds the message of a frame.
+    :param build: builds the message of a frame; None if there is nothing to say.
     :param needs_segments: whether its message shows segments, which the segmenter must compute.
     :param make_qos: returns a new profile of the topic's quality of service.
+    :param in_space: whether it shows places in space, of cameras that have depth.
     """
 
     name: str
@@ -55,10 +62,11 @@ class Output:
     build: Callable[[Frame], Any]
     needs_segments: bool = True
     make_qos: Callable[[], QoSProfile] = qos.result
+    in_space: bool = False
 
 
 def _segments(frame: Frame) -> SegmentArray:
-    return messages.segment_array(frame.result, frame.header, frame.query)
+    return messages.segment_array(frame.result, frame.header, frame.query, frame.space)
 
 
 def _detections(frame: Frame) -> Detection2DArray:
@@ -96,8 +104,40 @@ def _classification(frame: Frame) -> Classification:
     return messages.classification(frame.result, frame.header)
 
 
+def _detections_3d(frame: Frame) -> Detection3DArray | None:
+    if frame.space is None:
+        return None
+    return space_messages.detection_array(frame.result, frame.space, frame.header)
+
+
+def _points(frame: Frame) -> PointCloud2 | None:
+    if frame.space is None or frame.space.depth is None:
+        return None
+    points, ids = object_points(frame.result, frame.space, frame.space.depth)
+    return space_messages.cloud(points, frame.image_rgb, ids, frame.header)
+
+
+def _background_points(frame: Frame) -> PointCloud2 | None:
+    if frame.space is None or frame.space.depth is None:
+        return None
+    points = background_points(frame.result, frame.space, frame.space.depth)
+    ids = np.zeros(frame.result.size_hw, np.uint16)
+    return space_messages.cloud(points, frame.image_rgb, ids, frame.header)
+
+
+def _markers(frame: Frame) -> MarkerArray | None:
+    if frame.space is None:
+        return None
+    return space_messages.markers(frame.result, frame.space, frame.header)
+
+
+def _transforms(frame: Frame) -> TFMessage | None:
+    message = frame.space and space_messages.transforms(frame.result, frame.space, frame.header)
+    return message if message and message.transforms else None
+
+
 OUTPUTS = (
-    Output("segments", SegmentArray, _segments),
+    Output("segments", SegmentArray, _segments, in_space=True),
     Output("detections", Detection2DArray, _detections),
     Output("mask", Image, _mask),
     Output("instances", Image, _instances),
@@ -108,6 +148,25 @@ OUTPUTS = (
     Output("classification", Classification, _classification, needs_segments=False),
 )
 """All results of a frame."""
+SPACE_OUTPUTS = (
+    Output("detections_3d", Detection3DArray, _detections_3d, in_space=True),
+    Output("points", PointCloud2, _points, in_space=True),
+    Output("background_points", PointCloud2, _background_points, in_space=True),
+    Output("markers", MarkerArray, _markers, in_space=True),
+)
+"""More results, of cameras with depth."""
+TRANSFORMS = Output("/tf", TFMessage, _transforms, make_qos=qos.transforms, in_space=True)
+"""One more, of cameras with depth, with the parameter ``publish_tf``."""
+
+
+def outputs_of(space: SpaceTopics | None) -> tuple[Output, ...]:
+    """Return the results of a camera.
+
+    :param space: its topics for objects in space; None for a camera without depth.
+    """
+    if space is None:
+        return OUTPUTS
+    return (*OUTPUTS, *SPACE_OUTPUTS, *([TRANSFORMS] if space.publish_tf else []))
 
 
 def wanted_work(subscribed: Collection[Output]) -> Wanted | None:

@@ -48,6 +48,12 @@ class StampRing(Generic[Value]):
     def __len__(self) -> int:
         return len(self._stamps)
 
+    @property
+    def newest_ns(self) -> int:
+        """Stamp of the newest entry, nanoseconds; -1 if there is none."""
+        with self._lock:
+            return self._stamps[-1] if self._stamps else -1
+
     def add(self, stamp_ns: int, value: Value) -> None:
         """Keep a value; one of the same stamp is replaced."""
         with self._lock:

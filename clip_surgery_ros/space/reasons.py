@@ -9,6 +9,16 @@ from enum import Enum
 class Reason(Enum):
     """What happened to an object or a look-up; the values are for messages."""
 
+    NO_DEPTH = "no_depth"
+    """No depth image was taken with the image. No box."""
+    NO_CAMERA_INFO = "no_camera_info"
+    """The model of a camera is missing. No box."""
+    CAMERA_MODEL = "camera_model"
+    """A camera model cannot be used, or is of another picture. No box."""
+    DEPTH_IMAGE = "depth_image"
+    """The depth image cannot be used. No box."""
+    CLOCK = "clock"
+    """Stamps are missing, or of another clock. No box."""
     UNIT = "unit"
     """Depth is so small or so large that its unit must be wrong. No box."""
     TF_UNKNOWN_FRAME = "tf_unknown_frame"

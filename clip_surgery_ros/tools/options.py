@@ -12,6 +12,9 @@ from clip_surgery_ros.parameters.config import PARAMETERS, Config
 _NODE_PARAMETERS = (
     *("image_topics", "image_transport", "image_timeout_s", "autostart", "default_query"),
     *("max_rate_hz", "max_frame_age_s"),
+    *("depth_topics", "depth_transport", "camera_info_topics", "depth_info_topics"),
+    *("depth_max_skew", "depth_unit", "min_depth", "max_depth", "target_frame", "tf_wait"),
+    *("box_mode", "support", "publish_tf"),
 )
 """Parameters of a running node, which are no options of the command line."""
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from clip_surgery_ros.msg import Place, SegmentArray
+from clip_surgery_ros.msg import Segment as SegmentMessage
+from geometry_msgs.msg import Point, Vector3
 from ros.harness import START_S, Process
 
 from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import AbsentLabel, FrameResult, PointPrompts, Segment
+from clip_surgery_ros.demo.places import place_lines
 from clip_surgery_ros.demo.truth import label_mask, names_in_view, truth_text
 from clip_surgery_ros.demo.world_pictures import Sight, sights_picture
 from clip_surgery_ros.pictures.render import depth_picture
@@ -93,12 +98,28 @@ def test_depth_is_red_near_blue_far_and_black_where_there_is_none() -> None:
     assert not depth_picture(np.zeros((4, 5), np.float32)).any()
 
 
+def test_places_are_printed_with_their_distance_from_the_truth(truth: dict) -> None:
+    (mug,) = (o for o in truth["objects"] if (o["colour"], o["name"]) == ("red", "mug"))
+    placed = SegmentMessage(label="red mug", place=Place(has_box=True))
+    x, y, z = mug["upright"]["position"]
+    placed.place.box.position = Point(x=x + 0.012, y=y, z=z)
+    placed.place.size = Vector3(x=0.1, y=0.08, z=0.09)
+    placed.place.header.frame_id = "world"
+    lost = SegmentMessage(label="mug", place=Place(reason="no_depth", message="no depth here"))
+    first, second = place_lines(SegmentArray(segments=[placed, lost]), truth)
+    assert "m in world, 100 x 80 x 90 mm; 12 mm from the truth" in first
+    assert second.endswith("unknown: no depth here")
+
+
 @pytest.mark.slow
 def test_the_demo_shows_four_views_of_the_recorded_table(tmp_path: Path) -> None:
     with Process(*RUN, "--output", str(tmp_path)) as demo:
         assert demo.wait(START_S) == 0, demo.text()
         assert 'view 4: asked "red mug; screwdriver; banana"' in demo.text()
         assert demo.text().count("  truth      red mug") == 4
+        found = re.findall(r"^  place +\S.*", demo.text(), re.MULTILINE)
+        assert len(found) == len(re.findall(r"^  found +\S.*", demo.text(), re.MULTILINE))
+        assert all("m in world" in line or "unknown: " in line for line in found)
     drawn = {path.name for path in tmp_path.glob("*.png")}
     assert drawn == {"views.png", *(f"view_{number}.png" for number in range(1, 5))}
 

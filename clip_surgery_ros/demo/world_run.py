@@ -23,8 +23,9 @@ from tqdm import tqdm
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.demo.answers import Rgb, plain_similarity, result_of
+from clip_surgery_ros.demo.places import place_lines
 from clip_surgery_ros.demo.programs import process, wait
-from clip_surgery_ros.demo.truth import label_mask, names_in_view
+from clip_surgery_ros.demo.truth import WORLD_FRAME, label_mask, names_in_view
 from clip_surgery_ros.demo.world_pictures import Sight, sights_picture
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.networks.clip.backend import ClipBackend
@@ -40,6 +41,11 @@ QUERY = "red mug; screwdriver; banana"
 VIEWS = 4
 """How many views of the table are shown, evenly spaced on the circle."""
 RATE_HZ, HOLD_S = 5, 1.5
+SPACE = (
+    *("--ros-args", "-p", "depth_topics:=[depth/image_raw]"),
+    *("-p", f"target_frame:={WORLD_FRAME}"),
+)
+"""Arguments of the node, where the camera has depth."""
 KEPT = 60
 """Images of which messages are remembered; about ten seconds."""
 
@@ -163,9 +169,10 @@ def run_world(scene: int | None, image: Path | None, query: str | None, output: 
         camera += ["--views", str(VIEWS), "--hold", str(HOLD_S)]
         camera += [] if scene is None else ["--scene", str(scene)]
     views = 1 if image is not None else VIEWS
+    space = () if image is not None else SPACE
     with (
         process("camera", output, "clip_surgery_ros.demo.world_camera", *camera) as camera_process,
-        process("node", output, "clip_surgery_ros.node.main") as node_process,
+        process("node", output, "clip_surgery_ros.node.main", *space) as node_process,
     ):
         rclpy.init()
         listener = WorldListener(has_space=image is None)
@@ -209,7 +216,9 @@ def _look(
         path = output / f"view_{answer.view + 1}.png"
         write_image(path, result_picture(answer.image_rgb, result))
         lines = [f'view {answer.view + 1}: asked "{query}"', result_summary(result)]
-        lines += [*_comparison(answer, result), f"  see {path}\n"]
+        lines += _comparison(answer, result)
+        lines += [] if answer.truth is None else place_lines(answer.segments, answer.truth)
+        lines.append(f"  see {path}\n")
         tqdm.write("\n".join(lines))
         sights.append(Sight(answer.view, answer.image_rgb, result, answer.depth))
     return sorted(sights, key=lambda sight: sight.view)

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
+from rosbags.rosbag2.reader import DirectoryReader
+from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.typesys import Stores, get_typestore
 
 from clip_surgery_ros.core.errors import ConfigError, ImageError
+from clip_surgery_ros.ros.mcap_index import IndexedMcapReader
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 STORAGES = (".mcap", ".db3")
@@ -40,10 +43,10 @@ def images_of_bag(path: Path, topic: str | None, count: int) -> Iterator[NDArray
     :raises ImageError: when the bag cannot be read, has no such images, or one is damaged.
     :raises ConfigError: when ROS's Python packages are not installed.
     """
-    converters = _converters()
+    by_type = converters()
     check_bag(path)
-    with _open_reader(path) as reader:
-        connections = _connections(reader, path, topic)
+    with open_reader(path) as reader:
+        connections = image_connections(reader, path, topic)
         total = sum(connection.msgcount for connection in connections)
         step = max(1, -(-total // count))
         number = -1
@@ -52,7 +55,7 @@ def images_of_bag(path: Path, topic: str | None, count: int) -> Iterator[NDArray
                 return
             if number % step == 0:
                 name = f"image {number + 1} of {connection.topic} in the bag {path}"
-                yield _image(reader, connection, raw, converters[connection.msgtype], name)
+                yield _image(reader, connection, raw, by_type[connection.msgtype], name)
         if number < 0:
             raise ImageError(f"the bag {path} has no messages on {connections[0].topic}")
 
@@ -104,7 +107,7 @@ def _join_paths(paths: Sequence[Path]) -> str:
     return " or ".join(map(str, paths[:_MAX_NAMED])) + (f" or {more} more" if more > 0 else "")
 
 
-def _converters() -> dict[str, Convert]:
+def converters() -> dict[str, Convert]:
     """Return a converter for each message type. Imports ROS's packages only when a bag is read.
 
     :raises ConfigError: when they are not installed.
@@ -120,13 +123,20 @@ def _converters() -> dict[str, Convert]:
 
 
 @contextmanager
-def _open_reader(path: Path) -> Iterator[AnyReader]:
+def open_reader(path: Path, cut_off: bool = False) -> Iterator[AnyReader]:
+    """Open a bag, or one file of it.
+
+    :param cut_off: whether to read MCAP files without an end too, as far as they are whole.
+    :raises ImageError: when it cannot be read, with what to do.
+    """
     reader = None
     try:
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        if cut_off:
+            _read_cut_off(reader, path)
         reader.open()
     except Exception as error:  # damaged files make the storages' packages raise anything
-        reason = _one_line(error)
+        reason = one_line(error)
         advice = _repair_advice(path)
         if "not supported" in reason:
             advice = "`ros2 bag convert` of the ROS that wrote it can write MCAP"
@@ -139,7 +149,17 @@ def _open_reader(path: Path) -> Iterator[AnyReader]:
         reader.close()
 
 
-def _connections(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
+def _read_cut_off(reader: AnyReader, path: Path) -> None:
+    """Have a reader of a ROS 2 bag read MCAP files by :class:`IndexedMcapReader`."""
+    for each in reader.readers:
+        storage = each.storage  # type: ignore[union-attr]  # ROS 1 bags do not come here
+        if isinstance(storage, McapReader):
+            each.storage = IndexedMcapReader(path)  # type: ignore[union-attr]
+        elif isinstance(storage, DirectoryReader):
+            storage.STORAGE_PLUGINS = {**storage.STORAGE_PLUGINS, "mcap": IndexedMcapReader}
+
+
+def image_connections(reader: AnyReader, path: Path, topic: str | None) -> list[Connection]:
     """Return the connections of one topic with images: one connection for each publisher."""
     images = [con for con in reader.connections if con.msgtype in (IMAGE, COMPRESSED)]
     with_messages = {connection.topic for connection in images if connection.msgcount}
@@ -177,7 +197,7 @@ def _messages(
         except Exception as error:  # as when opening
             raise ImageError(
                 f"the bag {path} is damaged after {number} images of {connections[0].topic}: "
-                f"{_one_line(error)}; {_repair_advice(path)}"
+                f"{one_line(error)}; {_repair_advice(path)}"
             ) from error
         yield connection, raw
         number += 1
@@ -191,8 +211,21 @@ def _image(
     :param name: which image of which bag this is, for errors.
     :raises ImageError: when the message is damaged.
     """
+    message = read_message(reader, connection, raw, name)
     try:
-        message = reader.deserialize(raw, connection.msgtype)
+        return convert(message)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def read_message(reader: AnyReader, connection: Connection, raw: bytes, name: str) -> Any:
+    """Return an image message: of rosbags' classes, which have the fields of ROS's.
+
+    :param name: which image of which bag this is, for errors.
+    :raises ImageError: when the message is damaged.
+    """
+    try:
+        return reader.deserialize(raw, connection.msgtype)
     except Exception as error:  # as when opening
         if bytes(raw[:4]) == _ZSTD:
             raise ImageError(
@@ -200,12 +233,8 @@ def _image(
                 "folder instead of a file in it"
             ) from error
         raise ImageError(
-            f"{name} is damaged: {_one_line(error)}; record again, or copy the bag without it"
+            f"{name} is damaged: {one_line(error)}; record again, or copy the bag without it"
         ) from error
-    try:
-        return convert(message)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
 
 
 def _repair_advice(path: Path) -> str:
@@ -222,7 +251,7 @@ def _repair_advice(path: Path) -> str:
     return "copy it again"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return the message of an error of another package in one line."""
     message = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return message.replace("; please report issue", "")

@@ -178,6 +178,21 @@ def test_figures_of_a_rendered_view_are_plausible() -> None:
             assert each.off is not None and np.linalg.norm(each.off) == each.distance < 1
 
 
+@pytest.mark.slow
+def test_covariance_is_calibrated_on_development_scenes() -> None:
+    """68 % within one deviation; the margin is twice the standard error of so few scenes."""
+    views = [make_depth_view("development", index) for index in range(4)]
+    outcomes = [
+        each
+        for view in views
+        for each in measure_view(view, sensors=("moderate",), recipes=(OWN,))
+        if each.deviations is not None
+    ]
+    assert len(outcomes) > 40
+    within = np.abs([each.deviations for each in outcomes]) <= 1
+    assert within.mean() == pytest.approx(0.68, abs=0.15)
+
+
 def outcome(distance: float, *reasons: Reason, whole: bool = True) -> SpaceOutcome:
     place = Place(np.zeros(3), np.ones(3), np.eye(3), reasons)
     off, size_off = np.array([0.0, 0.0, distance]), np.array([-0.1, 0.2, distance])

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from clip_surgery_ros.evaluation.space import changed
 from clip_surgery_ros.space.boxes import SpaceBox, box_of
 from clip_surgery_ros.space.depth import DepthImage, Intrinsics
 from clip_surgery_ros.space.lifting import Lifted, LiftSettings, lift
 from clip_surgery_ros.space.reasons import Reason
 from clip_surgery_ros.space.support import find_support
 from clip_surgery_ros.space.transforms import Rigid
+from clip_surgery_ros.world.depth_views import with_holes
 
 CAMERA = Intrinsics(560.0, 560.0, 319.5, 239.5, 640, 480)
 UP = np.array([0.0, 0.0, 1.0])
@@ -115,13 +117,90 @@ def test_box_in_the_camera_frame_is_the_same_box() -> None:
 
 
 def test_mask_six_pixels_off_costs_little() -> None:
+    depth, ids = cast(BLOCK)
+    mask = ids == 1
+    for pixels in (6, -6):
+        result = lift(depth, changed(mask, pixels), middle_of(mask), VIEW, settings=UPRIGHT)
+        assert np.linalg.norm(box_in(result).centre - PLACE) < 0.003
+
+
+def noisy(depth: DepthImage, deviation: float = 0.0015) -> DepthImage:
+    """Return depth with noise that is smooth over a few pixels, as of stereo cameras."""
     import cv2
 
+    noise = np.random.default_rng(0).normal(size=depth.metres.shape).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 1.2)
+    return DepthImage(depth.metres + noise * (deviation / noise.std()), depth.intrinsics)
+
+
+@pytest.mark.parametrize("pixels", [6, -6, 3, -3])
+def test_border_of_a_mask_is_moved_to_where_the_surface_ends(pixels: int) -> None:
+    """A block whose back touches another, which nothing says is another object."""
+    other = Cuboid((-0.05, 0.06, 0.05), (0.04, 0.16, 0.1), 0.4)
+    depth, ids = cast(BLOCK, other)
+    right, mask = ids == 1, changed(ids == 1, pixels)
+    wrong = lift(depth, mask, middle_of(right), VIEW, settings=UPRIGHT)
+    own = np.zeros_like(right)
+    own[wrong.rows, wrong.columns] = True
+    assert (own ^ right).sum() < 0.35 * (mask ^ right).sum()
+    assert np.linalg.norm(box_in(wrong).centre - PLACE) < 0.006
+
+
+def test_noise_does_not_raise_the_top() -> None:
     depth, ids = cast(BLOCK)
-    mask = (ids == 1).astype(np.uint8)
-    for changed in (cv2.dilate(mask, np.ones((13, 13))), cv2.erode(mask, np.ones((13, 13)))):
-        box = box_in(lift(depth, changed > 0, middle_of(mask), VIEW, settings=UPRIGHT))
-        assert np.linalg.norm(box.centre - PLACE) < 0.006
+    for seen in (depth, noisy(depth)):
+        box = box_in(lifted(seen, ids))
+        assert box.size[2] == pytest.approx(SIZE[2], abs=0.0015)
+        assert np.linalg.norm(box.centre - PLACE) < 0.003
+
+
+def test_surface_with_many_holes_is_one() -> None:
+    depth, ids = cast(BLOCK)
+    holed = DepthImage(with_holes(depth.metres, 0.6, np.random.default_rng(0)), CAMERA)
+    result = lifted(holed, ids)
+    assert np.linalg.norm(box_in(result).centre - PLACE) < 0.006
+    left = (ids == 1) & (holed.metres > 0)
+    assert len(result.points) > 0.9 * left.sum()
+
+
+def deviations(covariance: np.ndarray | None) -> np.ndarray:
+    assert covariance is not None
+    np.testing.assert_allclose(covariance, covariance.T)
+    return np.sqrt(np.linalg.eigvalsh(covariance))
+
+
+def test_covariance_is_long_along_the_ray() -> None:
+    result = lifted(*cast(BLOCK))
+    assert result.covariance is not None
+    ray = box_in(result).centre - VIEW.translation
+    axes = np.linalg.eigh(result.covariance)[1]
+    assert abs(axes[:, 2] @ ray) == pytest.approx(np.linalg.norm(ray))
+    assert 0.0005 < deviations(result.covariance)[0] < deviations(result.covariance)[2] < 0.01
+
+
+def test_covariance_grows_with_noise_and_doubt() -> None:
+    depth, ids = cast(BLOCK)
+    usual = deviations(lifted(depth, ids).covariance)
+    assert (deviations(lifted(noisy(depth, 0.004), ids).covariance) > 1.3 * usual).all()
+    in_front = Cuboid((0.11, -0.12, 0.05), (0.03, 0.1, 0.1), 0.6)
+    assert (deviations(lifted(*cast(BLOCK, in_front)).covariance) > 1.4 * usual).all()
+    in_air = deviations(lifted(*cast(BLOCK, table=False)).covariance)
+    assert in_air[2] > 2 * usual[2]
+
+
+def test_covariance_of_a_box_straight_below_is_finite() -> None:
+    matrix = np.diag([1.0, -1.0, -1.0, 1.0])
+    matrix[2, 3] = 0.8
+    above = Rigid.from_matrix(matrix)
+    depth, ids = cast(Cuboid((0, 0, 0.04), SIZE), pose=above)
+    mask = ids == 1
+    result = lift(depth, mask, middle_of(mask), above, settings=UPRIGHT)
+    assert (deviations(result.covariance) > 0).all()
+
+
+def test_no_covariance_without_a_box() -> None:
+    depth, ids = cast(BLOCK)
+    assert lift(depth, ids > 9, np.zeros((0, 2), int), VIEW).covariance is None
 
 
 def test_wall_behind_a_hole_is_not_the_object() -> None:
@@ -265,6 +344,6 @@ def test_object_in_the_air_has_no_support() -> None:
 
 
 def test_flat_object_keeps_its_points() -> None:
-    result = lifted(*cast(Cuboid((0, 0, 0.001), (0.05, 0.09, 0.002))))
+    result = lifted(*cast(Cuboid((0, 0, 0.0004), (0.05, 0.09, 0.0008))))
     assert "it was not cut off" in reasons(result)[Reason.FLAT]
     np.testing.assert_allclose(sorted(box_in(result).size[:2]), [0.05, 0.09], atol=0.003)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,14 @@ def measure(views: Iterable[DepthView]) -> list[SpaceOutcome]:
     return [outcome for view in views for outcome in measure_view(view)]
 
 
-def measure_view(view: DepthView) -> Iterator[SpaceOutcome]:
-    """Yield what each recipe says of the objects of a view."""
+def measure_view(
+    view: DepthView, sensors: Sequence[str] = SENSORS, recipes: Sequence[str] = (*RECIPES,)
+) -> Iterator[SpaceOutcome]:
+    """Yield what each recipe says of the objects of a view, and what one view allows.
+
+    :param sensors: some of ``depth_views.SENSORS``.
+    :param recipes: keys of ``space_recipes.RECIPES``.
+    """
     camera = Intrinsics.from_matrix(view.camera.matrix, view.camera.width, view.camera.height)
     depths = {sensor: DepthImage(view.depth[sensor], camera) for sensor in SENSORS}
     to_world = Rigid.from_matrix(view.camera.pose)
@@ -89,10 +95,11 @@ def measure_view(view: DepthView) -> Iterator[SpaceOutcome]:
             mask, others = masks_of(view, truth, pixels)
             if mask.mean() < LEAST_MASK:
                 continue
-            for sensor, depth in depths.items():
-                sight = Sight(depth, mask, clicks, others, to_world)
-                for name, recipe in RECIPES.items():
-                    yield outcome_of((name, sensor, kind), recipe(sight), truth, to_world)
+            for sensor in sensors:
+                sight = Sight(depths[sensor], mask, clicks, others, to_world)
+                for name in recipes:
+                    place = RECIPES[name](sight)
+                    yield outcome_of((name, sensor, kind), place, truth, to_world)
 
 
 def measured_objects(view: DepthView) -> list[ObjectTruth]:

@@ -100,7 +100,7 @@ def lifted(sight: Sight) -> Place | None:
         return None
     place = place_of(found.box)
     reasons = tuple(finding.reason for finding in found.findings)
-    return Place(place.centre, place.size, reasons=reasons)
+    return Place(place.centre, place.size, found.covariance, reasons)
 
 
 def box_centre(sight: Sight) -> Place | None:

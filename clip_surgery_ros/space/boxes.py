@@ -15,9 +15,14 @@ from clip_surgery_ros.space.transforms import Rigid
 Floats = NDArray[np.float64]
 BoxMode = Literal["upright", "oriented", "axis_aligned"]
 
-TRIM = 0.007
+TRIM = 0.005
 """Share of points left out at each end of an axis: those that fly between two surfaces."""
-MOST = 4000
+NOISY = 0.001
+"""Deviation of depth, metres, from which this share is left out; of less noise less, in
+proportion, as exact depth has no such points."""
+TOP = 1.0
+"""Deviations of depth by which noise raises the highest points of an object."""
+MOST = 2000
 """Points that a box is computed from at most."""
 
 
@@ -44,7 +49,11 @@ class SpaceBox:
 
 
 def box_of(
-    points: NDArray[np.floating], mode: BoxMode, up: Floats | None, support: Plane | None
+    points: NDArray[np.floating],
+    mode: BoxMode,
+    up: Floats | None,
+    support: Plane | None,
+    noise: float | None = None,
 ) -> SpaceBox:
     """Return the box round points.
 
@@ -54,19 +63,21 @@ def box_of(
 
     :param points: (P, 3) metres, P at least 3.
     :param up: (3,) against gravity; for None it is the support's normal, or else the frame's z.
+    :param noise: deviation of depth, metres; None if it is not known.
     """
     some = np.asarray(points[:: max(1, len(points) // MOST)], np.float64)
+    trim = TRIM if noise is None else TRIM * min(1.0, noise / NOISY)
     if mode == "axis_aligned":
-        return _box_along(some, np.eye(3))
+        return _box_along(some, np.eye(3), trim)
     if mode == "oriented":
-        return _box_along(some, _principal_axes(some))
+        return _box_along(some, _principal_axes(some), trim)
     if up is None:
         up = support.normal if support is not None else np.array([0.0, 0.0, 1.0])
-    axes = _turned(some, _upright_axes(up))
-    bottom = None
-    if support is not None and support.normal @ up > 0.5:
-        bottom = Plane(axes.T @ support.normal, support.offset)
-    return _box_along(some, axes, bottom)
+    axes = _turned(some, _upright_axes(up), trim)
+    if support is None or support.normal @ up <= 0.5:
+        return _box_along(some, axes, trim)
+    bottom = Plane(axes.T @ support.normal, support.offset)
+    return _box_along(some, axes, trim, bottom, TOP * (noise or 0.0))
 
 
 def _upright_axes(up: Floats) -> Floats:
@@ -76,14 +87,14 @@ def _upright_axes(up: Floats) -> Floats:
     return np.stack([x, np.cross(up, x), up], axis=1)
 
 
-def _turned(points: Floats, axes: Floats) -> Floats:
+def _turned(points: Floats, axes: Floats, trim: float) -> Floats:
     """Return axes turned about their z to the smallest rectangle round the points' footprint.
 
     A first rectangle trims the points, so that single ones do not turn the second.
     """
     for _ in range(2):
         flat = points @ axes[:, :2]
-        low, high = np.quantile(flat, [TRIM, 1 - TRIM], axis=0)
+        low, high = np.quantile(flat, [trim, 1 - trim], axis=0)
         inside = flat[((flat >= low) & (flat <= high)).all(1)]
         if len(inside) < 3:
             return axes
@@ -93,14 +104,19 @@ def _turned(points: Floats, axes: Floats) -> Floats:
     return axes
 
 
-def _box_along(points: Floats, axes: Floats, bottom: Plane | None = None) -> SpaceBox:
+def _box_along(
+    points: Floats, axes: Floats, trim: float, bottom: Plane | None = None, raised: float = 0.0
+) -> SpaceBox:
     """Return the box along axes, (3, 3) in columns.
 
+    :param trim: share of the points left out at each end.
     :param bottom: in these axes; the box stands on it below its centre.
+    :param raised: metres by which the highest points are too high.
     """
-    low, high = np.quantile(points @ axes, [TRIM, 1 - TRIM], axis=0)
+    low, high = np.quantile(points @ axes, [trim, 1 - trim], axis=0)
     if bottom is not None:
         x, y, _ = (low + high) / 2
+        high[2] = max(high[2] - raised, low[2])
         low[2] = min(bottom.height_at(x, y), high[2])
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = axes, axes @ ((low + high) / 2)

@@ -26,10 +26,12 @@ class Plane:
     """The points p with ``normal @ p == offset``.
 
     :param normal: (3,) of length 1; points to the side that the object is on.
+    :param noise: deviation of the points that it was found in from it, metres.
     """
 
     normal: Floats
     offset: float
+    noise: float = 0.0
 
     def heights(self, points: NDArray[np.floating]) -> Floats:
         """Return the distances of points (P, 3), positive above the plane, metres."""
@@ -83,4 +85,6 @@ def _fitted(points: Floats, eye: Floats) -> Plane:
     normal = np.linalg.eigh((points - centre).T @ (points - centre))[1][:, 0]
     if normal @ (eye - centre) < 0:
         normal = -normal
-    return Plane(normal, float(normal @ centre))
+    # Of a normal distribution, the median distance is 0.67 deviations.
+    noise = 1.4826 * float(np.median(np.abs((points - centre) @ normal)))
+    return Plane(normal, float(normal @ centre), noise)

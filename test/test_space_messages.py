@@ -68,6 +68,17 @@ def test_frames_of_objects_have_names_that_ros_knows(label: str, frame: str) -> 
     assert placed.transform.translation.y == 2 and placed.transform.rotation.w == 0.8
 
 
+def test_pose_of_a_detection_has_the_covariance_of_the_centre_and_any_turn() -> None:
+    result = frame_result(Query((Label("mug", ("mug",)),)))
+    centre = np.array([[4.0, 1, 0], [1, 5, 0], [0, 0, 6]]) * 1e-6
+    found = ObjectsInSpace("map", (Lifted(BOX, (), covariance=centre),))
+    (detection,) = space_messages.detection_array(result, found, HEADER).detections
+    matrix = np.reshape(detection.results[0].pose.covariance, (6, 6))
+    np.testing.assert_array_equal(matrix[:3, :3], centre)
+    np.testing.assert_allclose(matrix[3:, 3:], np.eye(3) * 3.29, atol=0.01)
+    assert not matrix[:3, 3:].any() and not matrix[3:, :3].any()
+
+
 def test_objects_without_a_place_are_in_no_list() -> None:
     result = frame_result(Query((Label("mug", ("mug",)),)))
     found = nowhere(1, "map", Finding(Reason.NO_DEPTH, "none"), None)

@@ -38,6 +38,9 @@ POINT = np.dtype(
     }
 )
 """A point of ``~/points``; rgb is 0x00RRGGBB, as PCL and rviz read it."""
+ANY_TURN = np.pi**2 / 3
+"""Variance of an angle of which nothing is known, square radians. A box's axes are those of its
+shape, which say little of how the object is turned."""
 MARKER_S = 10
 """Seconds after which rviz removes markers that are not renewed; results may take seconds."""
 TEXT_HEIGHT = 0.03
@@ -88,11 +91,22 @@ def _size(box: SpaceBox) -> Vector3:
     return Vector3(x=x, y=y, z=z)
 
 
-def boxes(result: FrameResult, found: ObjectsInSpace) -> Iterator[tuple[Segment, SpaceBox]]:
-    """Yield the segments that have a box in space."""
+def _covariance(lifted: Lifted) -> NDArray[np.float64]:
+    """Return the covariance of a pose, (36,): of the centre; turns are not known at all."""
+    matrix = np.zeros((6, 6))
+    if lifted.covariance is not None:
+        matrix[:3, :3] = lifted.covariance
+        matrix[3:, 3:] = np.eye(3) * ANY_TURN
+    return matrix.ravel()
+
+
+def boxes(
+    result: FrameResult, found: ObjectsInSpace
+) -> Iterator[tuple[Segment, SpaceBox, Lifted]]:
+    """Yield the segments that have a box in space, with it and what else is known of them."""
     for segment, lifted in zip(result.segments, found.lifted, strict=True):
         if lifted.box is not None:
-            yield segment, lifted.box
+            yield segment, lifted.box, lifted
 
 
 def detection_array(
@@ -101,10 +115,11 @@ def detection_array(
     """Return the objects that have a box; an object's id is that of its 2D detection."""
     own = header_in(found.frame, header)
     detections = []
-    for segment, box in boxes(result, found):
+    for segment, box, lifted in boxes(result, found):
         hypothesis = ObjectHypothesis(class_id=segment.name, score=float(segment.score))
         placed = ObjectHypothesisWithPose(hypothesis=hypothesis)
         placed.pose.pose = _pose(box)
+        placed.pose.covariance = _covariance(lifted)
         detections.append(
             Detection3D(
                 header=own,
@@ -161,7 +176,7 @@ def markers(result: FrameResult, found: ObjectsInSpace, header: Header) -> Marke
     """Return boxes and names for rviz; the first marker removes those of the image before."""
     own = header_in(found.frame, header)
     shown = [Marker(header=own, action=Marker.DELETEALL)]
-    for segment, box in boxes(result, found):
+    for segment, box, _ in boxes(result, found):
         r, g, b = (value / 255 for value in colour_of(segment.label))
         cube = Marker(header=own, ns="boxes", id=segment.id, type=Marker.CUBE, pose=_pose(box))
         cube.scale = _size(box)
@@ -181,7 +196,7 @@ def markers(result: FrameResult, found: ObjectsInSpace, header: Header) -> Marke
 def transforms(result: FrameResult, found: ObjectsInSpace, header: Header) -> TFMessage:
     """Return the centres and axes of boxes as frames; ``red mug`` with id 1 is ``red_mug_1``."""
     frames = []
-    for segment, box in boxes(result, found):
+    for segment, box, _ in boxes(result, found):
         pose = _pose(box)
         position = pose.position
         frames.append(

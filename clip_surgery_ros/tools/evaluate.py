@@ -1,12 +1,13 @@
 """Compare recipes, or numbers of absent labels in the query, on generated or own pictures; or
-measure boxes in space.
+measure boxes in space, or how long ids last.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
@@ -17,6 +18,7 @@ from clip_surgery_ros.tools.options import add_network_options, config_from_opti
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
     SETS,
+    TRACK_KINDS,
     WORLD_SETS,
     Examples,
     add_count_option,
@@ -38,10 +40,13 @@ WORLD_OWN_ABSENT = {"binding", "absent"}
 SPACE_SCENES = 200
 """Scenes of ``--space``: about a thousand objects. A new one takes two seconds to render."""
 
+TRACK_SCENES = 4
+"""Scenes of ``--sequences``: 44 sequences. A new one takes five seconds or more to render."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR``, ``--voc DIR`` and
-    ``evaluate --space``.
+    """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR``, ``--voc DIR``,
+    ``evaluate --space`` and ``evaluate --sequences``.
     """
     source = parser.add_argument_group("pictures")
     source.add_argument(
@@ -70,18 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "compared with each other, for one recipe (default: 2)",
     )
     add_truth_options(source)
-    space = parser.add_argument_group("objects in space")
-    space.add_argument(
-        "--space",
-        action="store_true",
-        help="measure boxes in space on views of the rendered world with depth; no network runs",
-    )
-    space.add_argument(
-        "--scenes",
-        type=whole_number(1, "at least one scene is needed"),
-        metavar="N",
-        help=f"number of its scenes (default: {SPACE_SCENES})",
-    )
+    _add_world_arguments(parser)
     add_count_option(parser)
     parser.add_argument(
         "--output", type=nonempty_path, help="folder for the table, JSON and pictures"
@@ -89,12 +83,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser)
 
 
+def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of measurements that need the rendered world and no network."""
+    space = parser.add_argument_group("objects in space and over time")
+    space.add_argument(
+        "--space",
+        action="store_true",
+        help="measure boxes in space on views of the rendered world with depth; no network runs",
+    )
+    space.add_argument(
+        "--sequences",
+        nargs="*",
+        choices=TRACK_KINDS,
+        metavar="KIND",
+        help="measure how long ids last on sequences of the rendered world, beside other "
+        f"trackers; no network runs; kinds: {', '.join(TRACK_KINDS)} (default: all)",
+    )
+    space.add_argument(
+        "--scenes",
+        type=whole_number(1, "at least one scene is needed"),
+        metavar="N",
+        help=f"number of scenes (default: {SPACE_SCENES} of --space, {TRACK_SCENES} of each kind "
+        "of --sequences)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Print the metrics of every variant beside those of the first, or those of boxes in space."""
+    """Print the metrics of every variant beside those of the first, those of boxes in space, or
+    those of ids that last.
+    """
+    if arguments.space and arguments.sequences is not None:
+        raise ConfigError("--space and --sequences measure two things; take one after the other")
     if arguments.space:
         return _run_space(arguments)
+    if arguments.sequences is not None:
+        return _run_sequences(arguments)
     if arguments.scenes:
-        raise ConfigError("--scenes is about objects in space; add --space, or use --count")
+        raise ConfigError(
+            "--scenes is about objects in space; add --space or --sequences, or use --count"
+        )
     config = config_from_options(arguments)
     sources, variants = _sources(arguments), _variants(arguments, config)
     if arguments.output:
@@ -112,22 +139,13 @@ def run(arguments: argparse.Namespace) -> int:
     }
     report = report_of(results)
     print(markdown(report))
-    if arguments.output:
-        with output_folder(arguments.output) as unfinished:
-            written = write(report, unfinished)
-        for file in written:
-            print(f"wrote {arguments.output / file.name}")
+    _write_files(arguments, lambda folder: write(report, folder))
     return 0
 
 
 def _run_space(arguments: argparse.Namespace) -> int:
     """Print how far boxes in space are from the truth."""
-    names = ("sets", "world", "absent", "coco", "images", "voc")
-    given = [name for name in names if getattr(arguments, name)]
-    if given:
-        raise ConfigError(f"--{given[0]} is not about objects in space; leave it out with --space")
-    if arguments.output:
-        check_output_folder(arguments.output)
+    _refuse_pictures(arguments, "space")
 
     from clip_surgery_ros.evaluation.space import depth_views, measure
     from clip_surgery_ros.evaluation.space_report import markdown, summaries, write
@@ -138,12 +156,51 @@ def _run_space(arguments: argparse.Namespace) -> int:
     )
     found = summaries(measure(views))
     print(markdown(found))
+    _write_files(arguments, lambda folder: write(found, folder))
+    return 0
+
+
+def _run_sequences(arguments: argparse.Namespace) -> int:
+    """Print how long ids last."""
+    _refuse_pictures(arguments, "sequences")
+
+    from clip_surgery_ros.evaluation.sequence_report import markdown, summaries, write
+    from clip_surgery_ros.evaluation.sequences import measure_all
+    from clip_surgery_ros.weights.fetching import weights_folder
+
+    outcomes = measure_all(
+        weights_folder() / "world_views",
+        arguments.split,
+        arguments.scenes or TRACK_SCENES,
+        arguments.sequences or TRACK_KINDS,
+    )
+    found = summaries(outcomes)
+    print(markdown(found))
+    _write_files(arguments, lambda folder: write(found, folder))
+    return 0
+
+
+def _refuse_pictures(arguments: argparse.Namespace, option: str) -> None:
+    """Refuse options about pictures beside an option that has its own.
+
+    :raises ConfigError: one is given, or files cannot be written.
+    """
+    names = ("sets", "world", "absent", "coco", "images", "voc")
+    given = [name for name in names if getattr(arguments, name)]
+    if given:
+        about = "objects in space" if option == "space" else "ids that last"
+        raise ConfigError(f"--{given[0]} is not about {about}; leave it out with --{option}")
+    if arguments.output:
+        check_output_folder(arguments.output)
+
+
+def _write_files(arguments: argparse.Namespace, write: Callable[[Path], list[Path]]) -> None:
+    """Write a report into the folder of ``--output``, if it is given, and name the files."""
     if arguments.output:
         with output_folder(arguments.output) as unfinished:
-            written = write(found, unfinished)
+            written = write(unfinished)
         for file in written:
             print(f"wrote {arguments.output / file.name}")
-    return 0
 
 
 def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Variant]:

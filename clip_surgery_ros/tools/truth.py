@@ -26,6 +26,12 @@ WORLD_SETS = (
     *("binding", "absent", "large"),
 )
 """The names of ``SETS`` in ``world/sets.py``, likewise."""
+TRACK_KINDS = (
+    *("still", "orbit", "drive_past", "hand", "crossing", "exchanged", "board", "look_away"),
+    *("taken", "put_elsewhere", "query_edited"),
+)
+"""The names of ``KINDS`` in ``world/track_scenes.py``, likewise; ``test_track_evaluation.py``
+compares the two."""
 
 
 def add_truth_options(parser: argparse._ActionsContainer) -> None:

@@ -13,7 +13,7 @@ from clip_surgery_ros.tracks.cloud import distance, thinned
 from clip_surgery_ros.tracks.estimates import likeness
 from clip_surgery_ros.tracks.image_motion import ImageBox
 from clip_surgery_ros.tracks.sight import NOWHERE, DepthLook, Sight, share_inside
-from clip_surgery_ros.tracks.track import Points, Track
+from clip_surgery_ros.tracks.track import SAME, Points, Track
 from clip_surgery_ros.tracks.types import Observation, TrackSettings
 
 PLACE, OVERLAP = 0.6, 0.4
@@ -156,11 +156,9 @@ def _in_space(
     )
     if seen.sample is None:
         return 0.5 + OVERLAP * (1 - overlap) if overlap >= LEAST_OVERLAP else float(np.inf)
-    if sought.stays and overlap < LEAST_OVERLAP:
-        return float(np.inf)
     gate = _gate(sought, settings)
     far = distance(seen.sample, sample)
-    if far > gate:
+    if far > gate or (sought.stays and overlap < LEAST_OVERLAP and far > SAME):
         return float(np.inf)
     return PLACE * far / gate + OVERLAP * (1 - overlap)
 

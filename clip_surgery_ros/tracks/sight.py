@@ -26,6 +26,8 @@ OUTSIDE = 0.3
 HIDDEN = 0.5
 """A track with more of its front hidden is hidden: detectors find few objects of which less than
 half is visible."""
+BESIDE = 0.05
+"""Share of a mask's diagonal by which its edge may be off."""
 MEASURED = 0.3
 """Share of the front that must have depth, for depth to tell something."""
 
@@ -175,3 +177,17 @@ def share_inside(
     x, y = columns - box.x, rows - box.y
     inside = (x >= 0) & (x < box.width) & (y >= 0) & (y < box.height)
     return float(mask[y[inside], x[inside]].sum() / len(columns))
+
+
+def near_mask(
+    columns: NDArray[np.intp], rows: NDArray[np.intp], box: Box, mask: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which pixels, (K,) each, lie in a mask cropped to its box, or right beside it."""
+    margin = max(2, round(BESIDE * np.hypot(box.width, box.height)))
+    grown = np.pad(mask.astype(np.uint8), margin)
+    grown = cv2.dilate(grown, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
+    x, y = columns - box.x + margin, rows - box.y + margin
+    inside = (x >= 0) & (x < grown.shape[1]) & (y >= 0) & (y < grown.shape[0])
+    result = np.zeros(len(columns), np.bool_)
+    result[inside] = grown[y[inside], x[inside]] > 0
+    return result

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.types import Box
-from clip_surgery_ros.tracks.cloud import ADDED, SAMPLE, distance, merged, shift, taken, thinned
+from clip_surgery_ros.tracks.cloud import ADDED, SAMPLE, distance, merged, shift, thinned
 from clip_surgery_ros.tracks.estimates import RunningMean, mixed
 from clip_surgery_ros.tracks.image_motion import ImageBox, ImageMotion
-from clip_surgery_ros.tracks.sight import Sight
+from clip_surgery_ros.tracks.sight import DepthLook, near_mask
 from clip_surgery_ros.tracks.types import (
     NO_ID,
-    Floats,
     Observation,
     State,
     TrackSettings,
@@ -25,7 +24,7 @@ Points = NDArray[np.float32]
 
 SAME = 0.02
 """Metres from a track's points within which others are of the same object at rest."""
-MOVED = 0.012
+MOVED = 0.02
 """Metres by which a resting track may seem to move: the errors of depth and pose."""
 LEAST_VISIBLE = 10
 """Points that must be visible to measure a motion."""
@@ -114,14 +113,20 @@ class Track:
         return np.asarray(self.velocity * passed, np.float32)
 
     def see(
-        self, observation: Observation, stamp_ns: int, camera: str, sight: Sight | None
+        self,
+        observation: Observation,
+        stamp_ns: int,
+        camera: str,
+        look: DepthLook | None,
+        is_whole: bool = True,
     ) -> None:
         """Take a sighting.
 
-        :param sight: of :meth:`sample` in the same view, if it has depth.
+        :param look: of the same view, if it has depth.
+        :param is_whole: no other observation is of the same object.
         """
         if observation.points is not None and len(observation.points):
-            self._take_points(observation.points, stamp_ns, sight)
+            self._take_points(observation, stamp_ns, look, is_whole)
             self.low, self.high = self.points.min(0), self.points.max(0)
         self.appearance = mixed(self.appearance, observation.appearance)
         self.flat, self.partial = observation.flat, observation.partial
@@ -250,38 +255,42 @@ class Track:
         best = min(held, key=lambda each: (RANK.index(each.state), -each.stamp_ns))
         self.state, self.reason = best.state, best.reason
 
-    def _take_points(self, points: Floats, stamp_ns: int, sight: Sight | None) -> None:
-        """Add points of a view; a track that moved takes its points along, or begins anew."""
-        new = thinned(points, ADDED, self.sightings)
-        if not len(self.points):
-            self.points = merged(new[:0], new)
-            return
+    def _take_points(
+        self, observation: Observation, stamp_ns: int, look: DepthLook | None, is_whole: bool
+    ) -> None:
+        """Add points of a view; a track that moved takes its points along, or begins anew.
+
+        Of a track at rest, points that the view shows to be nothing, or beside the object, are
+        dropped, as masks that are too large bring in points of what is beside or behind.
+        """
+        new = thinned(np.asarray(observation.points), ADDED, self.sightings)
         passed = (stamp_ns - self.seen_ns) / 1e9
-        sample = self.sample()
+        sight = look.sight(self.points) if look is not None and len(self.points) else None
         if sight is not None and sight.stays:
             visible = sight.known & ~sight.hidden & ~sight.empty
+            beside = np.zeros_like(visible)
+            if is_whole:
+                beside = ~near_mask(sight.columns, sight.rows, observation.box, observation.mask)
+            own = sight.index[visible & ~beside]
             moved = np.zeros(3, np.float32)
-            if visible.sum() >= LEAST_VISIBLE:
-                moved = shift(sample[sight.index[visible]], thinned(points, ADDED))
+            if len(own) >= LEAST_VISIBLE:
+                moved = shift(thinned(self.points[own], SAMPLE), new)
             if np.linalg.norm(moved) <= MOVED:
                 moved[:] = 0
             self._follow(moved, passed)
-            rest = self._without(sight.index[sight.empty]) + moved
-            self.points = merged(rest, new, self.sightings)
-        elif (sight is not None and sight.is_empty) or distance(new[::4], sample) > SAME:
-            before, after = np.median(sample, axis=0), np.median(new, axis=0)
-            self._follow(after - before, passed)
-            self.points = merged(new[:0], new)
-        else:
+            keep = np.ones(len(self.points), np.bool_)
+            keep[sight.index[sight.empty | (visible & beside)]] = False
+            self.points = merged(self.points[keep] + moved, new, self.sightings)
+        elif (
+            len(self.points)
+            and (sight is None or not sight.is_empty)
+            and distance(new[::4], self.sample()) <= SAME
+        ):
             self.points = merged(self.points, new, self.sightings)
-
-    def _without(self, dropped: NDArray[np.intp]) -> Points:
-        """Return its points without those of :meth:`sample` with these indices."""
-        if not len(dropped):
-            return self.points
-        keep = np.ones(len(self.points), np.bool_)
-        keep[taken(len(self.points), SAMPLE, self.sightings)[dropped]] = False
-        return self.points[keep]
+        else:
+            before = np.median(self.points, axis=0) if len(self.points) else np.median(new, axis=0)
+            self._follow((np.median(new, axis=0) - before).astype(np.float32), passed)
+            self.points = merged(new[:0], new)
 
     def _follow(self, moved: Points, passed: float) -> None:
         """Take a motion over some seconds into the velocity."""

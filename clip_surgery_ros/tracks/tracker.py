@@ -94,12 +94,14 @@ class Tracker:
         sought = [Sought.of(track, look, stamp_ns) for track in asked]
         seen = [Seen.of(observation) for observation in observations]
         matches = self._match(sought, seen, view)
-        sights = {id(each.track): each.sight for each in sought}
+        seconds = _seconds(seen, matches, observations)
+        divided = {id(track) for track in seconds.values()}
         for index, track in matches.items():
-            track.see(observations[index], stamp_ns, view.camera, sights[id(track)])
+            is_whole = id(track) not in divided
+            track.see(observations[index], stamp_ns, view.camera, look, is_whole)
         self._miss(sought, matches, observations, stamp_ns, view, motion)
         for index, observation in enumerate(observations):
-            if index not in matches and not _is_second(seen[index], index, matches, observations):
+            if index not in matches and index not in seconds:
                 matches[index] = Track(observation, stamp_ns, view.camera, self.settings)
                 self._tracks.append(matches[index])
         for index in sorted(matches):  # numbers follow the order of observations
@@ -235,23 +237,30 @@ class Tracker:
         return tuple(track.snapshot(track.label in self._labels) for track in dropped)
 
 
-def _is_second(
-    seen: Seen, index: int, matches: Matches, observations: Sequence[Observation]
-) -> bool:
-    """Return whether an observation lies on one of the same label that has a track: an object that
+def _seconds(
+    seen: Sequence[Seen], matches: Matches, observations: Sequence[Observation]
+) -> Matches:
+    """Return the observations that lie on a track which another one was taken for."""
+    left = {i: each for i, each in enumerate(seen) if i not in matches}
+    lying = {i: _first_of(each, matches, observations) for i, each in left.items()}
+    return {i: track for i, track in lying.items() if track is not None}
+
+
+def _first_of(seen: Seen, matches: Matches, observations: Sequence[Observation]) -> Track | None:
+    """Return the track on which a further observation lies, if there is one: an object that
     something narrow divides is found twice.
     """
     ours = seen.observation
     for other, track in matches.items():
         theirs = observations[other]
-        if other == index or theirs.label != ours.label or track.sightings < SIGHTINGS:
+        if theirs.label != ours.label:
             continue
         if seen.sample is not None and len(track.points):
             if distance(seen.sample, track.sample()) < ON_TOP:
-                return True
+                return track
         elif _share_covered(ours, theirs) > COVERED:
-            return True
-    return False
+            return track
+    return None
 
 
 def _share_covered(ours: Observation, theirs: Observation) -> float:

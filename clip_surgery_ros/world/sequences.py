@@ -23,6 +23,9 @@ from clip_surgery_ros.world.world_object import WorldObject
 CLEAR = 0.9
 """Metres round the table that a camera needs to circle it."""
 
+LIFT = 0.25
+"""Metres that an object is lifted when it is carried: above all others."""
+
 CameraPath = Callable[[float], Pose]
 """Pose of the camera at a time in seconds."""
 
@@ -36,6 +39,8 @@ class Change:
     :param end: seconds; between the two it is on its way, or away.
     :param target: pose at the end, where it stays; None: taken away and never put back.
     :param away: it is nowhere between begin and end, instead of carried along an arc.
+    :param lift: height of the arc, metres.
+    :param side: by how much the arc bends to the left of its way, metres.
     """
 
     instance: int
@@ -43,6 +48,8 @@ class Change:
     end: float
     target: Pose | None
     away: bool = False
+    lift: float = LIFT
+    side: float = 0.0
 
     def apply(self, item: WorldObject, time: float) -> WorldObject | None:
         """Return the object as it is at a time, or None while it is away."""
@@ -57,12 +64,13 @@ class Change:
         share = (time - self.begin) / (self.end - self.begin)
         between = item.pose.copy()
         between[:3, 3] += share * (self.target[:3, 3] - item.pose[:3, 3])
-        between[2, 3] += LIFT * np.sin(np.pi * share)
+        x, y = (self.target[:2, 3] - item.pose[:2, 3]) / max(
+            float(np.linalg.norm(self.target[:2, 3] - item.pose[:2, 3])), 1e-9
+        )
+        between[:3, 3] += np.array([-y * self.side, x * self.side, self.lift]) * np.sin(
+            np.pi * share
+        )
         return item.at(between)
-
-
-LIFT = 0.25
-"""Metres that an object is lifted when it is carried: above all others."""
 
 
 @dataclass(frozen=True)

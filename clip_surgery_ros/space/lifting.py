@@ -39,6 +39,8 @@ CUT_LEAST = 0.001
 """Metres above the support that are cut in any case."""
 FLAT_SHARE = 0.15
 """Share of the points that must remain above the support; else the object is flat."""
+SOME = 2000
+"""Points that say enough about an object's heights."""
 GAP = 0.35
 """Largest gap between a support and an object's lowest visible point, in visible heights."""
 
@@ -127,7 +129,7 @@ def lift(
         return Lifted(None, (failed,))
     reached = window.object_pixels(clicks - np.array([x, y]), grow)
     found = _above_support(window, reached, ring, to_target, settings)
-    kept = found.pixels & (window.beyond_border() <= 0)
+    kept = found.pixels & window.mask
     if found.may_move_border:
         kept = _within_moved_border(window, found.pixels, grow)
     findings = window.findings(kept, reached, _is_cut(box, width, height))
@@ -165,7 +167,7 @@ def _above_support(
     if not settings.find_support:
         return _AboveSupport(reached)
     around = window.points(window.ring(ring), to_target)[0]
-    allowed = tolerance(float(np.median(window.metres[reached])))
+    allowed = tolerance(window.median_depth(reached))
     support = find_support(around, to_target.translation, settings.up, allowed)
     if support is None:
         text = f"no plane in the {len(around)} points round the object; nothing was cut off"
@@ -216,11 +218,13 @@ def _boxed(
         text = f"{len(points)} points of the object have depth, {LEAST_POINTS} are needed"
         return Lifted(None, (*findings, Finding(Reason.TOO_FEW_POINTS, text)))
     support = found.support
-    if support is not None and not _may_stand_on(support.heights(points), found.allowed):
-        below = float(support.heights(points).min())
-        text = f"the plane found is {1000 * below:.0f} mm below the object: not its support"
-        findings.append(Finding(Reason.NO_SUPPORT, text))
-        support = None
+    if support is not None:
+        heights = support.heights(points[:: max(1, len(points) // SOME)])
+        if not _may_stand_on(heights, found.allowed):
+            below = 1000 * float(heights.min())
+            text = f"the plane found is {below:.0f} mm below the object: not its support"
+            findings.append(Finding(Reason.NO_SUPPORT, text))
+            support = None
     box = box_of(points, settings.box_mode, settings.up, support, found.noise)
     grain = float(np.hypot(window.pixel_size(kept), found.noise or 0.0))
     reasons = [finding.reason for finding in findings]

@@ -39,6 +39,8 @@ NEAR = 11
 STEP_OTHER = 0.01
 """Share by which another object must be nearer to be in front; surfaces that are not known to be
 another object need :data:`STEP`, as the support in front of an object is nearer too."""
+SOME = 2000
+"""Pixels that are enough for a median."""
 EVERY = 3
 """Of the ring round the mask, every third row and column is used."""
 
@@ -178,7 +180,12 @@ class Window:
 
     def pixel_size(self, pixels: Mask) -> float:
         """Return how large a pixel is at the median depth of pixels, metres."""
-        return float(np.median(self.metres[pixels])) / self._intrinsics.fx
+        return self.median_depth(pixels) / self._intrinsics.fx
+
+    def median_depth(self, pixels: Mask) -> float:
+        """Return the median depth of pixels, metres; of some of them, where they are many."""
+        depths = self.metres[pixels]
+        return float(np.median(depths[:: max(1, len(depths) // SOME)]))
 
     def findings(self, kept: Mask, reached: Mask, at_border: bool) -> list[Finding]:
         """Return what is special about the object's pixels.

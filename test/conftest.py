@@ -38,12 +38,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def networks():
-    """The shipped networks with default parameters."""
+    """The shipped networks with default parameters, on the CPU also where there is a GPU: tests
+    compare their tensors with others."""
     # Most runs of single tests do not need this import.
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import Config
 
-    return load_networks(Config.from_values())
+    return load_networks(Config.from_values({"device": "cpu"}))
 
 
 @pytest.fixture(scope="session", autouse=True)

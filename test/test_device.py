@@ -1,15 +1,20 @@
-"""The requested device, the device in use, and what happens when its memory runs out."""
+"""The requested device, the device in use, and what happens when it fails."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from clip_surgery_ros.msg import SegmentArray
 from diagnostic_msgs.msg import DiagnosticStatus
+from ros.harness import START_S, Inbox, Process
 from ros.known_scene import known_scene
 from ros.rig import CONFIGURE, values_of, wait_readers
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.node.program import DEVICE_LOST
 from clip_surgery_ros.ros.images import image_message
 
 without_gpu = pytest.mark.skipif(
@@ -89,3 +94,18 @@ def test_out_of_memory_is_reported_and_the_next_frame_works(rigs, monkeypatch):
     message = segments.wait()
     assert message.header.frame_id == "small" and message.segments
     rig.health(lambda statuses: "out of memory" not in statuses[1].message)
+
+
+def test_lost_gpu_ends_the_process_with_a_sentence_and_a_status(ros_node):
+    """A supervisor restarts a process that ends; one that answers no frame runs for ever."""
+    program = Path(__file__).parent / "ros" / "lost_gpu_node.py"
+    with Process(str(program), "--ros-args", "-p", "default_query:=mug") as node:
+        Inbox(ros_node, SegmentArray, "/clip_surgery/segments")
+        images = ros_node.create_publisher(Image, "image_raw", 10)
+        pixels = np.zeros((6, 8, 3), np.uint8)
+        ros_node.create_timer(0.1, lambda: images.publish(image_message(pixels, "rgb8", Header())))
+        assert node.wait(START_S) == DEVICE_LOST == 3
+        (sentence,) = [line for line in node.text().splitlines() if "[FATAL]" in line]
+        assert "CUDA error: unspecified launch failure" in sentence
+        assert "this process ends, and its supervisor must restart it" in sentence
+        assert "Traceback" not in node.text()

@@ -26,10 +26,17 @@ def test_auto_device_is_the_gpu_if_available() -> None:
     assert resolve_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "cuda:x"])
-def test_missing_device_is_named(device: str) -> None:
-    with pytest.raises(DeviceError, match=f"'{device}' was asked for"):
+def test_missing_device_is_named() -> None:
+    with pytest.raises(DeviceError, match="'cuda:99' was asked for"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize("device", ["cuda:x", "cuda:00", "cuda:", "cuda:-1", "cuda:٣", "tpu"])
+def test_name_that_is_no_device_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"device is '{device}', but must be auto, cpu or"):
         resolve_device(device)
+    with pytest.raises(ConfigError, match=f"device is '{device}', but must be auto, cpu or"):
+        Config.from_values({"device": device})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="auto finds a GPU here")
@@ -41,6 +48,7 @@ def test_float16_is_rejected_if_auto_resolves_to_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("capability", "expected"),
     [
+        *(((5, 2), "float32"), ((5, 3), "float16"), ((6, 0), "float16"), ((6, 1), "float32")),
         *(((7, 0), "float16"), ((7, 2), "float16"), ((7, 5), "float16")),
         *(((8, 0), "bfloat16"), ((8, 7), "bfloat16"), ((9, 0), "bfloat16"), ((12, 0), "bfloat16")),
     ],

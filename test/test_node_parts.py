@@ -172,7 +172,7 @@ def test_engine_is_rebuilt_when_parameters_change():
 
 def test_inference_converts_an_image_and_times_its_stages():
     networks, tally = node_networks([]), Tally()
-    inference = Inference(networks, tally)
+    inference = Inference(networks, tally, on_device_lost=lambda error: None)
     message = image_message(PIXELS, "bgr8", Header(frame_id="camera"))
     image_rgb = inference.to_rgb(message)
     assert image_rgb.tolist() == PIXELS[..., ::-1].tolist()
@@ -268,6 +268,7 @@ class LifecycleParts:
             SimpleNamespace(start=step("start"), stop=step("stop"), is_running=True),
             SimpleNamespace(report_no_query_again=lambda: None, on_image=None),
             self.logger,
+            on_device_lost=lambda error: None,
         )
 
 

@@ -165,7 +165,7 @@ def bfloat16_speedup() -> float:
         target = ComputeTarget(torch.device("cpu"), dtype)
         layer = fast_linear(noise(output_width, input_width), None, target, "gelu")
         runs[dtype] = partial(layer, target.move(noise(tokens, input_width)))
-    seconds = best_seconds(runs)
+    seconds = best_seconds(runs, torch.device("cpu"))
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
@@ -233,7 +233,8 @@ def is_onednn_faster(
     if not all(is_close(layer(x), plain_layer(x)) for layer, plain_layer in pairs):
         _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
         return False
-    return fastest({True: partial(tried[-1], x), False: partial(plain[-1], x)})
+    runs = {True: partial(tried[-1], x), False: partial(plain[-1], x)}
+    return fastest(runs, target.device)
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -91,11 +91,16 @@ def choose(requested: Sequence[str] | None) -> list[str]:
     return names
 
 
-def machine() -> dict[str, str | int]:
-    """Return what the values depend on: processor, its instructions, threads and torch."""
+def machine(device: str = "cpu") -> dict[str, str | int]:
+    """Return what the values depend on: processor, its instructions, threads, torch and GPU.
+
+    :param device: torch device that is measured.
+    """
     import torch
 
+    gpu = {} if device == "cpu" else {"gpu": str(torch.cuda.get_device_name(device))}
     return {
+        **gpu,
         "processor": platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

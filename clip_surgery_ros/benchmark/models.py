@@ -9,7 +9,6 @@ import torch
 
 from clip_surgery_ros.benchmark.networks import CLIP_MODEL, CLIP_SIZE, SEED, random_sam
 from clip_surgery_ros.benchmark.setting import Row, Setting, random_images
-from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.devices import PRECISIONS
@@ -42,7 +41,7 @@ def models(setting: Setting) -> Iterator[Row]:
 def _compare(
     baseline: Callable[[], object], name: str, run: Callable[[], object], setting: Setting
 ) -> Row:
-    timings = side_by_side({"baseline": baseline, "this": run}, setting.rounds)
+    timings = setting.side_by_side({"baseline": baseline, "this": run}, setting.rounds)
     title = f"CLIP {name} at {CLIPS[name]}" if name in CLIPS else f"segmenter {name}"
     baseline_name = CLIP_MODEL if name in CLIPS else SAM
     return Row(

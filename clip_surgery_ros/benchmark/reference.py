@@ -45,8 +45,11 @@ class ReferenceFlow:
         self._model: Any = model
         self._visual: Any = self._model.visual
         self._input_size = input_size
-        self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
-        self._dtype = next(model.parameters()).dtype
+        weight = next(model.parameters())
+        self._device, self._dtype = weight.device, weight.dtype
+        self._mean, self._std = (
+            torch.tensor(values, device=self._device).view(3, 1, 1) for values in (mean, std)
+        )
         self._predictor = SamPredictor(sam)
         self._sam_dtype = next(sam.image_encoder.parameters()).dtype
 
@@ -55,9 +58,10 @@ class ReferenceFlow:
     ) -> list[NDArray[np.bool_]]:
         """Return T masks, (H, W), for an (H, W, 3) uint8 RGB image and (T, C) unit text features.
 
+        :param text: on any device.
         :param clock: records the time of each stage.
         """
-        clock = clock or Stages()
+        clock, text = clock or Stages(str(self._device)), text.to(self._device)
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
         side = self._input_size // self._visual.patch_size[0]
         masks = []
@@ -83,7 +87,8 @@ class ReferenceFlow:
         """Return the image resized and normalised for CLIP, (1, 3, S, S)."""
         size = (self._input_size, self._input_size)
         resized = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
+        pixels = torch.from_numpy(np.array(resized)).to(self._device)
+        pixels = pixels.permute(2, 0, 1).float() / 255
         return ((pixels - self._mean) / self._std).unsqueeze(0).to(self._dtype)
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> None:
@@ -97,6 +102,7 @@ class ReferenceFlow:
         predictor.reset_image()
         predictor.original_size = image_rgb.shape[:2]
         predictor.input_size = tuple(resized.shape[-2:])
+        resized = resized.to(self._device)
         pixels = predictor.model.preprocess(resized[None].float()).to(self._sam_dtype)
         predictor.features = predictor.model.image_encoder(pixels).float()
         predictor.is_image_set = True
@@ -114,7 +120,8 @@ class ReferenceFlow:
         predictor: Any = self._predictor
         points = predictor.transform.apply_coords(xy, predictor.original_size)
         masks, _, _ = predictor.predict_torch(
-            torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(positive).int()
+            torch.as_tensor(points, dtype=torch.float32, device=self._device),
+            torch.as_tensor(positive, device=self._device).int(),
         )
         return masks
 

@@ -27,7 +27,6 @@ from clip_surgery_ros.benchmark.setting import (
     unseen_images,
     without_autograd,
 )
-from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.points import MAX_PEAKS
@@ -58,16 +57,15 @@ def end_to_end(setting: Setting) -> list[Row]:
     presence = pipeline.run(image, many, Wanted(segments=False)).presence
     threshold = float(np.sort(presence)[-LABELS])
     next_image = unseen_images()
-    five = side_by_side(
+    five = setting.side_by_side(
         {
             "reference": lambda: setting.reference.run(next_image(), features[:LABELS]),
             "this": lambda: pipeline.run(next_image(), few),
         },
-        setting.rounds,
     )
     # The same image every time, so that the same five labels are present; every pipeline is new,
     # so that it has no image in its cache.
-    hundred = side_by_side(
+    hundred = setting.side_by_side(
         {
             "reference": lambda: setting.reference.run(image, features),
             "this": lambda: setting.pipeline(presence_threshold=threshold).run(image, many),
@@ -113,7 +111,7 @@ def clip_forward(setting: Setting) -> list[Row]:
     """Time CLIP's image side: with surgery, without it, and with windows beside the image."""
     clip, image = setting.networks[0], next(random_images(1))
     pixels = clip.preprocess(image)
-    timings = side_by_side(
+    timings = setting.side_by_side(
         {
             "open_clip": without_autograd(lambda: setting.unmodified.bare(pixels)),
             "this": lambda: clip.surgery_tokens(pixels),
@@ -141,9 +139,8 @@ def sam_encoder(setting: Setting) -> list[Row]:
     """Time SAM's image encoder beside segment-anything's, and beside its arithmetic alone."""
     image = next(random_images(1))
     encode = without_autograd(lambda: setting.unmodified.encode(image))
-    timings = side_by_side(
+    timings = setting.side_by_side(
         {"segment-anything": encode, "this": lambda: setting.networks[1].encode(image)},
-        setting.rounds,
     )
     wanted = "at most 0.55" if setting.precision == "float32" else "at most 0.38"
     least_s = arithmetic_seconds(setting, encode)
@@ -179,7 +176,7 @@ def arithmetic_seconds(setting: Setting, work: Callable[[], object]) -> float:
     products: dict[str, Callable[[], object]] = {"torch": lambda: left @ right}
     if is_onednn_available(ComputeTarget(torch.device(device), dtype)):
         products["oneDNN"] = lambda: onednn_product(left, right)
-    timings = side_by_side(products, 2 * setting.rounds)
+    timings = setting.side_by_side(products, 2 * setting.rounds)
     best_s = min(second for seconds in timings.seconds.values() for second in seconds)
     return counter.get_total_flops() * best_s / (2 * PRODUCT_SIZE**3)
 
@@ -200,13 +197,12 @@ def frame_parts(setting: Setting) -> list[Row]:
         stages[variant].append(pipeline.run(next_image(), query).stage_seconds)
 
     pipeline, instances_pipeline = setting.pipeline(), setting.pipeline(recipe="instances")
-    side_by_side(
+    setting.side_by_side(
         {
             "reference": run_reference,
             "this": lambda: run_this("this", pipeline),
             instances: lambda: run_this(instances, instances_pipeline),
         },
-        setting.rounds,
     )
     medians = {
         variant: {stage: float(np.median([run[stage] for run in runs])) for stage in runs[0]}
@@ -242,7 +238,7 @@ def lesser_frames(setting: Setting) -> list[Row]:
     next_image, image = unseen_images(), next(random_images(1))
     still.run(image, query)
     new_query_s: list[float] = []
-    timings = side_by_side(
+    timings = setting.side_by_side(
         {
             "full frame": lambda: pipeline.run(next_image(), query),
             "CLIP with surgery": lambda: clip.surgery_tokens(clip.preprocess(next_image())),
@@ -251,7 +247,6 @@ def lesser_frames(setting: Setting) -> list[Row]:
             "same view again": lambda: still.run(next_image(), query),
             "new query": lambda: new_query_s.append(_new_query_seconds(setting, image, names)),
         },
-        setting.rounds,
     )
     return [
         *(
@@ -292,7 +287,7 @@ def precision_agreement(setting: Setting) -> list[Row]:
     overlaps = []
     pipelines = {}
     for precision in ("float32", "bfloat16"):
-        config = Config.from_values({"precision": precision})
+        config = Config.from_values({"precision": precision, "device": setting.device})
         pipelines[precision] = load_networks(config).pipeline(config)
     for scene in SceneGenerator().scenes("held_out", AGREEMENT_SCENES):
         query = query_of(sorted(set(scene.names)))
@@ -311,13 +306,13 @@ def precision_agreement(setting: Setting) -> list[Row]:
 
 def start(setting: Setting) -> list[Row]:
     """Time configuring up to the first masks, with the demo's networks and a warm file cache."""
-    config = Config.from_values({"presence_threshold": 0.0})
+    config = Config.from_values({"presence_threshold": 0.0, "device": setting.device})
     image, query = next(random_images(1)), query_of(["red apple", "hammer"])
 
     def first_masks() -> None:
         load_networks(config).pipeline(config).run(image, query)
 
-    timings = side_by_side({"demo networks": first_masks}, setting.rounds)
+    timings = setting.side_by_side({"demo networks": first_masks})
     seconds = timings.median("demo networks")
     return [Row("configure to first masks, demo networks", seconds, "under 3", "s")]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.benchmark.networks import build_networks, build_reference
 from clip_surgery_ros.benchmark.reference import ReferenceFlow
+from clip_surgery_ros.benchmark.timing import Timings, side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.settings import Settings
@@ -53,7 +54,8 @@ class Setting:
     "unmodified packages", "open_clip" and "segment-anything" are :attr:`unmodified`.
 
     :param sam_model: ``vit_t``, ``vit_b``, ``vit_l`` or ``vit_h``.
-    :param precision: ``float32`` or ``bfloat16``.
+    :param precision: ``float32``, ``bfloat16`` or ``float16``, which is for GPUs.
+    :param device: torch device of the networks.
     :param rounds: how often each variant runs, in turns with the others.
     :param ros_seconds: how long images are sent through ROS.
     """
@@ -81,13 +83,23 @@ class Setting:
         """The same as :attr:`reference`, but in the precision of this setting."""
         return build_reference(self.sam_model, self.precision, self.device)
 
+    def side_by_side(
+        self, variants: Mapping[str, Callable[[], object]], rounds: int | None = None
+    ) -> Timings:
+        """Time variants of the same work on this setting's device.
+
+        :param rounds: by default those of this setting.
+        """
+        return side_by_side(variants, rounds or self.rounds, self.device)
+
     def pipeline(self, **changes: object) -> Pipeline:
         """Return the pipeline to measure: it finds every label, and asks for no others.
 
         :param changes: fields of :class:`Settings` to change.
         """
         settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
-        return Pipeline(*self.networks, replace(settings, **changes))  # type: ignore[arg-type]
+        changed = replace(settings, **changes)  # type: ignore[arg-type]
+        return Pipeline(*self.networks, changed, self.device)
 
 
 def random_images(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:

@@ -21,7 +21,6 @@ from clip_surgery_ros.benchmark.setting import (
     unseen_images,
     without_autograd,
 )
-from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.heatmap import feature_surgery
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import PointPrompts
@@ -42,7 +41,7 @@ def labels(setting: Setting, counts: Sequence[int] = (1, 10, 100, 1000)) -> Iter
         if count <= LITERAL_LABELS:
             literal = partial(literal_feature_surgery, tokens, texts)
             variants["literal"] = without_autograd(literal)
-        seconds = side_by_side(variants, 2 * setting.rounds).medians()
+        seconds = setting.side_by_side(variants, 2 * setting.rounds).medians()
         this_s[count] = seconds["this"]
         what = f"feature surgery, {count} labels"
         milliseconds = 1e3 * seconds["this"]
@@ -78,7 +77,7 @@ def decoding(setting: Setting, counts: Sequence[int] = (1, 5, 20)) -> Iterator[R
     for count in counts:
         xy, positive = random_points(count)
         prompts = [PointPrompts(*points) for points in zip(xy, positive, strict=True)]
-        timings = side_by_side(
+        timings = setting.side_by_side(
             {
                 "predict_torch": without_autograd(
                     partial(setting.unmodified.decode, xy, positive)
@@ -119,7 +118,7 @@ def _frame_of_size(setting: Setting, width: int, height: int) -> Row:
         "reference": lambda: setting.reference.run(next_image(), features),
         "this": run_this,
     }
-    seconds = side_by_side(variants, setting.rounds // 2 + 1).medians()
+    seconds = setting.side_by_side(variants, setting.rounds // 2 + 1).medians()
     seconds["this, without the encoders"] = float(np.median(rest_s))
     return Row(
         f"a frame of {width} x {height}",

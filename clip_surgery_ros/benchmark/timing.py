@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from clip_surgery_ros.arithmetic.timing import wait_for
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -37,21 +39,21 @@ class Timings:
         return statistics.median(seconds / baseline_s for seconds, baseline_s in pairs)
 
 
-def side_by_side(variants: Mapping[str, Callable[[], object]], rounds: int) -> Timings:
-    """Run every variant once without measuring it, then all of them in turns, for some rounds."""
+def side_by_side(
+    variants: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu"
+) -> Timings:
+    """Run every variant once without measuring it, then all of them in turns, for some rounds.
+
+    :param device: torch device that the variants compute on.
+    """
     for run in variants.values():
         run()
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, run in variants.items():
-            _wait_for_device()
+            wait_for(torch.device(device))
             start_s = time.perf_counter()
             run()
-            _wait_for_device()
+            wait_for(torch.device(device))
             seconds[variant].append(time.perf_counter() - start_s)
     return Timings(seconds)
-
-
-def _wait_for_device() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()

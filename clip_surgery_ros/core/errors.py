@@ -25,6 +25,10 @@ class DeviceError(ClipSurgeryError):
     """The requested device is not available, or ran out of memory."""
 
 
+class DeviceLostError(DeviceError):
+    """The GPU computes nothing any more in this process; only a new process can use it."""
+
+
 class WorldError(ClipSurgeryError):
     """The rendered world cannot be made (a missing package, an impossible request)."""
 

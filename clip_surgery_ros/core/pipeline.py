@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.errors import DeviceError, ImageError
+from clip_surgery_ros.core.device_errors import device_errors_explained
+from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
 from clip_surgery_ros.core.prompts import label_prompts
 from clip_surgery_ros.core.recognition import Recognizer, absence_reasons
@@ -30,6 +28,7 @@ class Pipeline:
 
     :param clip: image and text encoder.
     :param segmenter: points to masks; encodes an image only when a label is present.
+    :param device: torch device of both.
 
     >>> from clip_surgery_ros.core.query import parse_query
     >>> from clip_surgery_ros.networks.factory import load_networks  # the demo's small networks
@@ -46,8 +45,9 @@ class Pipeline:
         clip: ImageTextEncoder,
         segmenter: PromptableSegmenter,
         settings: Settings = Settings(),
+        device: str = "cpu",
     ) -> None:
-        self._settings = settings
+        self._settings, self._device = settings, device
         self._recognizer = Recognizer(clip, settings)
         self._segmentation = Segmentation(segmenter, settings)
         self._views = Views(settings.still_threshold)
@@ -70,6 +70,7 @@ class Pipeline:
         :param wanted: outputs that are not wanted are not computed.
         :raises ImageError: when the image is not (H, W, 3) uint8, or too small.
         :raises DeviceError: when memory runs out; a smaller frame may still fit.
+        :raises DeviceLostError: when the GPU failed, and this process cannot use it any more.
         """
         _check_image(image_rgb)
         return self.vocabulary.run_known(query, lambda known: self._run(image_rgb, known, wanted))
@@ -81,14 +82,15 @@ class Pipeline:
         view = self._views.view_of(image_rgb)
         if view.last_run and view.last_run[:2] == (query, wanted):
             return replace(view.last_run[2], stage_seconds={})
-        with _memory_reported(image_rgb, query):
+        shortage = _shortage(image_rgb, query)
+        with device_errors_explained(self._device, shortage, self._views.forget):
             result = self._process(view, query, wanted)
         view.last_run = (query, wanted, result)
         return result
 
     def _process(self, view: View, query: Query, wanted: Wanted) -> FrameResult:
         """Walk from a view and at least one label to the result."""
-        clock = Stages()
+        clock = Stages(self._device, self._settings.stage_waits)
         recognition = self._recognizer.recognize(view, query, wanted, clock)
         absent = absence_reasons(recognition, query, self._settings.presence_threshold)
         segments: tuple[Segment, ...] = ()
@@ -114,23 +116,14 @@ class Pipeline:
         )
 
 
-@contextmanager
-def _memory_reported(image_rgb: NDArray[np.uint8], query: Query) -> Iterator[None]:
-    """Report in a sentence that memory ran out, and release what the frame has taken."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # On the CPU torch raises a plain RuntimeError.
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
-            raise
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
-        height, width = image_rgb.shape[:2]
-        raise DeviceError(
-            f"out of memory on an image of {width} x {height} with {len(query.labels)} labels, "
-            "which is dropped; set clip_windows to false or precision to bfloat16, take a smaller "
-            "clip_input_size or network, or ask for fewer labels"
-        ) from error
+def _shortage(image_rgb: NDArray[np.uint8], query: Query) -> str:
+    """Return what the operator is told when memory runs out on a frame."""
+    height, width = image_rgb.shape[:2]
+    return (
+        f"out of memory on an image of {width} x {height} with {len(query.labels)} labels, "
+        "which is dropped; set clip_windows to false or precision to bfloat16, take a smaller "
+        "clip_input_size or network, or ask for fewer labels"
+    )
 
 
 def _check_image(image_rgb: NDArray[np.uint8]) -> None:

@@ -40,4 +40,5 @@ class Settings:
     point_threshold: float = 0.8
     min_area: int = 16
     still_threshold: float = 0.0
+    stage_waits: bool = False
     vocabulary: Vocabulary = field(default_factory=Vocabulary)

@@ -78,6 +78,12 @@ class Views:
         self._views = [found, *(view for view in self._views if view is not found)][:CAPACITY]
         return found
 
+    def forget(self) -> None:
+        """Drop all views, also what callers' views hold of the device's memory."""
+        for view in self._views:
+            view.tokens = view.plain_tokens = view.embedding = view.last_run = None
+        self._views = []
+
     def _find(self, image_rgb: NDArray[np.uint8]) -> View | None:
         same_size = [view for view in self._views if view.image_rgb.shape == image_rgb.shape]
         for view in same_size:

@@ -11,6 +11,7 @@ import torch
 
 from clip_surgery_ros.arithmetic.layers import bfloat16_speedup
 from clip_surgery_ros.core.errors import DeviceError
+from clip_surgery_ros.parameters.checks import check_device
 
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -18,6 +19,12 @@ PRECISIONS: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
 }
 """The torch dtype of each value of the parameter ``precision`` but ``auto``."""
+FAST_FLOAT16 = ((5, 3), (6, 0), (6, 2))
+"""Capabilities before 7.0 with fast float16: Jetson Nano, Tesla P100, Jetson TX2. The others of
+that time, such as the GTX 10 series (6.1), compute in it at 1/64 of the speed, or not at all."""
+OVERFLOWING = ("vit_t",)
+"""Networks that overflow in float16. MobileSAM's ``LayerNorm2d`` squares in the working type, so
+that values beyond 255 become infinite."""
 
 
 def resolve_device(name: str, allow_cpu_fallback: bool = False) -> str:
@@ -28,14 +35,16 @@ def resolve_device(name: str, allow_cpu_fallback: bool = False) -> str:
     :param name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     :param allow_cpu_fallback: return the CPU where the CUDA device does not exist.
     :raises DeviceError: when the CUDA device does not exist.
+    :raises ConfigError: when it is none of these names.
     """
+    check_device(name)
     if name == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = name.partition(":")[2] or "0"
-    if not index.isdigit() or int(index) >= count:
+    if int(index) >= count:
         if allow_cpu_fallback:
             return "cpu"
         raise DeviceError(
@@ -45,18 +54,21 @@ def resolve_device(name: str, allow_cpu_fallback: bool = False) -> str:
     return f"cuda:{index}"
 
 
-def resolve_precision(name: str, device: str) -> str:
+def resolve_precision(name: str, device: str, model: str = "") -> str:
     """Return the precision that a value of the parameter ``precision`` stands for.
 
-    ``auto`` is the precision that the device computes fastest in hardware.
+    ``auto`` is the precision that the device computes fastest in hardware, among those whose
+    numbers the network can bear.
 
     :param device: from :func:`resolve_device`.
+    :param model: value of ``clip_model`` or ``sam_model``.
     """
     if name != "auto":
         return name
-    if device != "cpu":
-        return gpu_precision(torch.cuda.get_device_capability(device))
-    return cpu_precision(bfloat16_speedup())
+    if device == "cpu":
+        return cpu_precision(bfloat16_speedup())
+    fastest = gpu_precision(torch.cuda.get_device_capability(device))
+    return "float32" if fastest == "float16" and model in OVERFLOWING else fastest
 
 
 def cpu_precision(speedup: float) -> str:
@@ -71,11 +83,28 @@ def cpu_precision(speedup: float) -> str:
 
 
 def gpu_precision(capability: tuple[int, int]) -> str:
-    """Return the half precision for a GPU: from Ampere on bfloat16, with the range of float32.
+    """Return the fastest precision of a GPU.
+
+    From Ampere (8.0) on this is bfloat16, with the range of float32; before, float16 where the GPU
+    computes in it at twice the speed of float32 at least (CUDA C Programming Guide, table
+    "Throughput of Native Arithmetic Instructions").
 
     :param capability: CUDA compute capability, major and minor.
     """
-    return "bfloat16" if capability >= (8, 0) else "float16"
+    if capability >= (8, 0):
+        return "bfloat16"
+    is_fast = capability >= (7, 0) or capability in FAST_FLOAT16
+    return "float16" if is_fast else "float32"
+
+
+def use_tf32(allowed: bool) -> None:
+    """Set whether GPUs may round the factors of float32's products and convolutions to TF32.
+
+    TF32 has 10 bits of mantissa, so that results have errors of about 1e-3. torch allows it in
+    convolutions and not in products, unless told otherwise.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def release_memory() -> None:

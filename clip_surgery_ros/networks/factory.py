@@ -11,6 +11,7 @@ from clip_surgery_ros.networks.slim_imports import import_slim
 import_slim()  # before the imports below import these packages completely
 
 from clip_surgery_ros.arithmetic.threads import set_thread_count
+from clip_surgery_ros.core.device_errors import device_errors_explained
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
@@ -22,7 +23,12 @@ from clip_surgery_ros.core.text import TextCounts
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import load_text_features
-from clip_surgery_ros.networks.devices import PRECISIONS, resolve_device, resolve_precision
+from clip_surgery_ros.networks.devices import (
+    PRECISIONS,
+    resolve_device,
+    resolve_precision,
+    use_tf32,
+)
 from clip_surgery_ros.networks.sam.backend import SamBackend
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 from clip_surgery_ros.parameters.config import DEMO, Config
@@ -37,7 +43,7 @@ class LoadedNetworks:
     """A CLIP and a segmenter on their device.
 
     :param device: torch device of both.
-    :param precision: of both, never ``auto``.
+    :param precision: of CLIP, never ``auto``; where SAM's is another, it is named too.
     :param config: the configuration that they were loaded for.
 
     >>> networks = load_networks(Config.from_values({"device": "cpu"}))
@@ -87,7 +93,7 @@ class LoadedNetworks:
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return a pipeline with the live parameters of a configuration; nothing is loaded."""
-        return Pipeline(self.clip, self.sam, settings_of(config, self.clip))
+        return Pipeline(self.clip, self.sam, settings_of(config, self.clip), self.device)
 
 
 def settings_of(config: Config, clip: ClipBackend) -> Settings:
@@ -104,6 +110,7 @@ def settings_of(config: Config, clip: ClipBackend) -> Settings:
         point_threshold=config.point_threshold,
         min_area=config.min_area,
         still_threshold=config.still_threshold,
+        stage_waits=config.stage_waits,
         vocabulary=clip.vocabulary,
     )
 
@@ -111,7 +118,7 @@ def settings_of(config: Config, clip: ClipBackend) -> Settings:
 def load_networks(config: Config) -> LoadedNetworks:
     """Load the networks that a configuration names.
 
-    :raises DeviceError: when the device does not exist.
+    :raises DeviceError: when the device does not exist, or has too little memory.
     :raises WeightsError: when a weight file is missing or cannot be used.
     :raises ConfigError: when a model is unknown, or surgery does not support it.
 
@@ -119,8 +126,7 @@ def load_networks(config: Config) -> LoadedNetworks:
     >>> pipeline = networks.pipeline(Config.from_values({"threshold": 0.2}))
     """
     device = resolve_device(config.device, config.allow_cpu_fallback)
-    precision = resolve_precision(config.precision, device)
-    if device == "cpu" and precision == "float16":
+    if device == "cpu" and config.precision == "float16":
         raise ConfigError(
             f"precision is float16, which is for GPUs, but device '{config.device}' is the CPU "
             "here; set precision to auto, float32 or bfloat16"
@@ -130,8 +136,19 @@ def load_networks(config: Config) -> LoadedNetworks:
     if config.sam_sha256:
         check_sha256(checkpoint_file(config.sam_checkpoint), config.sam_sha256)
     set_thread_count(config.cpu_threads, small=config.clip_model == config.sam_model == DEMO)
-    resolved = replace(config, precision=precision)
-    clip, sam = _load_clip(resolved, device), _load_sam(resolved, device)
+    use_tf32(config.allow_tf32)
+    shortage = (
+        f"out of memory on device {device} while the networks are loaded; set precision to "
+        "bfloat16, take smaller networks, or end what else uses the device"
+    )
+    with device_errors_explained(device, shortage):
+        precisions = [
+            resolve_precision(config.precision, device, model)
+            for model in (config.clip_model, config.sam_model)
+        ]
+        clip = _load_clip(replace(config, precision=precisions[0]), device)
+        sam = _load_sam(replace(config, precision=precisions[1]), device)
+    precision = ", SAM ".join(dict.fromkeys(precisions))
     return LoadedNetworks(clip, sam, device, precision, config)
 
 

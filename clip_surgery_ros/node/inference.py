@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
+from clip_surgery_ros.core.errors import DeviceLostError
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.node.networks import NodeNetworks
 from clip_surgery_ros.node.space import objects_in_space
@@ -27,10 +29,16 @@ class Inference:
 
     :param networks: of the node.
     :param tally: gets the duration of each stage; other parts of the node add their own counts.
+    :param on_device_lost: called when the GPU computes nothing any more in this process.
     """
 
-    def __init__(self, networks: NodeNetworks, tally: Tally) -> None:
-        self._networks = networks
+    def __init__(
+        self,
+        networks: NodeNetworks,
+        tally: Tally,
+        on_device_lost: Callable[[DeviceLostError], None],
+    ) -> None:
+        self._networks, self._on_device_lost = networks, on_device_lost
         self.tally = tally
 
     def to_rgb(self, message: CameraImage) -> NDArray[np.uint8]:
@@ -60,7 +68,11 @@ class Inference:
         :param wanted: which parts of the result are needed.
         :param config: the parameters to use.
         """
-        result = self._networks.engine(config).run(image_rgb, query.query, wanted)
+        try:
+            result = self._networks.engine(config).run(image_rgb, query.query, wanted)
+        except DeviceLostError as error:
+            self._on_device_lost(error)
+            raise
         for stage, seconds in result.stage_seconds.items():
             self.tally.record(stage, seconds)
         return Frame(result, image_rgb, header, query.message)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+from clip_surgery_ros.core.errors import DeviceLostError
 from clip_surgery_ros.node.camera_set import CameraSet
 from clip_surgery_ros.node.frames import FrameHandler, log_text
 from clip_surgery_ros.node.networks import NodeNetworks
@@ -28,6 +29,7 @@ class Lifecycle:
     :param worker: runs while the node is active.
     :param frames: gets the images.
     :param logger: of the node.
+    :param on_device_lost: called when the GPU computes nothing any more in this process.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class Lifecycle:
         worker: NewestWorker,
         frames: FrameHandler,
         logger: RosLogger,
+        on_device_lost: Callable[[DeviceLostError], None],
     ) -> None:
+        self._on_device_lost = on_device_lost
         self._parameters, self._networks, self._cameras = parameters, networks, cameras
         self._transforms, self._worker = transforms, worker
         self._frames, self._logger = frames, logger
@@ -119,6 +123,8 @@ class Lifecycle:
             message = f"cannot {name}: {error}"
             text = log_text(error, traceback.format_exc())
             self._logger.error(f"cannot {name}: {text}")
+            if isinstance(error, DeviceLostError):
+                self._on_device_lost(error)
         success = TransitionCallbackReturn.SUCCESS
         is_undone = undo is not None and self._attempt(f"undo {name}", undo) == success
         self.last_error = message

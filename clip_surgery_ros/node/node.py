@@ -22,6 +22,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from clip_surgery_ros.core.errors import DeviceLostError
 from clip_surgery_ros.node.camera_set import CameraSet
 from clip_surgery_ros.node.frames import FrameHandler
 from clip_surgery_ros.node.health import HealthReporter
@@ -57,19 +58,25 @@ class ClipSurgeryNode(LifecycleNode):
 
     :param load: loads the networks when the node is configured.
     :param release: called after the networks were released, to return their memory to the system.
+    :param on_device_lost: called, after it was logged, when the GPU computes nothing any more in
+        this process. Frames fail until the process ends and another takes its place.
     :param options: options of rclpy's nodes, such as ``context`` or ``parameter_overrides``.
     :raises ConfigError: when the parameters it is started with cannot be used.
     """
 
     def __init__(
-        self, load: NetworkLoader, release: Callable[[], None] = lambda: None, **options: Any
+        self,
+        load: NetworkLoader,
+        release: Callable[[], None] = lambda: None,
+        on_device_lost: Callable[[], None] = lambda: None,
+        **options: Any,
     ) -> None:
         with explain_parameter_errors():
             super().__init__("clip_surgery", **options)
         self.tally = Tally()
         """Durations of each stage and calls of ``~/segment``, since the networks were loaded."""
         self._log = NodeLog(self.get_logger())
-        self._leaving = Event()
+        self._leaving, self._end_after_loss = Event(), on_device_lost
         self._worker = NewestWorker()
         refuse_invalid_transitions(self)
         self._node_parameters = NodeParameters(
@@ -95,7 +102,7 @@ class ClipSurgeryNode(LifecycleNode):
 
     def _connect_parts(self) -> None:
         parameters, queries, cameras = self._node_parameters, self._queries, self._camera_set
-        inference = Inference(self._networks, self.tally)
+        inference = Inference(self._networks, self.tally, self._on_device_lost)
         self._frames = FrameHandler(
             self,
             parameters,
@@ -112,6 +119,7 @@ class ClipSurgeryNode(LifecycleNode):
             self._worker,
             self._frames,
             self.get_logger(),
+            self._on_device_lost,
         )
         open_enable_service(self, self._frames)
         SegmentService(
@@ -187,6 +195,10 @@ class ClipSurgeryNode(LifecycleNode):
     def _on_networks_loaded(self) -> None:
         self.tally.reset()
         self._queries.log_unknown_labels()
+
+    def _on_device_lost(self, error: DeviceLostError) -> None:
+        self.get_logger().fatal(f"{error}; this process ends, and its supervisor must restart it")
+        self._end_after_loss()
 
     def _on_query(self) -> None:
         """After a new query: log how the networks read its names, where they differ."""

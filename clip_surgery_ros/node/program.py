@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
+from threading import Event
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -18,13 +19,16 @@ from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.ros.arguments import check_files_apply, start
 from clip_surgery_ros.ros.executor import SideThreadExecutor
 
+DEVICE_LOST = 3
+"""Exit status when the GPU computes nothing any more in this process: a new one may be started at
+once. (1 is an error that nobody handled, 2 a start with something that cannot be used.)"""
 CALLBACK_WAIT_S = 0.2
 """Longest wait for the current callback when the process ends, in seconds. A callback that loads
 networks takes longer and is abandoned."""
 
 
 def run(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
-    """Run the node until a signal arrives.
+    """Run the node until a signal arrives, or the GPU is lost.
 
     rclpy's own signal handler is not used. It shuts ROS down at once, so a lifecycle manager would
     not learn that the node has ended, and it does not interrupt the loading of networks.
@@ -44,15 +48,22 @@ def run(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
 
 
 def _run_node(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
-    node = ClipSurgeryNode(load_networks, release_memory)
+    lost = Event()
+
+    def end() -> None:
+        lost.set()
+        signals.put(None)
+
+    node = ClipSurgeryNode(load_networks, release_memory, on_device_lost=end)
     try:
         check_files_apply(arguments, node.get_fully_qualified_name())
-        return _run_until_signal(node, signals)
+        _run_until_signal(node, signals)
+        return DEVICE_LOST if lost.is_set() else 0
     finally:
         node.leave()
 
 
-def _run_until_signal(node: ClipSurgeryNode, signals: SimpleQueue[None]) -> int:
+def _run_until_signal(node: ClipSurgeryNode, signals: SimpleQueue[None]) -> None:
     executor = SideThreadExecutor()
     spinning = ThreadPoolExecutor(1, "ros").submit(_spin, node, executor)
     spinning.add_done_callback(lambda _: signals.put(None))
@@ -60,7 +71,6 @@ def _run_until_signal(node: ClipSurgeryNode, signals: SimpleQueue[None]) -> int:
     executor.stop()
     wait([spinning], CALLBACK_WAIT_S)
     _raise_failure(spinning)
-    return 0
 
 
 def _spin(node: ClipSurgeryNode, executor: SideThreadExecutor) -> None:

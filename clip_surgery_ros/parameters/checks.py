@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DEMO = "demo"
 """Name of the small networks that are included in the package."""
 _CHECKSUM = re.compile("[0-9a-fA-F]{8,64}")
+_DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,3}))?", re.ASCII)
+"""torch takes no leading zeros."""
 _NULLS = ("null", "Null", "NULL", "~")
 _MAX_CHARACTERS = 80
 """Characters of a value that a message repeats."""
@@ -82,8 +84,7 @@ def check_together(config: Config) -> None:
             f"threshold is {config.threshold}, but a cosine lies in -1 to 1; write NaN for none"
         )
     parse_thresholds(config.label_thresholds)
-    if config.device not in ("auto", "cpu", "cuda") and not config.device.startswith("cuda:"):
-        raise ConfigError(f"device is '{config.device}', but must be auto, cpu or cuda:N")
+    check_device(config.device)
     if config.precision == "float16" and config.device == "cpu":
         raise ConfigError(
             "float16 is for GPUs; set precision to auto, float32 or bfloat16 on the CPU"
@@ -113,6 +114,18 @@ def _check_space(config: Config, has_depth: bool) -> None:
             "box_mode is upright, target_frame is empty and support is none, so nothing says "
             "what is up; set target_frame to a frame with z up, support to plane, or box_mode to "
             "oriented"
+        )
+
+
+def check_device(name: str) -> None:
+    """Check the name of a device; whether it exists is another question.
+
+    :raises ConfigError: when it is none of ``auto``, ``cpu``, ``cuda`` and ``cuda:N``.
+    """
+    if not _DEVICE.fullmatch(name):
+        raise ConfigError(
+            f"device is '{name}', but must be auto, cpu or cuda:N, with N a whole number such as "
+            "0 or 1"
         )
 
 

@@ -107,6 +107,13 @@ class Config:
         "exact, and the same on every machine, as thresholds need; 'auto' suits real networks",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
+    allow_tf32: bool = parameter(
+        False,
+        "on GPUs from Ampere on, let float32 round factors to 10 bits of mantissa (TF32), which "
+        "is several times as fast",
+        "float32 is asked for to be exact, and TF32 has errors of about 0.001; bfloat16 is faster "
+        "still",
+    )
     cpu_threads: int = parameter(
         0,
         "CPU threads for the networks; 0 takes one per core or the value of OMP_NUM_THREADS, and "
@@ -231,6 +238,13 @@ class Config:
         "recorded bags have old stamps",
         live=True,
         minimum=0.0,
+    )
+    stage_waits: bool = parameter(
+        False,
+        "on a GPU, wait for it at the end of each stage, so that a stage's time has exactly its "
+        "own work; otherwise CUDA's events measure the times",
+        "waiting makes every frame slower; for measurements",
+        live=True,
     )
     image_timeout_s: float = parameter(
         3.0,

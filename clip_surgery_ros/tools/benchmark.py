@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(MEASUREMENTS),
         help="measure these (default: all but models)",
     )
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16", "float16"), default="float32"
+    )
     parser.add_argument(
         "--sam-model", choices=("vit_t", "vit_b", "vit_l", "vit_h"), default="vit_b"
     )
@@ -56,14 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table. Networks have their full size and random weights, which cost the same."""
     if arguments.output:
         check_output_folder(arguments.output)
-    Config.from_values({"device": arguments.device})
+    Config.from_values({"device": arguments.device, "precision": arguments.precision})
     names = choose(arguments.only)
 
     import torch
 
-    from clip_surgery_ros.networks.devices import resolve_device
+    from clip_surgery_ros.networks.devices import resolve_device, use_tf32
 
     arguments.device = resolve_device(arguments.device)
+    use_tf32(allowed=False)  # as the node does
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     print(headline(arguments))
@@ -85,7 +88,7 @@ def write(arguments: argparse.Namespace, rows: Sequence[Row], complete: bool) ->
     """
     name = f"benchmark_{arguments.sam_model}_{arguments.precision}.json"
     content = {
-        "machine": machine(),
+        "machine": machine(arguments.device),
         "complete": complete,
         "rows": [asdict(row) for row in rows],
     }
@@ -133,9 +136,10 @@ def table_row(row: Row) -> str:
 
 def headline(arguments: argparse.Namespace) -> str:
     """Return one line that names the networks, the precision and the machine."""
-    about = machine()
+    about = machine(arguments.device)
+    device = f"{arguments.device} ({about['gpu']})" if "gpu" in about else arguments.device
     return (
         f"ViT-B/16 at 512 and SAM {arguments.sam_model} at 1024, {arguments.precision}, "
-        f"{arguments.device}, {about['threads']} threads, {about['capability']}, "
+        f"{device}, {about['threads']} threads, {about['capability']}, "
         f"torch {about['torch']}"
     )

@@ -126,8 +126,10 @@ def _measure_maps(
         others = [feature for name, feature in names.items() if name != read]
         label_map = feature_surgery(surgery, torch.stack([text, *others]))[0, 1:, 0]
         flat = (plain @ text)[0, 1:]
-        measurements.surgery_inside.append(peak_is_inside(label_map.numpy().reshape(grid), mask))
-        measurements.plain_inside.append(peak_is_inside(flat.numpy().reshape(grid), mask))
+        measurements.surgery_inside.append(
+            peak_is_inside(label_map.cpu().numpy().reshape(grid), mask)
+        )
+        measurements.plain_inside.append(peak_is_inside(flat.cpu().numpy().reshape(grid), mask))
     texts, level = clip.text_features(claimed.queried), clip.presence_level(windows=False)
     presence = presence_score(surgery[0], texts, texts, level).tolist()
     count = len(claimed.present)

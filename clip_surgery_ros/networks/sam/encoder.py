@@ -132,4 +132,5 @@ def faster_dtype(
     if dtype == torch.float32 or device.type != "cpu":
         return dtype
     with torch.inference_mode():
-        return fastest({candidate: run_in(candidate) for candidate in (dtype, torch.float32)})
+        runs = {candidate: run_in(candidate) for candidate in (dtype, torch.float32)}
+        return fastest(runs, device)

@@ -42,6 +42,7 @@ _LOG = logging.getLogger(__name__)
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Largest error allowed at start-up, relative in norm; a wrong kernel has an error of 0.1 to 1."""
 _TRIAL_HEADS = 2
+"""Heads of a trial on a CPU."""
 
 
 class Windows:
@@ -182,13 +183,14 @@ def choose_form(
 ) -> AttentionForm:
     """Return the fastest form that agrees with segment-anything's own layer.
 
-    Each form runs on random input, in a layer of the block's shape with fewer heads; this takes a
-    fraction of a second.
+    Each form runs on random input, in a layer of the block's shape. On CPUs it has fewer heads and
+    takes a fraction of a second; a GPU computes so few heads in less time than it takes to ask it.
 
     :param block: a block of segment-anything.
     :returns: one of the forms, or :class:`ExplicitAttention` when none agrees.
     """
-    trial = _trial_block(block, grid_hw).to(target.device)
+    heads = _TRIAL_HEADS if target.device.type == "cpu" else block.attn.num_heads
+    trial = _trial_block(block, grid_hw, heads).to(target.device)
     x = noise(1, *grid_hw, trial.norm1.weight.shape[0]).to(target.device)
     expected, correct = _stock_attention(trial, x), {}
     for form in forms:
@@ -208,7 +210,7 @@ def choose_form(
             "is slower"
         )
         return ExplicitAttention()
-    return fastest(correct)
+    return fastest(correct, target.device)
 
 
 def _linear(layer: nn.Linear, target: ComputeTarget, activation: str = "none") -> Layer:
@@ -221,9 +223,9 @@ def fast_mlp(block: Any, target: ComputeTarget) -> Mlp:
     return Mlp(Norm.of(block.norm2, target), expand, _linear(block.mlp.lin2, target))
 
 
-def _trial_block(block: Any, grid_hw: tuple[int, int]) -> Block:
-    """Return a random block of the same shape with at most two heads."""
-    heads = min(block.attn.num_heads, _TRIAL_HEADS)
+def _trial_block(block: Any, grid_hw: tuple[int, int], most_heads: int) -> Block:
+    """Return a random block of the same shape with at most this many heads."""
+    heads = min(block.attn.num_heads, most_heads)
     width = block.attn.qkv.in_features // block.attn.num_heads
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

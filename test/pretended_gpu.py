@@ -1,0 +1,423 @@
+"""A pretended GPU: tensors that say ``cuda:0`` and hold their values on the CPU.
+
+No kernel runs, so this shows nothing about speed, memory or the errors of kernels. What it shows:
+
+- Tensors of two devices in one operation raise an error, as with CUDA.
+- Every operation that makes the host wait for the device is counted, with the line that caused it.
+- Every operation that launches kernels is counted. Views and allocations launch none.
+- Values are true: results can be compared with those of the CPU.
+
+Only the thread that enters :class:`PretendedGpu` sees the devices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+PACKAGE = "clip_surgery_ros/"
+FREE = {
+    *("aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty"),
+    *("aten::new_empty_strided", "aten::detach", "aten::alias", "aten::lift_fresh"),
+    *("aten::_unsafe_view", "aten::set_", "aten::resize_", "aten::_local_scalar_dense"),
+    *("aten::is_same_size", "aten::_reshape_alias"),
+}
+"""Operations that launch no kernel, besides views."""
+WAITING = {
+    *("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero"),
+    *("aten::equal", "aten::_unique2", "aten::unique_dim", "aten::item", "aten::allclose"),
+}
+"""Operations whose result, or its size, is read by the host."""
+KERNELS = {"aten::sort": 3, "aten::convolution": 2, "aten::index_put_": 2}
+"""Kernels of operations that launch more than one; those of a sort are a guess."""
+INDEXING = ("aten::index", "aten::index_put_", "aten::index_put")
+FUSED = "aten::scaled_dot_product_attention"
+
+
+@dataclass
+class Counts:
+    """What the host asked of the device.
+
+    :param launches: kernels, by line of the package.
+    :param waits: times that the host waited, by cause and line.
+    :param uploads: copies to the device, by line.
+    :param devices: devices that were synchronised, timed or computed on.
+    """
+
+    launches: Counter[str] = field(default_factory=Counter)
+    waits: Counter[str] = field(default_factory=Counter)
+    uploads: Counter[str] = field(default_factory=Counter)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    devices: set[torch.device] = field(default_factory=set)
+
+
+class PretendedGpu:
+    """Pretends to have GPUs while it is entered.
+
+    >>> with PretendedGpu() as gpu:
+    ...     x = torch.ones(3, device="cuda:0") + 1
+    ...     x.sum().item()
+    6.0
+    >>> gpu.counts.waits.total(), gpu.counts.launches.total()
+    (1, 3)
+
+    :param devices: number of GPUs.
+    :param capability: their CUDA compute capability.
+    """
+
+    def __init__(self, devices: int = 1, capability: tuple[int, int] = (9, 0)) -> None:
+        self.devices, self.capability = devices, capability
+        self.failure = ""
+        """What CUDA says of an error after which it computes nothing any more; empty for none."""
+        self.counts = Counts()
+        self._entered = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        torch._C._ensureCUDADeviceGuardSet()  # without it, autograd has no guard for this device
+        stack = self._entered
+        stack.callback(PretendedTensor.gpus.pop)
+        PretendedTensor.gpus.append(self)
+        for owner, name, replacement in _patches(self):
+            stack.enter_context(patch.object(owner, name, replacement))
+        overwritten = torch.__future__.get_overwrite_module_params_on_conversion()
+        stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, overwritten)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        stack.enter_context(_Operations(self))
+        stack.enter_context(_Constructors())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.close()
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[Counts]:
+        """Count anew; what was counted before is added again at the end."""
+        before, self.counts = self.counts, Counts()
+        try:
+            yield self.counts
+        finally:
+            self.counts = before
+
+    def check(self) -> None:
+        """Raise the error that made the device useless, if there was one."""
+        if self.failure:
+            raise torch.AcceleratorError(self.failure)
+
+    def dispatch(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute one operation of torch, with tensors of the CPU and of the GPUs."""
+        tensors = [x for x in tree_flatten((arguments, options))[0] if isinstance(x, Tensor)]
+        ours = [x for x in tensors if isinstance(x, PretendedTensor)]
+        named = [x for x in arguments if isinstance(x, torch.device)]  # by Tensor.to
+        if not ours and not any(map(_is_gpu, [options.get("device"), *named])):
+            return function(*arguments, **options)
+        self.check()
+        name = function._schema.name
+        if name == "aten::to":
+            return self._to(function, arguments, options)
+        if name != FUSED and tensors:
+            composite = torch._C.DispatchKey.CompositeImplicitAutograd
+            if composite not in function.py_kernels:
+                result = function.decompose(*arguments, **options)
+                if result is not NotImplemented:
+                    return result
+        if name == "aten::_to_copy":
+            return self._to_copy(arguments[0], options)
+        if name == "aten::copy_":
+            return self._copy(function, arguments, options)
+        device = self._device_of(name, tensors, options)
+        self._note_waits(name, arguments)
+        inner = tree_map(_inner, (arguments, _on_cpu(options)))
+        out = function(*inner[0], **inner[1])
+        self._launch(function, arguments, options)
+        return _wrapped(function, arguments, options, out, device)
+
+    def _to(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute ``Tensor.to``, which returns its argument when nothing changes."""
+        names = (argument.name for argument in function._schema.arguments)
+        bound = dict(zip(names, arguments, strict=False)) | options
+        source, other = bound["self"], bound.get("other")
+        device = other.device if other is not None else bound.get("device")
+        dtype = other.dtype if other is not None else bound.get("dtype")
+        device = source.device if device is None else _numbered(device)
+        dtype = dtype or source.dtype
+        if device == source.device and dtype == source.dtype and not bound.get("copy"):
+            return source
+        blocking = not bound.get("non_blocking")
+        return self._to_copy(
+            source, {"device": device, "dtype": dtype, "non_blocking": not blocking}
+        )
+
+    def _to_copy(self, source: Tensor, options: dict[str, Any]) -> Tensor:
+        target = _numbered(options.get("device") or source.device)
+        rest = {k: v for k, v in options.items() if k not in ("device", "pin_memory")}
+        cpu = torch.device("cpu")
+        inner = torch.ops.aten._to_copy.default(_inner(source), device=cpu, **rest)
+        if inner.numel() and inner.data_ptr() == _inner(source).data_ptr():
+            inner = inner.clone()
+        is_blocking = not options.get("non_blocking")
+        if target.type == "cpu":
+            self._download(source, is_blocking)
+            return inner
+        if isinstance(source, PretendedTensor):
+            self.counts.launches[line()] += 1
+        else:
+            self._upload(source, is_blocking)
+        return PretendedTensor(inner, target)
+
+    def _copy(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        target, source = arguments[:2]
+        is_blocking = not (arguments[2] if len(arguments) > 2 else options.get("non_blocking"))
+        if not isinstance(source, PretendedTensor):
+            self._upload(source, is_blocking)
+        elif not isinstance(target, PretendedTensor):
+            self._download(source, is_blocking)
+        else:
+            self.counts.launches[line()] += 1
+        function(_inner(target), _inner(source))
+        return target
+
+    def _upload(self, source: Tensor, is_blocking: bool) -> None:
+        self.counts.uploads[line()] += 1
+        self.counts.bytes_up += source.nbytes
+        if is_blocking or not getattr(source, "was_pinned", False):
+            self.counts.waits[f"upload, {line()}"] += 1
+
+    def _download(self, source: Tensor, is_blocking: bool) -> None:
+        self.counts.bytes_down += source.nbytes
+        if is_blocking:
+            self.counts.waits[f"download, {line()}"] += 1
+
+    def _device_of(
+        self, name: str, tensors: list[Tensor], options: dict[str, Any]
+    ) -> torch.device:
+        """Return the one device of an operation's tensors.
+
+        :raises RuntimeError: when there are two, as CUDA does.
+        """
+        devices = {x.device for x in tensors if isinstance(x, PretendedTensor)}
+        for tensor in tensors:
+            if isinstance(tensor, PretendedTensor) or not tensor.dim():
+                continue  # scalars of the host may take part
+            if name not in INDEXING:
+                devices.add(tensor.device)
+            else:
+                self.counts.waits[f"index of the host, {line()}"] += 1
+        if len(devices) > 1:
+            names = " and ".join(sorted(map(str, devices)))
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but found {names} ({name})"
+            )
+        device = devices.pop() if devices else _numbered(options["device"])
+        self.counts.devices.add(device)
+        return device
+
+    def _note_waits(self, name: str, arguments: tuple[Any, ...]) -> None:
+        is_selection = name in INDEXING and any(
+            isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
+            for index in arguments[1]
+        )
+        if name in WAITING or is_selection:
+            self.counts.waits[f"{name.removeprefix('aten::')}, {line()}"] += 1
+
+    def _launch(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        name = function._schema.name
+        if function.is_view or name in FREE:
+            return
+        kernels = KERNELS.get(name, 1)
+        if name == FUSED:
+            mask = options.get("attn_mask", arguments[3] if len(arguments) > 3 else None)
+            # The fused kernels read masks whose rows are aligned; others are padded first.
+            kernels = 3 if mask is not None and mask.shape[-1] % 8 else 1
+        self.counts.launches[line()] += kernels
+
+
+class PretendedTensor(Tensor):
+    """A tensor that says it is on a GPU, and holds a tensor of the CPU."""
+
+    inner: Tensor
+    gpus: list[PretendedGpu] = []  # noqa: RUF012 - those that are entered, the innermost last
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, device: torch.device) -> PretendedTensor:
+        with torch.inference_mode(False):
+            tensor = torch.Tensor._make_wrapper_subclass(
+                cls,
+                inner.shape,
+                strides=inner.stride(),
+                storage_offset=inner.storage_offset(),
+                dtype=inner.dtype,
+                layout=inner.layout,
+                device=device,
+            )
+        tensor.inner = inner
+        return tensor
+
+    def __repr__(self, *, tensor_contents: object = None) -> str:
+        return f"PretendedTensor({tuple(self.shape)}, {self.dtype}, {self.device})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, function: Any, types: object, arguments: Any = (), options: Any = None
+    ) -> Any:
+        if not cls.gpus:
+            raise RuntimeError("the pretended GPU is gone")
+        return cls.gpus[-1].dispatch(function, arguments, options or {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PretendedTensor:
+        if id(self) not in memo:
+            copied = PretendedTensor(self.inner.clone(), self.device)
+            if getattr(self, "_is_param", False):  # what makes it a Parameter
+                copied._is_param = True
+            memo[id(self)] = copied
+        return memo[id(self)]
+
+
+class _Operations(TorchDispatchMode):
+    """Sends every operation to the GPU, also those that only name it."""
+
+    def __init__(self, gpu: PretendedGpu) -> None:
+        super().__init__()
+        self._gpu = gpu
+
+    def __torch_dispatch__(
+        self, function: Any, types: object, arguments: Any = (), options: Any = None
+    ) -> Any:
+        return self._gpu.dispatch(function, arguments, options or {})
+
+
+class _Constructors(TorchFunctionMode):
+    """Lets ``torch.tensor`` make a tensor of the host first; torch would ask the driver."""
+
+    def __torch_function__(
+        self, function: Any, types: object, arguments: Any = (), options: Any = None
+    ) -> Any:
+        options = dict(options or {})
+        if function in (torch.tensor, torch.as_tensor) and _is_gpu(options.get("device")):
+            device = options.pop("device")
+            return function(*arguments, **options).to(device)
+        if function is Tensor.tolist:  # torch has none for subclasses
+            return arguments[0].cpu().tolist()
+        return function(*arguments, **options)
+
+
+class Event:
+    """``torch.cuda.Event`` with the host's clock."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self._time_s = 0.0
+
+    def record(self, stream: torch.device) -> None:
+        PretendedTensor.gpus[-1].counts.devices.add(stream)
+        self._time_s = time.perf_counter()
+
+    def synchronize(self) -> None:
+        PretendedTensor.gpus[-1].counts.waits[f"event, {line()}"] += 1
+
+    def query(self) -> bool:
+        return True
+
+    def elapsed_time(self, later: Event) -> float:
+        return 1e3 * (later._time_s - self._time_s)
+
+
+def line() -> str:
+    """Return the line of the package that is computing, or that of a test."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename
+        if PACKAGE in name and "/test/" not in name:
+            return f"{name.rpartition(PACKAGE)[2]}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "test"
+
+
+def _patches(gpu: PretendedGpu) -> list[tuple[Any, str, Any]]:
+    """Return what asks the driver: owner, name, and what answers instead."""
+
+    def synchronize(device: Any = None) -> None:
+        gpu.counts.devices.add(_numbered(device or "cuda"))
+        gpu.counts.waits[f"synchronize, {line()}"] += 1
+        gpu.check()
+
+    def pin_memory(tensor: Tensor, *_: object) -> Tensor:
+        pinned = tensor.clone()
+        pinned.was_pinned = True  # type: ignore[attr-defined]
+        return pinned
+
+    cuda: dict[str, Any] = {
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "_lazy_init": lambda: None,
+        "device_count": lambda: gpu.devices,
+        "current_device": lambda: 0,
+        "get_device_capability": lambda *_: gpu.capability,
+        "get_device_name": lambda *_: "Pretended",
+        "synchronize": synchronize,
+        "current_stream": lambda device=None: _numbered(device or "cuda"),
+        "empty_cache": lambda: None,
+        "Event": Event,
+    }
+    return [
+        *((torch.cuda, name, answer) for name, answer in cuda.items()),
+        (Tensor, "pin_memory", pin_memory),
+        (Tensor, "is_pinned", lambda tensor, *_: getattr(tensor, "was_pinned", False)),
+    ]
+
+
+def _is_gpu(device: Any) -> bool:
+    return device is not None and torch.device(device).type == "cuda"
+
+
+def _numbered(device: Any) -> torch.device:
+    device = torch.device(device)
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def _inner(value: Any) -> Any:
+    return value.inner if isinstance(value, PretendedTensor) else value
+
+
+def _on_cpu(options: dict[str, Any]) -> dict[str, Any]:
+    changed = {k: torch.device("cpu") if k == "device" else v for k, v in options.items()}
+    return changed | ({"pin_memory": False} if changed.get("pin_memory") else {})
+
+
+def _wrapped(
+    function: Any, arguments: tuple[Any, ...], options: dict[str, Any], out: Any, device: Any
+) -> Any:
+    """Return results as tensors of the device; arguments that were written to, as themselves."""
+    schema, written = function._schema, {}
+    given = [*zip(schema.arguments, arguments, strict=False)]
+    given += [(x, options[x.name]) for x in schema.arguments if x.name in options]
+    for argument, value in given:
+        info = argument.alias_info
+        if info is not None and info.is_write and isinstance(value, PretendedTensor):
+            written |= dict.fromkeys(info.before_set, value)
+
+    def wrap(value: Any, info: Any = None) -> Any:
+        if info is not None and info.is_write:
+            for alias in info.before_set:
+                if alias in written:
+                    return written[alias]
+        if isinstance(value, Tensor) and not isinstance(value, PretendedTensor):
+            return PretendedTensor(value, device)
+        return value
+
+    if isinstance(out, tuple) and len(schema.returns) == len(out):
+        return tuple(wrap(x, r.alias_info) for x, r in zip(out, schema.returns, strict=True))
+    if isinstance(out, list | tuple):
+        return type(out)(wrap(x) for x in out)
+    return wrap(out, schema.returns[0].alias_info if schema.returns else None)

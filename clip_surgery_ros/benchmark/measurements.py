@@ -23,6 +23,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "lesser-frames": "rows:lesser_frames",
     "labels": "sweeps:labels",
     "decoding": "sweeps:decoding",
+    "judging": "judging:judging",
     "sizes": "sweeps:sizes",
     "agreement": "rows:precision_agreement",
     "start": "rows:start",

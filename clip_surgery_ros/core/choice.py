@@ -78,23 +78,31 @@ def rank_candidates(
     :param maps: (T, h, w) similarity of every label that is in the image.
     :param inner_hw: rows and columns of the logits that show the image.
     """
+    if not offered:
+        return []
+    counts = [len(candidates.quality) for candidates in offered]
+    prompts = np.repeat(np.arange(len(offered)), counts)
+    label_of = np.repeat(np.asarray(labels, np.intp), counts)
+    masks = rasterize(offered, inner_hw)
+    own_quality = np.concatenate([candidates.quality for candidates in offered])
+    raster_hw = (masks.shape[1], masks.shape[2])
+    features = candidate_features(
+        masks, own_quality, prompts, label_of, raster_maps(maps, raster_hw)
+    )
+    quality = predicted_iou(features)
     pool: list[Candidate] = []
-    rasters = [rasterize(candidates, inner_hw) for candidates in offered]
-    label_maps = raster_maps(maps, (rasters[0].shape[1], rasters[0].shape[2])) if offered else []
-    for prompt, (candidates, masks) in enumerate(zip(offered, rasters, strict=True)):
-        label = labels[prompt]
-        features = candidate_features(masks, candidates.quality, label_maps[label])
-        quality = predicted_iou(features)
-        best = int(quality.argmax())
+    for prompt, candidates in enumerate(offered):
+        first = len(pool)
+        best = first + int(quality[first : first + counts[prompt]].argmax())
         pool += [
             Candidate(
-                Choice(prompt, candidates.logits[index], float(quality[index])),
-                label,
-                masks[index],
-                features[index],
-                index == best,
+                Choice(prompt, logits, float(quality[row])),
+                labels[prompt],
+                masks[row],
+                features[row],
+                row == best,
             )
-            for index in range(len(masks))
+            for row, logits in enumerate(candidates.logits, first)
         ]
     return pool
 

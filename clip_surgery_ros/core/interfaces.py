@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from clip_surgery_ros.core.types import PointPrompts
 class ImageEncoder(Protocol):
     """The image encoder of a CLIP."""
 
-    def preprocess(self, image_rgb: NDArray[np.uint8]) -> torch.Tensor:
-        """Resize and normalise: (H, W, 3) uint8 RGB to (1, 3, h, w) pixel values."""
+    def preprocess(self, *images_rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """Resize and normalise: B (H, W, 3) uint8 RGB images to (B, 3, h, w) pixel values."""
 
     def grid_hw(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """Return the token grid (h, w) of pixel values, which give 1 + h * w tokens."""
@@ -67,6 +67,42 @@ class MaskCandidates:
     logits: torch.Tensor
 
 
+class CandidateBatch(Sequence[MaskCandidates]):
+    """The candidates of several prompts, whose logits lie in a few tensors.
+
+    Work on all of them then is a few calls, whatever the number of prompts.
+
+    :param quality: (K, M) float32, the segmenter's own estimates of IoU.
+    :param parts: (k, M, l, l) logits, of K prompts altogether.
+    :param prompts: index of each prompt in the order of ``parts``.
+    """
+
+    def __init__(
+        self, quality: NDArray[np.float32], parts: Sequence[torch.Tensor], prompts: Sequence[int]
+    ) -> None:
+        self.quality, self.parts = quality, tuple(parts)
+        place = np.argsort(np.asarray(prompts, np.intp))  # of each prompt in the parts
+        count = quality.shape[1]
+        self.rows = (place[:, None] * count + np.arange(count)).reshape(-1)
+        """(K * M,) position in the parts of each candidate, in order of prompt."""
+        self._logits = [logits for part in parts for logits in part]
+        self._place = place
+
+    def __len__(self) -> int:
+        return len(self.quality)
+
+    @overload
+    def __getitem__(self, index: int) -> MaskCandidates: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[MaskCandidates]: ...
+
+    def __getitem__(self, index: int | slice) -> MaskCandidates | list[MaskCandidates]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return MaskCandidates(self.quality[index], self._logits[self._place[index]])
+
+
 class PromptableSegmenter(Protocol):
     """A SAM: encode once per frame, decode once per prompt, enlarge the chosen masks."""
 
@@ -75,8 +111,8 @@ class PromptableSegmenter(Protocol):
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
-        """Return the candidates of each prompt, in order; an empty list for no prompts."""
+    ) -> Sequence[MaskCandidates]:
+        """Return the candidates of each prompt, in order; nothing for no prompts."""
 
     def full_size(self, embedding: ImageEmbedding, logits: torch.Tensor) -> NDArray[np.bool_]:
         """(K, l, l) logits of candidates to (K, H, W) masks in the source image's size."""

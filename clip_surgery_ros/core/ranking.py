@@ -12,13 +12,15 @@ All masks and maps here have the size of the coarse raster: SAM's low-resolution
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.interfaces import MaskCandidates
+from clip_surgery_ros.core.interfaces import CandidateBatch, MaskCandidates
 
 RASTER = 64
 """Largest number of rows and columns of the raster: finer than any map, and fast."""
@@ -73,27 +75,38 @@ def probability_correct(quality: float, is_further: bool) -> float:
     return 1 / (1 + math.exp(-(offset + scale * quality)))
 
 
-def rasterize(candidates: MaskCandidates, inner_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return (M, R, C) masks of the image, with at most :data:`RASTER` rows and columns."""
+def rasterize(offered: Sequence[MaskCandidates], inner_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return (M, R, C) masks: all candidates of all prompts, in order of prompt.
+
+    A GPU copies them to the host in one piece.
+
+    :param offered: candidates of each prompt, at least one prompt.
+    :param inner_hw: rows and columns of the logits that show the image.
+    :returns: with at most :data:`RASTER` rows and columns.
+    """
     step = max(1, -(-max(inner_hw) // RASTER))
-    logits = candidates.logits[:, : inner_hw[0] : step, : inner_hw[1] : step]
-    return np.asarray((logits > 0).cpu().numpy())
+    thin = (..., slice(0, inner_hw[0], step), slice(0, inner_hw[1], step))
+    batch = offered if isinstance(offered, CandidateBatch) else None
+    parts = batch.parts if batch else [candidates.logits for candidates in offered]
+    thinned = [(part[thin] > 0).flatten(0, -3) for part in parts]
+    masks = np.asarray(torch.cat(thinned).cpu().numpy())
+    return masks[batch.rows] if batch else masks
 
 
 @dataclass(frozen=True)
-class RasterMap:
-    """A label's map on the raster.
+class RasterMaps:
+    """The maps of labels on the raster.
 
-    :param scaled: (R, C) 0 to 1.
-    :param wins: (R, C) bool, where no other label's map is higher.
+    :param scaled: (T, R, C) 0 to 1.
+    :param wins: (T, R, C) bool, where no other label's map is higher.
     """
 
     scaled: NDArray[np.float32]
     wins: NDArray[np.bool_]
 
 
-def raster_maps(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[RasterMap]:
-    """Return the raster map of each label that is in the image; the labels compete for cells.
+def raster_maps(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> RasterMaps:
+    """Return the maps on the raster of the labels in the image; the labels compete for cells.
 
     Cosines decide who wins a cell, not scaled maps: scaled to 0 to 1, the map of a label that is
     hardly visible would be as high as the map of a clear one.
@@ -101,11 +114,8 @@ def raster_maps(maps: NDArray[np.float32], raster_hw: tuple[int, int]) -> list[R
     :param maps: (T, h, w) similarity, cosines.
     """
     cosines = np.stack([_resize(values, raster_hw) for values in maps])
-    highest = cosines.max(axis=0)
-    return [
-        RasterMap(_resize(_scale(values), raster_hw), resized >= highest)
-        for values, resized in zip(maps, cosines, strict=True)
-    ]
+    scaled = np.stack([_resize(_scale(values), raster_hw) for values in maps])
+    return RasterMaps(scaled, cosines >= cosines.max(axis=0))
 
 
 def _resize(values: NDArray[np.float32], raster_hw: tuple[int, int]) -> NDArray[np.float32]:
@@ -120,31 +130,54 @@ def _scale(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def candidate_features(
-    masks: NDArray[np.bool_], quality: NDArray[np.float32], label: RasterMap
+    masks: NDArray[np.bool_],
+    quality: NDArray[np.float32],
+    prompts: NDArray[np.intp],
+    labels: NDArray[np.intp],
+    maps: RasterMaps,
 ) -> NDArray[np.float32]:
-    """Return the features of the candidates of one prompt.
+    """Return the features of all candidates.
+
+    Means over a mask are products of masks and maps, because selecting the cells of each mask
+    takes several times as long.
 
     :param masks: (M, R, C) from :func:`rasterize`.
     :param quality: (M,), the segmenter's own estimates of IoU.
-    :param label: map of the prompt's label.
+    :param prompts: (M,) index of each candidate's prompt; those of a prompt follow each other.
+    :param labels: (M,) index of each candidate's label.
+    :param maps: of all labels.
     :returns: (M, F), columns :data:`FEATURES`; zeros for an empty mask.
     """
+    inside, ring = (
+        cells.reshape(len(masks), -1).astype(np.float32) for cells in (masks, _rings(masks))
+    )
+    edges = _border_weights(masks.shape[1:])
     features = np.zeros((len(masks), len(FEATURES)), np.float32)
-    mass = np.maximum(label.scaled - MASS_FROM, 0)
-    for index, mask in enumerate(masks):
-        if mask.any():
-            others = [other for i, other in enumerate(masks) if i != index]
-            features[index] = (
-                quality[index],
-                label.scaled[mask].mean(),
-                _mean(label.scaled, _ring(mask)),
-                _mean(label.scaled, ~mask),
-                mass[mask].sum() / max(float(mass.sum()), 1e-6),
-                max((overlap(mask, other) for other in others), default=0.0),
-                label.wins[mask].mean(),
-                _border_share(mask),
-                1.0,
+    for label in np.unique(labels):
+        of_label = np.flatnonzero(labels == label)
+        scaled, wins = maps.scaled[label].reshape(-1), maps.wins[label].reshape(-1)
+        mass, one = np.maximum(scaled - MASS_FROM, 0), np.ones_like(scaled)
+        within = inside[of_label]
+        area, similarity, mass_inside, won, touched = _sums(within, one, scaled, mass, wins, edges)
+        outside_area, outside = _sums(1 - within, one, scaled)
+        ring_area, around = _sums(ring[of_label], one, scaled)
+        features[of_label] = (
+            np.stack(
+                [
+                    quality[of_label],
+                    _divide(similarity, area),
+                    _divide(around, ring_area),
+                    _divide(outside, outside_area),
+                    mass_inside / max(float(mass.sum()), 1e-6),
+                    _agreement(within, area, prompts[of_label]),
+                    _divide(won, area),
+                    touched / edges.sum(),
+                    np.ones_like(area),
+                ],
+                axis=1,
             )
+            * (area > 0)[:, None]
+        )
     return features
 
 
@@ -159,17 +192,48 @@ def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
-def _ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the cells around a mask."""
-    dilated = cv2.dilate(mask.astype(np.uint8), np.ones((RING, RING), np.uint8)) > 0
-    return np.asarray(dilated & ~mask)
+def _sums(
+    masks: NDArray[np.float32], *values: NDArray[np.generic]
+) -> Iterator[NDArray[np.float32]]:
+    """Yield for each (cells,) array of values its (M,) sums inside the (M, cells) masks."""
+    table = np.stack(values).astype(np.float32)  # rows: the product is slow for its transpose
+    return iter((masks @ table.T).T)
 
 
-def _mean(values: NDArray[np.float32], cells: NDArray[np.bool_]) -> float:
-    """Return the mean of the chosen cells; 0 for no cells."""
-    return float(values[cells].mean()) if cells.any() else 0.0
+def _agreement(
+    inside: NDArray[np.float32], area: NDArray[np.float32], prompts: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the largest IoU of each (M, cells) mask with another of its prompt; 0 for none."""
+    largest = np.zeros_like(area)
+    for step in range(1, int(np.bincount(prompts).max())):
+        shared = np.einsum("mc,mc->m", inside[:-step], inside[step:])
+        iou = _divide(shared, area[:-step] + area[step:] - shared)
+        iou[prompts[:-step] != prompts[step:]] = 0
+        np.maximum(largest[:-step], iou, out=largest[:-step])
+        np.maximum(largest[step:], iou, out=largest[step:])
+    return largest
 
 
-def _border_share(mask: NDArray[np.bool_]) -> float:
-    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    return sum(np.count_nonzero(edge) for edge in edges) / sum(len(edge) for edge in edges)
+def _rings(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the cells around each (M, R, C) mask.
+
+    All masks are dilated as one image, with rows between them that keep them apart.
+    """
+    count, rows, columns = masks.shape
+    image = np.zeros((count, rows + RING // 2, columns), np.uint8)
+    image[:, :rows] = masks
+    dilated = cv2.dilate(image.reshape(-1, columns), np.ones((RING, RING), np.uint8))
+    return (dilated.reshape(image.shape)[:, :rows] > 0) & ~masks
+
+
+def _border_weights(raster_hw: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return for each cell of the raster, flat, how many of the four edges it belongs to."""
+    weights = np.zeros(raster_hw, np.float32)
+    for edge in (weights[0], weights[-1], weights[:, 0], weights[:, -1]):
+        edge += 1
+    return weights.reshape(-1)
+
+
+def _divide(values: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the quotients; 0 where the count is 0."""
+    return np.where(counts > 0, values / np.maximum(counts, 1), np.float32(0))

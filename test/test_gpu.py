@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pretended_gpu import PretendedGpu
-from small_networks import small_clip, small_sam
+from small_networks import SMALL, small_clip, small_sam
 from torch import Tensor
 
 from clip_surgery_ros.arithmetic.timing import best_seconds
@@ -23,14 +23,20 @@ from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.core.device_errors import is_out_of_memory
 from clip_surgery_ros.core.errors import DeviceError, DeviceLostError
 from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.traits import ClipTraits
 from clip_surgery_ros.networks.devices import resolve_precision
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.networks.sam.backend import SamBackend
+from clip_surgery_ros.networks.sam.build import build_sam
+from clip_surgery_ros.networks.sam.encoder import FastImageEncoder
+from clip_surgery_ros.networks.sam.encoder_attention import FoldedAttention
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.training.card import Measurements, measure_networks
 
@@ -269,3 +275,137 @@ def test_card_of_the_demo_networks_is_the_same_on_a_gpu(gpu: PretendedGpu) -> No
         values = getattr(on_gpu, field.name)
         assert values == pytest.approx(getattr(on_cpu, field.name), abs=1e-5)
     assert on_gpu.text_ious
+
+
+# Frames
+
+NETWORK_CODE = (
+    *("networks/clip/surgery.py", "networks/sam/encoder", "networks/sam/decoder.py"),
+    *("arithmetic/",),
+)
+"""Launches of these files grow with the depth of a network; CUDA graphs could make them one."""
+MAX_WAITS = 4
+"""Waits of the host in a frame: for maps, for the segmenter's estimates, for masks on the raster,
+and for masks of full size."""
+MAX_LAUNCHES, MAX_LAUNCHES_WITH_WINDOWS = 60, 75
+"""Launches of a frame outside the networks."""
+
+
+def smooth_picture(seed: int) -> NDArray[np.uint8]:
+    small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+    return np.asarray(cv2.resize(small, (60, 48), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+def test_frame_needs_few_waits_and_launches_and_gives_the_results_of_the_cpu(
+    gpu: PretendedGpu, precision: str
+) -> None:
+    """With both recipes, with windows, and with the presence level measured or known."""
+    cpu_pair, gpu_pair = small_networks("cpu", precision), small_networks("cuda:0", precision)
+    names, _ = random_texts(cpu_pair[0], 8)
+    random_texts(gpu_pair[0], 8)
+    measured = PresenceLevel()
+    for recipe, windows, level in (
+        ("reference", False, measured),
+        ("instances", False, PresenceLevel(offset=0.2)),
+        ("instances", True, measured),
+    ):
+        settings = replace(
+            SETTINGS,
+            recipe=RECIPES[recipe],
+            windows=windows,
+            presence_level=level,
+            distractor_names=tuple(names[5:]),
+        )
+        query = query_of(names[:5])
+        expected = Pipeline(*cpu_pair, settings).run(smooth_picture(1), query)
+        pipeline = Pipeline(*gpu_pair, settings, "cuda:0")
+        pipeline.run(smooth_picture(0), query)  # makes tables that are kept
+        with gpu.counting() as counts:
+            result = pipeline.run(smooth_picture(1), query)
+        assert counts.waits.total() <= MAX_WAITS, counts.waits
+        outside = {k: n for k, n in counts.launches.items() if not k.startswith(NETWORK_CODE)}
+        most = MAX_LAUNCHES_WITH_WINDOWS if windows else MAX_LAUNCHES
+        assert sum(outside.values()) <= most, outside
+        assert counts.devices == {GPU}
+        np.testing.assert_allclose(result.similarity, expected.similarity, atol=1e-5)
+        np.testing.assert_allclose(result.presence, expected.presence, atol=1e-4)
+        assert len(result.segments) == len(expected.segments) > 0
+        if precision == "float32":
+            for found, wanted in zip(result.segments, expected.segments, strict=True):
+                assert found.box == wanted.box and (found.mask == wanted.mask).all()
+                assert found.score == pytest.approx(wanted.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["k-k", "gem", "naclip"])
+def test_other_attentions_do_not_make_the_host_wait(gpu: PretendedGpu, attention: str) -> None:
+    clip = small_networks("cuda:0")[0].with_attention(attention)
+    pixels = clip.preprocess(picture())
+    clip.surgery_tokens(pixels)  # makes tables that are kept
+    with gpu.counting() as counts:
+        tokens = clip.surgery_tokens(pixels)
+    assert not counts.waits
+    on_cpu = small_networks("cpu")[0].with_attention(attention)
+    expected = on_cpu.surgery_tokens(on_cpu.preprocess(picture()))
+    torch.testing.assert_close(tokens.cpu(), expected, atol=1e-5, rtol=0)
+
+
+def test_prompts_with_any_number_of_points_are_decoded_in_one_call(gpu: PretendedGpu) -> None:
+    """Their padding changes nothing, neither for few points nor for more than channels."""
+    rng = np.random.default_rng(0)
+    for counts in ((1, 3, 2), (2, 30, 1, 30)):
+        prompts = [
+            PointPrompts(rng.integers(0, 48, (n, 2), np.int32), rng.random(n) < 0.7)
+            for n in counts
+        ]
+        found = []
+        for device in ("cpu", "cuda:0"):
+            sam = small_networks(device)[1]
+            embedding = sam.encode(picture())
+            found.append(sam.decode(embedding, prompts))
+        assert [len(batch.parts) for batch in found] == [3, 1]
+        for on_cpu, on_gpu in zip(*found, strict=True):
+            np.testing.assert_allclose(on_gpu.quality, on_cpu.quality, atol=1e-5)
+            torch.testing.assert_close(on_gpu.logits.cpu(), on_cpu.logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("batch", "height"), [(1, 40), (1, 100), (3, 40)])
+def test_encoder_computes_a_batch_at_once_and_only_rows_that_show_the_image(
+    gpu: PretendedGpu, batch: int, height: int
+) -> None:
+    spec = replace(SMALL, image_size=160, encoder_depth=3, window_size=3)
+    torch.manual_seed(0)
+    stock = build_sam(spec).image_encoder.eval().requires_grad_(False)
+    pixels = torch.randn(batch, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    pixels[:, :, height:] = 0
+    encoder = FastImageEncoder(stock, device="cuda:0", forms=[FoldedAttention()])
+    on_gpu = pixels.to("cuda:0")
+    with torch.inference_mode():
+        encoder(on_gpu, height)  # makes tables that are kept
+        with gpu.counting() as counts:
+            features = encoder(on_gpu, height)
+        with gpu.counting() as of_one:
+            encoder(on_gpu[:1], height)
+        expected = stock(pixels)
+    torch.testing.assert_close(features.cpu(), expected, atol=1e-4, rtol=0)
+    assert not counts.waits
+    assert counts.launches.total() <= of_one.launches.total()
+
+
+def test_new_texts_are_encoded_in_batches_without_waiting(gpu: PretendedGpu) -> None:
+    texts = [f"thing {number}" for number in range(18)]
+    clip = small_networks("cuda:0")[0]
+    clip.text_features([""])
+    with gpu.counting() as counts:
+        features = clip.text_features(texts)
+    assert not counts.waits
+    # 16 texts, then 2: ids and ends of each batch.
+    assert counts.uploads.total() == 4
+    expected = small_networks("cpu")[0].text_features(texts)
+    torch.testing.assert_close(features.cpu(), expected, atol=1e-5, rtol=0)
+
+
+def test_networks_are_warm_when_they_are_loaded(gpu: PretendedGpu) -> None:
+    load_networks(Config.from_values({"device": "cuda:0", "clip_windows": False}))
+    files = {place.rpartition(":")[0] for place in gpu.counts.launches}
+    assert {"networks/clip/surgery.py", "networks/sam/decoder.py", "core/ranking.py"} <= files

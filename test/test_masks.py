@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clip_surgery_ros.core.geometry import mask_box
+from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.interfaces import MaskCandidates
 from clip_surgery_ros.core.masks import (
     agreement,
@@ -16,9 +16,11 @@ from clip_surgery_ros.core.masks import (
     confidence_map,
     innermost,
     instance_map,
+    mass_above_zero,
     remove_specks,
 )
 from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.segmentation import clean_mask
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 
 NO_POINTS = PointPrompts(np.zeros((0, 2), np.int32), np.zeros(0, np.bool_))
@@ -71,10 +73,12 @@ def test_specks_below_the_minimal_area_are_removed() -> None:
 def test_agreement_is_the_fraction_of_positive_similarity_inside_the_mask() -> None:
     mask = np.array([[True, True, False]])
     similarity = np.array([[0.3, 0.1, 0.4]], np.float32)
-    mean, fraction = agreement(mask, similarity)
+    mean, fraction = agreement(mask, similarity, mass_above_zero(similarity))
     assert mean == pytest.approx(0.2)
     assert fraction == pytest.approx(0.5)
-    assert agreement(mask, -similarity)[1] == 0
+    assert agreement(mask, -similarity, mass_above_zero(-similarity))[1] == 0
+    inside_box = agreement(mask[:, :2], similarity[:, :2], mass_above_zero(similarity))
+    assert inside_box == pytest.approx((mean, fraction))
 
 
 def test_mask_box_is_tight_and_none_for_an_empty_mask() -> None:
@@ -96,3 +100,20 @@ def test_combined_heatmap_is_the_maximum_of_labels_above_their_thresholds() -> N
 def test_innermost_pixel_is_the_centre_of_a_disc() -> None:
     y, x = np.mgrid[0:40, 0:60]
     assert innermost((y - 20) ** 2 + (x - 33) ** 2 < 81) == (33, 20)
+
+
+def test_specks_inside_the_box_are_those_of_the_whole_mask() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.02, 0.1, 0.4):
+        mask = np.zeros((30, 40), np.bool_)
+        mask[5:22, 9:33] = rng.random((17, 24)) < share
+        for min_area in (1, 3, 8):
+            whole = remove_specks(mask, min_area)
+            box = mask_box(whole)
+            found = clean_mask(mask, min_area)
+            if box is None:
+                assert found is None
+            else:
+                assert found is not None and found[0] == box
+                assert (found[1] == crop(whole, box)).all()
+    assert clean_mask(np.zeros((4, 4), np.bool_), 1) is None

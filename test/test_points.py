@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from clip_surgery_ros.core.points import (
     MAX_PEAKS,
+    _middle_cells,
     combined_points,
     instance_points,
     reference_points,
@@ -80,3 +82,19 @@ def test_number_of_clicks_is_limited() -> None:
     checks = (np.indices((16, 16)) % 2 == 0).all(axis=0).astype(np.float32)
     assert len(instance_points(checks.reshape(-1), (16, 16), (16, 16))) == MAX_PEAKS
     assert instance_points(np.ones(64, np.float32), (8, 8), (8, 8)) == []
+
+
+def test_prompt_of_a_plateau_is_the_cell_nearest_to_its_centre() -> None:
+    """Maps of few values have plateaus of all shapes, also with several nearest cells."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        cells = rng.integers(0, 3, (9, 12)).astype(np.uint8)
+        _, plateaus, _, centres = cv2.connectedComponentsWithStats(cells // 2)
+        expected = []
+        for number in range(1, len(centres)):
+            rows, columns = np.nonzero(plateaus == number)
+            distances = (columns - centres[number][0]) ** 2 + (rows - centres[number][1]) ** 2
+            nearest = distances.argmin()
+            expected.append(rows[nearest] * 12 + columns[nearest])
+        assert _middle_cells(plateaus, centres).tolist() == expected
+    assert _middle_cells(np.zeros((2, 2), np.int32), np.zeros((1, 2))).tolist() == []

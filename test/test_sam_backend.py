@@ -18,7 +18,7 @@ from clip_surgery_ros.core.errors import ImageError, WeightsError
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.sam.backend import SamBackend
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
-from clip_surgery_ros.networks.sam.decoder import full_size_masks
+from clip_surgery_ros.networks.sam.full_size import full_size_masks
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 
 
@@ -76,7 +76,7 @@ def test_masks_of_batched_prompts_equal_single_predictions() -> None:
 def test_image_is_encoded_once_for_all_prompts() -> None:
     backend = SamBackend(small_sam())
     encoder, runs = backend._encoder, []
-    backend._encoder = lambda pixels: runs.append(1) or encoder(pixels)
+    backend._encoder = lambda *given: runs.append(1) or encoder(*given)
     backend.decode(backend.encode(picture()), PROMPTS)
     assert len(runs) == 1
 

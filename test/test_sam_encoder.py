@@ -89,14 +89,14 @@ def test_batches_and_aspect_ratios_equal_segment_anything(
 ) -> None:
     stock, x = encoder("vit_b"), pixels(batch, size_hw)
     for form in FAST:
-        result = FastImageEncoder(stock, forms=[form])(x)
+        result = FastImageEncoder(stock, forms=[form])(x, size_hw[0])
         torch.testing.assert_close(result, stock(x), atol=1e-4, rtol=0)
 
 
 def test_wide_encoder_with_onednn_equals_segment_anything() -> None:
     stock, x = encoder("vit_b", heads=4), pixels(2, (180, 320))
     assert stock.pos_embed.shape[-1] >= MIN_ONEDNN_WIDTH
-    torch.testing.assert_close(FastImageEncoder(stock)(x), stock(x), atol=1e-4, rtol=0)
+    torch.testing.assert_close(FastImageEncoder(stock)(x, 180), stock(x), atol=1e-4, rtol=0)
 
 
 def test_images_with_different_paddings_in_sequence_equal_segment_anything() -> None:
@@ -105,9 +105,9 @@ def test_images_with_different_paddings_in_sequence_equal_segment_anything() -> 
     fast = FastImageEncoder(stock)
     for seed, size_hw in enumerate([(180, 320), (180, 320), (250, 320), (3, 320), (320, 160)]):
         x = pixels(1, size_hw) + 0.1 * seed * (pixels(1, size_hw) != 0)
-        torch.testing.assert_close(fast(x), stock(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(fast(x, size_hw[0]), stock(x), atol=1e-4, rtol=0)
     empty = torch.zeros(1, 3, SIDE, SIDE)
-    torch.testing.assert_close(fast(empty), stock(empty), atol=1e-4, rtol=0)
+    torch.testing.assert_close(fast(empty, 0), stock(empty), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("form", candidate_forms(ComputeTarget(CPU, torch.bfloat16)), ids=str)

@@ -28,9 +28,11 @@ class FakeClip:
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []
 
-    def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
-        cells = cv2.resize(image_rgb, GRID[::-1], interpolation=cv2.INTER_AREA)
-        return torch.from_numpy(cells).permute(2, 0, 1)[None].float()
+    def preprocess(self, *images_rgb: NDArray[np.uint8]) -> Tensor:
+        cells = [
+            cv2.resize(image, GRID[::-1], interpolation=cv2.INTER_AREA) for image in images_rgb
+        ]
+        return torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2).float()
 
     def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
         return pixel_values.shape[2], pixel_values.shape[3]

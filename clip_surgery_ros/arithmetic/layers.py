@@ -24,7 +24,7 @@ MIN_ONEDNN_WIDTH = 256
 a few milliseconds, but it keeps half a megabyte for each size of layer and input until the process
 ends."""
 TOKENS_PER_STEP = 1024
-"""The output of a layer for these tokens takes a few megabytes."""
+"""On CPUs. The output of a layer for these tokens takes a few megabytes."""
 _TRIAL = (256, 768, 1536)
 """Tokens, input width and output width of a trial: large enough to time, and short."""
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
@@ -125,7 +125,7 @@ Layer = Linear | OneDnnLinear
 
 @dataclass(frozen=True)
 class Mlp:
-    """``x += shrink(activation(expand(norm(x))))``, in chunks that fit into a cache.
+    """``x += shrink(activation(expand(norm(x))))``, on CPUs in chunks that fit into a cache.
 
     :param expand: the first layer; it may apply the activation itself.
     :param shrink: the second layer.
@@ -140,8 +140,13 @@ class Mlp:
     def add_to(self, x: Tensor) -> None:
         """Add the MLP's output to (..., C), which must be contiguous."""
         tokens = x.view(-1, x.shape[-1])
-        for chunk in tokens.tensor_split(max(1, len(tokens) // TOKENS_PER_STEP)):
+        for chunk in tokens.tensor_split(max(1, len(tokens) // tokens_per_step(x))):
             chunk += self.shrink(self.activation(self.expand(self.norm(chunk))))
+
+
+def tokens_per_step(x: Tensor) -> int:
+    """Return how many of the tokens in (..., C) are computed at a time: on GPUs, all of them."""
+    return TOKENS_PER_STEP if x.device.type == "cpu" else max(1, x[..., 0].numel())
 
 
 def fast_linear(

@@ -189,7 +189,7 @@ def frame_parts(setting: Setting) -> list[Row]:
     stages: dict[str, list[Mapping[str, float]]] = {"reference": [], "this": [], instances: []}
 
     def run_reference() -> None:
-        clock = Stages()
+        clock = Stages(setting.device)
         setting.reference.run(next_image(), features, clock)
         stages["reference"].append(clock.seconds)
 

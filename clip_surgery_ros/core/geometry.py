@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.types import Box
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def cells_to_pixels(
@@ -34,11 +38,16 @@ def mask_box(mask: NDArray[np.bool_]) -> Box | None:
     return Box(left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
 
 
+def inside_box(values: NDArray[Scalar], box: Box) -> NDArray[Scalar]:
+    """Return the part of a (H, W) mask or map inside the box, as a view."""
+    return values[box.y : box.y + box.height, box.x : box.x + box.width]
+
+
 def crop(mask: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
     """Return the part of a (H, W) mask inside the box, as a copy."""
-    return mask[box.y : box.y + box.height, box.x : box.x + box.width].copy()
+    return inside_box(mask, box).copy()
 
 
 def paste(canvas: NDArray[np.generic], mask: NDArray[np.bool_], box: Box, value: float) -> None:
     """Set ``value`` on the (H, W) canvas where the box's mask is True; changes the canvas."""
-    canvas[box.y : box.y + box.height, box.x : box.x + box.width][mask] = value
+    inside_box(canvas, box)[mask] = value

@@ -38,20 +38,27 @@ def resize_map(similarity: NDArray[np.float32], size_hw: tuple[int, int]) -> NDA
     return cv2.resize(similarity, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def agreement(mask: NDArray[np.bool_], similarity: NDArray[np.float32]) -> tuple[float, float]:
-    """Return how well a mask and a map agree.
+def mass_above_zero(similarity: NDArray[np.float32]) -> float:
+    """Return the sum of a raw map's values above zero."""
+    return float(np.maximum(similarity, 0).sum())
+
+
+def agreement(
+    mask: NDArray[np.bool_], similarity: NDArray[np.float32], total_mass: float
+) -> tuple[float, float]:
+    """Return how well a mask and a map agree. Both may be cut to a box that holds the mask.
 
     :param mask: (H, W), not empty.
     :param similarity: (H, W) raw.
+    :param total_mass: :func:`mass_above_zero` of the whole map.
     :returns: mean similarity inside the mask, and the share of the map's mass above zero that
         lies inside, 0 to 1.
     """
     # Products, because selecting the pixels of a mask takes several times as long.
     inside, values = mask.ravel().astype(np.float32), similarity.ravel()
-    mass = np.maximum(values, 0)
-    total = float(mass.sum())
     mean = float(values @ inside) / int(np.count_nonzero(mask))
-    return mean, float(mass @ inside) / total if total else 0.0
+    share = float(np.maximum(values, 0) @ inside) / total_mass if total_mass else 0.0
+    return mean, share
 
 
 def class_mask(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

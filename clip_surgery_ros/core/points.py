@@ -96,17 +96,26 @@ def instance_points(
     neighbours = cv2.dilate(scaled, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     highest = (scaled >= neighbours) & (scaled >= PEAK_SHARE)
     _, plateaus, _, centres = cv2.connectedComponentsWithStats(highest.astype(np.uint8))
-    peaks = [_nearest_cell(plateaus == index, centres[index]) for index in range(1, len(centres))]
-    peaks.sort(key=lambda cell: -scaled.flat[cell])
+    peaks = _middle_cells(plateaus, centres)
+    highest_first = peaks[np.argsort(-scaled.flat[peaks], kind="stable")][:MAX_PEAKS]
     no_cells = np.empty(0, np.intp)
-    return [_to_points(np.array([peak]), no_cells, grid_hw, size_hw) for peak in peaks[:MAX_PEAKS]]
+    return [_to_points(peak, no_cells, grid_hw, size_hw) for peak in highest_first[:, None]]
 
 
-def _nearest_cell(cells: NDArray[np.bool_], centre: NDArray[np.float64]) -> int:
-    """Return the flat index of the cell of a set that is nearest to a (column, row) centre."""
-    candidates = np.argwhere(cells)[:, ::-1]
-    column, row = candidates[np.square(candidates - centre).sum(axis=1).argmin()]
-    return int(row) * cells.shape[1] + int(column)
+def _middle_cells(plateaus: NDArray[np.int32], centres: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return of each plateau the cell that is nearest to its centre, the first of equally near.
+
+    :param plateaus: (h, w) number of the plateau that a cell belongs to; 0 for none.
+    :param centres: (P + 1, 2) column and row by that number.
+    :returns: (P,) flat indices, in order of number.
+    """
+    cells = np.flatnonzero(plateaus)
+    numbers = plateaus.reshape(-1)[cells]
+    rows, columns = np.divmod(cells, plateaus.shape[1])
+    distances = np.square(np.stack([columns, rows], axis=1) - centres[numbers]).sum(axis=1)
+    order = np.lexsort((distances, numbers))  # stable: equally near cells keep their order
+    _, first = np.unique(numbers[order], return_index=True)
+    return cells[order[first]]
 
 
 def _extremes(

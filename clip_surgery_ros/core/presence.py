@@ -88,5 +88,14 @@ def distractor_level(cosines: Tensor) -> Tensor:
     :param cosines: (D,) :func:`evidence` of the distractors, at least one.
     """
     values = cosines.float()
-    median = values.quantile(0.5)
-    return median + DISTRACTOR_DEVIATIONS * 1.4826 * (values - median).abs().quantile(0.5)
+    middle = _median(values)
+    return middle + DISTRACTOR_DEVIATIONS * 1.4826 * _median((values - middle).abs())
+
+
+def _median(values: Tensor) -> Tensor:
+    """Return the median of (N,) values, the mean of the middle two if N is even.
+
+    ``quantile(0.5)`` gives the same with four times as many calls, each of which a GPU waits for.
+    """
+    ordered, last = values.sort().values, len(values) - 1
+    return (ordered[last // 2] + ordered[(last + 1) // 2]) / 2

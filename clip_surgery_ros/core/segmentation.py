@@ -9,15 +9,21 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.choice import Choice, choose_objects, rank_candidates
-from clip_surgery_ros.core.geometry import crop, mask_box
+from clip_surgery_ros.core.geometry import crop, inside_box, mask_box
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
-from clip_surgery_ros.core.masks import agreement, best_candidate, remove_specks, resize_map
+from clip_surgery_ros.core.masks import (
+    agreement,
+    best_candidate,
+    mass_above_zero,
+    remove_specks,
+    resize_map,
+)
 from clip_surgery_ros.core.prompts import LabelPrompt
 from clip_surgery_ros.core.ranking import probability_correct
 from clip_surgery_ros.core.recognition import Recognition
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
-from clip_surgery_ros.core.types import Query, Segment
+from clip_surgery_ros.core.types import Box, Query, Segment
 from clip_surgery_ros.core.views import View
 
 
@@ -91,14 +97,16 @@ class Segmentation:
         """Return a segment for each choice whose (H, W) mask is large enough."""
         labels = {prompts[choice.prompt].label for choice in choices}
         maps = {i: resize_map(recognition.label_maps[i], recognition.size_hw) for i in labels}
+        masses = {label: mass_above_zero(values) for label, values in maps.items()}
         segments: list[Segment] = []
         for choice, mask in zip(choices, masks, strict=True):
             prompt = prompts[choice.prompt]
-            mask = remove_specks(mask, self._settings.min_area)
-            box = mask_box(mask)
-            if box is None:
+            found = clean_mask(mask, self._settings.min_area)
+            if found is None:
                 continue
-            similarity, share = agreement(mask, maps[prompt.label])
+            box, cut = found
+            similarity_map = inside_box(maps[prompt.label], box)
+            similarity, share = agreement(cut, similarity_map, masses[prompt.label])
             presence = float(recognition.presence[prompt.label])
             segments.append(
                 Segment(
@@ -111,7 +119,7 @@ class Segmentation:
                     similarity=similarity,
                     agreement=share,
                     box=box,
-                    mask=crop(mask, box),
+                    mask=cut,
                     points=prompt.points,
                 )
             )
@@ -122,3 +130,22 @@ class Segmentation:
         if self._settings.recipe.score == "probability":
             return probability_correct(choice.quality, choice.is_further)
         return min(max(choice.quality, 0.0), 1.0)
+
+
+def clean_mask(mask: NDArray[np.bool_], min_area: int) -> tuple[Box, NDArray[np.bool_]] | None:
+    """Return the box of an (H, W) mask without its specks, and the mask inside this box.
+
+    Only the mask's box is searched for specks, because most masks are small.
+
+    :param min_area: see :func:`~clip_surgery_ros.core.masks.remove_specks`.
+    :returns: None when nothing is left.
+    """
+    outer = mask_box(mask)
+    if outer is None:
+        return None
+    cleaned = remove_specks(inside_box(mask, outer), min_area)
+    inner = mask_box(cleaned)
+    if inner is None:
+        return None
+    box = Box(outer.x + inner.x, outer.y + inner.y, inner.width, inner.height)
+    return box, crop(cleaned, inner)

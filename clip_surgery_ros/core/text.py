@@ -58,14 +58,16 @@ class PromptEnsemble:
 
     :param encode: (P,) prompts to (P, C) features of any norm.
     :param templates: prompts with one ``{}``.
+    :param batch: prompts that are encoded together; those of a text always are.
     """
 
     def __init__(
         self,
         encode: Callable[[Sequence[str]], Tensor],
         templates: Sequence[str] = TEMPLATES,
+        batch: int = len(TEMPLATES),
     ) -> None:
-        self._encode = encode
+        self._encode, self._batch = encode, batch
         self.templates = tuple(templates)
         self.on_encoded: Callable[[Mapping[str, Tensor]], None] = lambda features: None
         """Called with new features by text, after their encoding."""
@@ -79,8 +81,7 @@ class PromptEnsemble:
         for text in rows:
             self._features.move_to_end(text)
         new = [text for text in dict.fromkeys(texts) if text not in rows]
-        # Batches have about as many prompts as there are published templates.
-        size = max(1, len(TEMPLATES) // len(self.templates))
+        size = max(1, self._batch // len(self.templates))
         for start in range(0, len(new), size):
             rows |= self._encoded(new[start : start + size])
         reused = self.counts.reused + len(texts) - len(new)

@@ -42,8 +42,8 @@ def encode_image(
     if not windows:
         return F.normalize(encode(pixels), dim=-1), grid_hw
     fine_hw = fine_grid(grid_hw)
-    crops = [clip.preprocess(crop) for crop in _crop_windows(image_rgb, grid_hw, fine_hw)]
-    tokens = F.normalize(encode(torch.cat([pixels, *crops])), dim=-1)
+    windows_pixels = clip.preprocess(*_crop_windows(image_rgb, grid_hw, fine_hw))
+    tokens = F.normalize(encode(torch.cat([pixels, windows_pixels])), dim=-1)
     return merge_windows(tokens, grid_hw), fine_hw
 
 
@@ -70,7 +70,7 @@ def merge_windows(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     total = F.interpolate(maps[:1], (rows, columns), mode="bilinear", align_corners=False)[0]
     for window_map, (row, column) in zip(maps[1:], CORNERS, strict=True):
         top, left = row * (rows - height), column * (columns - width)
-        total[:, top : top + height, left : left + width] += window_map
+        total[:, top : top + height, left : left + width].add_(window_map)
     fine = F.normalize(total, dim=0).flatten(1).T  # (N', C)
     return torch.cat([tokens[:1, :1], fine.unsqueeze(0)], dim=1)
 

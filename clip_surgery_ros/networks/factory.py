@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from clip_surgery_ros.networks.slim_imports import import_slim
 
 import_slim()  # before the imports below import these packages completely
@@ -16,6 +18,7 @@ from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import DISTRACTORS
+from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
@@ -36,6 +39,9 @@ from clip_surgery_ros.parameters.thresholds import parse_thresholds
 from clip_surgery_ros.weights.catalogue import find_pretrained
 from clip_surgery_ros.weights.fetching import weights_folder, weights_path
 from clip_surgery_ros.weights.files import check_sha256, checkpoint_file, demo_weights
+
+WARM_UP_HW = (720, 1280)
+"""A common size of cameras' images."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,18 @@ class LoadedNetworks:
     def text_counts(self) -> TextCounts:
         """How many texts were encoded, and how many came from the cache."""
         return self.clip.text_counts
+
+    def warm_up(self) -> None:
+        """Process a picture of noise, so that a GPU's kernels and libraries are loaded.
+
+        Each is loaded when it is first used, for which the first frame would have to wait.
+        """
+        names = self.vocabulary.names or ("thing",)
+        config = replace(
+            self.config, presence_threshold=0.0, threshold=math.nan, label_thresholds=""
+        )
+        noise = np.random.default_rng(0).integers(0, 256, (*WARM_UP_HW, 3), np.uint8)
+        self.pipeline(config).run(noise, query_of(names[:1]))
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return a pipeline with the live parameters of a configuration; nothing is loaded."""
@@ -148,8 +166,11 @@ def load_networks(config: Config) -> LoadedNetworks:
         ]
         clip = _load_clip(replace(config, precision=precisions[0]), device)
         sam = _load_sam(replace(config, precision=precisions[1]), device)
-    precision = ", SAM ".join(dict.fromkeys(precisions))
-    return LoadedNetworks(clip, sam, device, precision, config)
+        precision = ", SAM ".join(dict.fromkeys(precisions))
+        networks = LoadedNetworks(clip, sam, device, precision, config)
+        if device != "cpu":
+            networks.warm_up()
+    return networks
 
 
 def _load_clip(config: Config, device: str) -> ClipBackend:

@@ -206,17 +206,20 @@ class ClipBackend:
         with_tokens = self.traits.presence_with_tokens or self.traits.presence
         return (self.traits.presence_with_windows if windows else None) or with_tokens
 
-    def preprocess(self, image_rgb: NDArray[np.uint8]) -> Tensor:
-        """Squash an image to the input size (bicubic, antialiased) and normalise it.
+    def preprocess(self, *images_rgb: NDArray[np.uint8]) -> Tensor:
+        """Squash images to the input size (bicubic, antialiased) and normalise them.
 
-        :param image_rgb: (H, W, 3) uint8 RGB.
-        :returns: (1, 3, S, S) in the backend's precision, on its device.
+        :param images_rgb: B of them, (H, W, 3) uint8 RGB each, of any size.
+        :returns: (B, 3, S, S) in the backend's precision, on its device.
         """
         size = (self.input_size, self.input_size)
-        squashed = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
-        pixels = upload(np.array(squashed), self.device)
-        scaled = (pixels.permute(2, 0, 1).float() / 255 - self._mean) / self._std
-        return scaled.unsqueeze(0).to(self.dtype)
+        squashed = [
+            np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+            for image in images_rgb
+        ]
+        pixels = upload(np.stack(squashed), self.device)
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+        return scaled.to(self.dtype)
 
     def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
         """Return rows and columns of the token grid of (B, 3, h, w) pixel values."""

@@ -19,8 +19,9 @@ from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.sam.build import build_sam, load_weights, read_spec
-from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, full_size_masks
+from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
 from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, encoder_dtype
+from clip_surgery_ros.networks.sam.full_size import full_size_masks
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
 from clip_surgery_ros.networks.transfer import upload
 from clip_surgery_ros.weights.state_dicts import load_state_dict
@@ -31,10 +32,11 @@ _LOG = logging.getLogger(__name__)
 class ImageEncoder(Protocol):
     """An image encoder of a SAM, ready to compute."""
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, height: int) -> Tensor:
         """Return (B, c, h, w) features in any precision.
 
         :param pixels: (B, 3, S, S), normalised and padded.
+        :param height: rows of pixels that show the image.
         """
 
 
@@ -115,12 +117,12 @@ class SamBackend:
         with torch.inference_mode():
             resized = self._resize.apply_image(image_rgb)
             pixels = self._preprocess(upload(resized, self._device))
-            image = self._decoder.project_image(self._encoder(pixels).float())
+            image = self._decoder.project_image(self._encoder(pixels, resized.shape[0]).float())
         return self._prompts.embedding(image, (height, width), resized.shape[:2])
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
+    ) -> Sequence[MaskCandidates]:
         """Return three candidates per prompt, in order, with their logits on the device."""
         return self._prompts.decode(embedding, prompts)
 

@@ -30,7 +30,7 @@ class CachingSegmenter:
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
+    ) -> Sequence[MaskCandidates]:
         """Return the segmenter's candidates."""
         return self._segmenter.decode(embedding, prompts)
 

@@ -97,17 +97,21 @@ class FastMaskDecoder:
         return ProjectedImage(tokens, key, value, query, fine)
 
     def __call__(
-        self, image: ProjectedImage, points: Tensor, labels: Tensor
+        self, image: ProjectedImage, points: Tensor, labels: Tensor, is_padded: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Compute three masks for each prompt.
 
         :param points: (K, P, 2) float32 (x, y), pixels of the network's input.
-        :param labels: (K, P) int64, 1 inside the object, 0 outside.
+        :param labels: (K, P) int64, 1 inside the object, 0 outside, -1 for padding.
+        :param is_padded: whether there is padding. Nothing attends to it, so it changes nothing.
         :returns: (K, 3, 4 h, 4 w) logits and (K, 3) estimates of their IoU.
         """
         prompts = self._points(points, labels)  # (K, P + 1, C)
         outputs = self._outputs.expand(len(prompts), -1, -1)
-        out, image_tokens = self._transform(image, torch.cat([outputs, prompts], dim=1))
+        tokens = torch.cat([outputs, prompts], dim=1)
+        # Output tokens come before the points, "no point" after them.
+        used = F.pad(labels >= 0, (len(self._outputs), 1), value=True) if is_padded else None
+        out, image_tokens = self._transform(image, tokens, used)
         iou_token, mask_tokens = out[:, self._iou_index], out[:, self._iou_index + 1 :]
         kernels = [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self._mask_mlps)]
         # The first mask, for unambiguous prompts, is not used.
@@ -115,18 +119,21 @@ class FastMaskDecoder:
         logits = self._upscale(image_tokens, used_kernels, self._grid_hw, image.fine)
         return logits, self._iou_head(iou_token)[:, 1:]
 
-    def _transform(self, image: ProjectedImage, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _transform(
+        self, image: ProjectedImage, tokens: Tensor, used: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Run all blocks; return (K, T, C) prompt tokens and (K, N, C) image tokens.
 
         :param tokens: (K, T, C), of the prompts.
+        :param used: (K, T), false for padding; None without padding.
         """
         first, *later = self._blocks
-        queries = _update_prompts(first, tokens, tokens, image.key, image.value)
-        image_tokens = _update_image(first, queries, tokens, image.tokens, image.query)
+        queries = _update_prompts(first, tokens, tokens, image.key, image.value, used)
+        image_tokens = _update_image(first, queries, tokens, image.tokens, image.query, used)
         for block, project in zip(later, self._projections[1:], strict=True):
             key, query, value = project(image_tokens)
-            queries = _update_prompts(block, queries, tokens, key, value)
-            image_tokens = _update_image(block, queries, tokens, image_tokens, query)
+            queries = _update_prompts(block, queries, tokens, key, value, used)
+            image_tokens = _update_image(block, queries, tokens, image_tokens, query, used)
         key, value = self._final_projections(image_tokens)
         attention = self._final.final_attn_token_to_image
         queries = queries + _attend(attention, attention.q_proj(queries + tokens), key, value)
@@ -149,7 +156,7 @@ class PointEncoder:
         """Return (K, P + 1, C) tokens; the last one is "no point".
 
         :param points: (K, P, 2) float32 (x, y), pixels of the network's input.
-        :param labels: (K, P) int64, 1 inside the object, 0 outside.
+        :param labels: (K, P) int64, 1 inside the object, 0 outside; any token for -1, padding.
         """
         centres = points + 0.5
         encoded = self._positions.forward_with_coords(centres, self._size) + self._labels[labels]
@@ -220,28 +227,6 @@ class Upscaling:
         return masks.flatten(5).flatten(2, 4)
 
 
-def full_size_masks(
-    logits: Tensor, input_size: int, inner_hw: tuple[int, int], size_hw: tuple[int, int]
-) -> Tensor:
-    """Enlarge logits to the image and threshold them, as ``Sam.postprocess_masks``.
-
-    :param logits: (K, l, l).
-    :param input_size: side of the network's square input.
-    :param inner_hw: height and width of the resized image in that input.
-    :param size_hw: height and width of the image.
-    :returns: (K, H, W) bool.
-    """
-    scale = input_size // logits.shape[-1]
-    # Padding is cut off first, except one row and column: the interpolation at the border uses it.
-    rows, columns = (min(logits.shape[-1], -(-side // scale) + 1) for side in inner_hw)
-    masks = logits.new_empty((len(logits), *size_hw), dtype=torch.bool)
-    for mask, small in zip(masks, logits[:, None, None, :rows, :columns], strict=True):
-        large = F.interpolate(small, (rows * scale, columns * scale), mode="bilinear")
-        inner = large[..., : inner_hw[0], : inner_hw[1]]
-        torch.gt(F.interpolate(inner, size_hw, mode="bilinear")[0, 0], 0, out=mask)
-    return masks
-
-
 def _float32_copy(module: nn.Module, device: str | torch.device) -> Any:
     return copy.deepcopy(module).to(device, torch.float32).eval().requires_grad_(False)
 
@@ -253,7 +238,12 @@ def _block_projections(block: Any, positions: Tensor) -> ImageProjections:
 
 
 def _update_prompts(
-    block: Any, queries: Tensor, tokens: Tensor, key: Tensor, value: Tensor
+    block: Any,
+    queries: Tensor,
+    tokens: Tensor,
+    key: Tensor,
+    value: Tensor,
+    used: Tensor | None,
 ) -> Tensor:
     """Run the first three steps of ``TwoWayAttentionBlock``, which change the prompts.
 
@@ -263,12 +253,13 @@ def _update_prompts(
     :param tokens: (K, T, C), prompts before the first block, which serve as their positions.
     :param key: (1 or K, N, D), of the image; 1 when all prompts share it.
     :param value: of the same shape.
+    :param used: (K, T), false for padding; None without padding.
     """
     if block.skip_first_layer_pe:
-        queries = block.self_attn(q=queries, k=queries, v=queries)
+        queries = _attend_to_prompts(block.self_attn, queries, queries, used)
     else:
         positioned = queries + tokens
-        queries = queries + block.self_attn(q=positioned, k=positioned, v=queries)
+        queries = queries + _attend_to_prompts(block.self_attn, positioned, queries, used)
     queries = block.norm1(queries)
     attention = block.cross_attn_token_to_image
     query = attention.q_proj(queries + tokens)
@@ -280,8 +271,24 @@ def _update_prompts(
     return block.norm3(queries + block.mlp(queries))
 
 
+def _attend_to_prompts(
+    attention: Any, positioned: Tensor, queries: Tensor, used: Tensor | None
+) -> Tensor:
+    """Compute the self-attention of (K, T, C) prompts."""
+    if used is None:
+        out: Tensor = attention(q=positioned, k=positioned, v=queries)
+        return out
+    query, key = attention.q_proj(positioned), attention.k_proj(positioned)
+    return _attend(attention, query, key, attention.v_proj(queries), used)
+
+
 def _update_image(
-    block: Any, queries: Tensor, tokens: Tensor, image: Tensor, query: Tensor
+    block: Any,
+    queries: Tensor,
+    tokens: Tensor,
+    image: Tensor,
+    query: Tensor,
+    used: Tensor | None,
 ) -> Tensor:
     """Run the last step of ``TwoWayAttentionBlock``: the image attends to the prompts.
 
@@ -289,26 +296,38 @@ def _update_image(
     :param tokens: (K, T, C), prompts before the first block.
     :param image: (1 or K, N, C).
     :param query: (1 or K, N, D), of the image.
+    :param used: (K, T), false for padding; None without padding.
     :returns: (K, N, C).
     """
     attention = block.cross_attn_image_to_token
     key, value = attention.k_proj(queries + tokens), attention.v_proj(queries)
     query = query.expand(len(key), -1, -1)
     if attention.num_heads * key.shape[1] <= attention.internal_dim:
-        return block.norm4(_add_attended(attention, image, query, key, value))
-    return block.norm4(_attend(attention, query, key, value).add_(image))
+        return block.norm4(_add_attended(attention, image, query, key, value, used))
+    return block.norm4(_attend(attention, query, key, value, used).add_(image))
 
 
-def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Compute attention of projected (K, T, D) queries to (K, N, D) keys: (K, T, C)."""
+def _attend(
+    attention: Any, query: Tensor, key: Tensor, value: Tensor, used: Tensor | None = None
+) -> Tensor:
+    """Compute attention of projected (K, T, D) queries to (K, N, D) keys: (K, T, C).
+
+    :param used: (K, N), false for keys that are padding; None without padding.
+    """
     heads = (attention.num_heads, -1)
     q, k, v = (x.unflatten(-1, heads).transpose(1, 2) for x in (query, key, value))
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    mask = None if used is None else used[:, None, None]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
     return attention.out_proj(out)
 
 
 def _add_attended(
-    attention: Any, image: Tensor, query: Tensor, key: Tensor, value: Tensor
+    attention: Any,
+    image: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    used: Tensor | None,
 ) -> Tensor:
     """Compute ``image + _attend(...)``; for few keys it is less work to project values first.
 
@@ -316,7 +335,10 @@ def _add_attended(
     """
     n = attention.num_heads
     q, k, v = (x.unflatten(-1, (n, -1)).transpose(1, 2) for x in (query, key, value))
-    weights = ((k * k.shape[-1] ** -0.5) @ q.mT).softmax(dim=2).flatten(1, 2)  # (K, n * T, N)
+    scores = (k * k.shape[-1] ** -0.5) @ q.mT  # (K, n, T, N)
+    if used is not None:
+        scores = scores.masked_fill(~used[:, None, :, None], float("-inf"))
+    weights = scores.softmax(dim=2).flatten(1, 2)  # (K, n * T, N)
     out = attention.out_proj
     projected = v @ out.weight.mT.unflatten(0, (n, -1))  # (K, n, T, C)
     projected += out.bias / n  # each head adds it once, as its weights sum to 1

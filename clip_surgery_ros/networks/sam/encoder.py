@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT
@@ -44,7 +43,7 @@ class FastImageEncoder:
     ) -> None:
         net: Any = encoder
         target = ComputeTarget.of_network(torch.device(device), dtype, net.pos_embed.shape[-1])
-        self.dtype = dtype
+        self.dtype, self._is_gpu = dtype, target.device.type != "cpu"
         self._patch = net.patch_embed.proj.kernel_size[0]
         weight, bias = net.patch_embed.proj.weight, net.patch_embed.proj.bias
         self._embed = fast_linear(weight.flatten(1), bias, target)
@@ -59,14 +58,15 @@ class FastImageEncoder:
         self._convolve = target.move(convolve.weight).contiguous(memory_format=torch.channels_last)
         self._norm1, self._norm2 = (Norm.of(norm, target) for norm in (norm1, norm2))
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, height: int | None = None) -> Tensor:
         """Compute the features of normalised and padded pixels.
 
         :param pixels: (B, 3, S, S).
+        :param height: rows of pixels that show the image; those below are zero. By default all.
         :returns: (B, c, h, w), channels last in memory.
         """
         x = self._embed(self._patches(pixels.to(self.dtype))) + self._positions
-        used = self._used_rows(pixels)
+        used = self._used_rows(len(pixels), height)
         run_blocks(self._leading, x[:, :used])
         if used < x.shape[1]:
             x[:, used:] = self._blank_rows(used)
@@ -75,17 +75,18 @@ class FastImageEncoder:
         x = F.conv2d(x, self._convolve, padding=1)
         return self._norm2(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def _used_rows(self, pixels: Tensor) -> int:
+    def _used_rows(self, batch: int, height: int | None) -> int:
         """Return how many rows of the grid belong to strips of windows that show the image.
 
         The other rows are padding. Up to the first global block they are the same for all images.
         """
-        if not self._leading or pixels.device.type != "cpu":  # a GPU would have to wait
-            return self._positions.shape[1]
-        filled = np.flatnonzero(pixels.any(dim=3).any(dim=1).any(dim=0).numpy())
-        last = int(filled[-1]) // self._patch if len(filled) else 0
-        step = max(self._leading[0][0].windows)
-        return min((last // step + 1) * step, self._positions.shape[1])
+        rows = self._positions.shape[1]
+        # On GPUs a batch is computed at once, which needs all of its rows in one piece of memory.
+        if not self._leading or height is None or (batch > 1 and self._is_gpu):
+            return rows
+        size = next(iter(self._leading[0][0].windows.values())).size
+        last = max(0, height - 1) // self._patch
+        return min((last // size + 1) * size, rows)
 
     def _blank_rows(self, first: int) -> Tensor:
         """Return (1, h - first, w, C): what the leading blocks compute for zeros, cached."""

@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -81,7 +82,7 @@ def _folded(
     queries[..., d : d + h] = rows.flatten(2, 3)
     queries[..., d + h : used] = columns.flatten(2, 3)
     keys[..., :d] = k
-    keys[..., d:used] = _one_hot_positions(h, w, k)
+    keys[..., d:used] = _one_hot_positions(h, w, k.dtype, k.device)
     queries[..., used:], keys[..., used:] = 0, 0
     return queries, keys
 
@@ -233,8 +234,12 @@ def candidate_forms(target: ComputeTarget) -> tuple[AttentionForm, ...]:
     )
 
 
-def _one_hot_positions(h: int, w: int, like: Tensor) -> Tensor:
-    """Return (h * w, h + w): each key's row and column as one-hot vectors."""
-    rows = torch.eye(h, dtype=like.dtype, device=like.device).repeat_interleave(w, dim=0)
-    columns = torch.eye(w, dtype=like.dtype, device=like.device).repeat(h, 1)
+@lru_cache(maxsize=8)
+def _one_hot_positions(h: int, w: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return (h * w, h + w): each key's row and column as one-hot vectors.
+
+    Kept for the global grid and the windows of a few networks, as every layer needs them.
+    """
+    rows = torch.eye(h, dtype=dtype, device=device).repeat_interleave(w, dim=0)
+    columns = torch.eye(w, dtype=dtype, device=device).repeat(h, 1)
     return torch.cat([rows, columns], dim=-1)

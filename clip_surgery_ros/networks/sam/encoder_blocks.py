@@ -27,13 +27,13 @@ from segment_anything.modeling.image_encoder import (
 from torch import Tensor, nn
 
 from clip_surgery_ros.arithmetic.layers import (
-    TOKENS_PER_STEP,
     ComputeTarget,
     Layer,
     Mlp,
     Norm,
     fast_linear,
     noise,
+    tokens_per_step,
 )
 from clip_surgery_ros.arithmetic.timing import fastest
 from clip_surgery_ros.networks.sam.encoder_attention import AttentionForm, ExplicitAttention
@@ -99,9 +99,7 @@ class BlockAttention:
         """Build it from a block of segment-anything."""
         attention, size = block.attn, block.window_size
         h, w = (size, size) if size else grid_hw
-        # Rows of windows are independent of each other. One at a time fits into a CPU's cache.
-        step = min(grid_hw[0], size if target.device.type == "cpu" else grid_hw[0])
-        strips = {step, grid_hw[0] % step or step} if size else ()
+        strips = _strip_lengths(grid_hw[0], size, target.device) if size else set()
         return cls(
             norm=Norm.of(block.norm1, target),
             qkv=_linear(attention.qkv, target),
@@ -141,7 +139,7 @@ class BlockAttention:
         """Project (B, N, C) to (3, B, n, N, d) queries, keys and values, in chunks of tokens."""
         batch, tokens, width = x.shape
         heads = x.new_empty(3, batch, self.heads, tokens, width // self.heads)
-        step = TOKENS_PER_STEP
+        step = tokens_per_step(x)
         parts = zip(x.split(step, dim=1), heads.split(step, dim=3), strict=True)
         for part, part_heads in parts:
             qkv = self.qkv(self.norm(part)).unflatten(-1, (3, self.heads, -1))
@@ -149,12 +147,28 @@ class BlockAttention:
         return heads
 
 
+def _strip_lengths(rows: int, size: int, device: torch.device) -> set[int]:
+    """Return how many rows of a grid may be computed together, by rows of windows.
+
+    Rows of windows are independent of each other. One at a time fits into a CPU's cache. A GPU
+    computes together all that show the image, or all that do not.
+    """
+    if device.type == "cpu":
+        return {min(rows, size), rows % size or min(rows, size)}
+    inner = range(size, rows, size)
+    return {*inner, *(rows - used for used in inner), rows}
+
+
 Blocks = Sequence[tuple[BlockAttention, Mlp]]
 
 
 def run_blocks(blocks: Blocks, x: Tensor) -> None:
-    """Run blocks on (B, rows, w, C) in place; ``rows`` may be fewer strips than the grid has."""
-    for (attention, mlp), image in itertools.product(blocks, x.split(1)):
+    """Run blocks on (B, rows, w, C) in place; ``rows`` may be fewer strips than the grid has.
+
+    On CPUs, whose caches hold one image, images are computed one after the other.
+    """
+    images = x.split(1) if x.device.type == "cpu" else (x,)
+    for (attention, mlp), image in itertools.product(blocks, images):
         for strip in attention.strips(image):
             strip += attention(strip)
             mlp.add_to(strip)

@@ -51,7 +51,7 @@ class TinyEncoder:
         self._net = copied.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
         self._dtype = next(self._net.parameters()).dtype
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor, height: int) -> Tensor:
         """See :class:`clip_surgery_ros.networks.sam.backend.ImageEncoder`."""
         features: Tensor = self._net(pixels.to(self._dtype))
         return features

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
+from clip_surgery_ros.core.interfaces import CandidateBatch, ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, ProjectedImage
 from clip_surgery_ros.networks.transfer import upload
@@ -23,20 +23,27 @@ class Features:
     input_hw: tuple[int, int]
 
 
+CPU_CHUNK, GPU_CHUNK = 2, 64
+"""Prompts decoded in one call: on CPUs as many as fit into their caches. On GPUs a call costs some
+140 launches whatever its prompts, and memory of 17 MB per prompt for SAM (not measured there)."""
+PADDING = -1
+"""Label of a point that is none."""
+
+
 class PromptDecoder:
     """Decodes the prompts of an image to mask candidates, a few prompts in each call.
 
     :param decoder: the network.
     :param device: of the network.
-    :param chunk: prompts decoded in one call; by default 2 on CPUs, which fit into their caches,
-        and 16 on GPUs (not measured).
+    :param chunk: prompts decoded in one call; by default :data:`CPU_CHUNK` or :data:`GPU_CHUNK`.
     """
 
     def __init__(
         self, decoder: FastMaskDecoder, device: torch.device, chunk: int | None = None
     ) -> None:
         self._decoder, self._device = decoder, device
-        self._chunk = chunk or (2 if device.type == "cpu" else 16)
+        self._pads = device.type != "cpu"
+        self._chunk = chunk or (GPU_CHUNK if self._pads else CPU_CHUNK)
 
     def embedding(
         self, image: ProjectedImage, size_hw: tuple[int, int], input_hw: tuple[int, int]
@@ -52,44 +59,50 @@ class PromptDecoder:
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
+    ) -> Sequence[MaskCandidates]:
         """Return three candidates per prompt, in order, with their logits on the device."""
         if not prompts:
             return []
-        logits: dict[int, Tensor] = {}
-        ious: dict[int, Tensor] = {}
+        order: list[int] = []
+        parts: list[Tensor] = []
+        ious: list[Tensor] = []
         with torch.inference_mode():
             for chunk in self._chunks(prompts):
-                points = self._points([prompts[i] for i in chunk], embedding)
-                chunk_logits, chunk_ious = self._decoder(embedding.features.image, *points)
-                logits.update(zip(chunk, chunk_logits, strict=True))
-                ious.update(zip(chunk, chunk_ious, strict=True))
-            order = range(len(prompts))
+                points, labels, is_padded = self._points([prompts[i] for i in chunk], embedding)
+                image = embedding.features.image
+                logits, chunk_ious = self._decoder(image, points, labels, is_padded)
+                order += chunk
+                parts.append(logits)
+                ious.append(chunk_ious)
             # Here the host waits for a GPU, once for all chunks.
-            host_ious = torch.stack([ious[i] for i in order]).cpu().numpy()
-        return [MaskCandidates(host_ious[i], logits[i]) for i in order]
+            host_ious = torch.cat(ious).cpu().numpy()
+        return CandidateBatch(host_ious[np.argsort(order)], parts, order)
 
     def _chunks(self, prompts: Sequence[PointPrompts]) -> Iterator[list[int]]:
         """Yield the indices of prompts to decode in one call.
 
-        All prompts of a call have the same number of points: without a mask, the network would
-        attend to a point that is padding.
+        On GPUs, prompts with fewer points than others of their call are padded. CPUs would have to
+        compute the padding, so prompts of a call have the same number of points there.
         """
         by_size: dict[int, list[int]] = {}
         for index, prompt in enumerate(prompts):
-            by_size.setdefault(len(prompt.xy), []).append(index)
+            by_size.setdefault(0 if self._pads else len(prompt.xy), []).append(index)
         for group in by_size.values():
             for start in range(0, len(group), self._chunk):
                 yield group[start : start + self._chunk]
 
     def _points(
         self, prompts: Sequence[PointPrompts], embedding: ImageEmbedding
-    ) -> tuple[Tensor, Tensor]:
-        """Return (K, P, 2) input pixels and (K, P) labels of K prompts with P points each."""
+    ) -> tuple[Tensor, Tensor, bool]:
+        """Return the points of K prompts, with at most P points each, in one upload.
+
+        :returns: (K, P, 2) input pixels, (K, P) labels, and whether some are :data:`PADDING`.
+        """
         (height, width), (rows, columns) = embedding.size_hw, embedding.features.input_hw
-        xy = np.stack([prompt.xy for prompt in prompts]) * (columns / width, rows / height)
-        labels = np.stack([prompt.positive for prompt in prompts])
-        return (
-            upload(xy.astype(np.float32), self._device),
-            upload(labels.astype(np.int64), self._device),
-        )
+        counts = [len(prompt.xy) for prompt in prompts]
+        table = np.full((len(prompts), max(counts), 3), PADDING, np.float32)
+        for row, prompt, count in zip(table, prompts, counts, strict=True):
+            row[:count, :2] = prompt.xy * (columns / width, rows / height)
+            row[:count, 2] = prompt.positive
+        points = upload(table, self._device)
+        return points[..., :2], points[..., 2].long(), min(counts) < max(counts)

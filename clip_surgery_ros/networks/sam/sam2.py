@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
 from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
+from clip_surgery_ros.networks.sam.full_size import masks_per_step
 from clip_surgery_ros.networks.sam.packages import import_package
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
 from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
@@ -111,7 +112,7 @@ class Sam2Backend:
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
-    ) -> list[MaskCandidates]:
+    ) -> Sequence[MaskCandidates]:
         """Return three candidates per prompt, in order, with their logits on the device."""
         return self._prompts.decode(embedding, prompts)
 
@@ -120,8 +121,9 @@ class Sam2Backend:
         size_hw = embedding.size_hw
         with torch.inference_mode():
             masks = logits.new_empty((len(logits), *size_hw), dtype=torch.bool)
-            for mask, small in zip(masks, logits[:, None, None], strict=True):
-                torch.gt(F.interpolate(small, size_hw, mode="bilinear")[0, 0], 0, out=mask)
+            step = masks_per_step(logits)
+            for part, small in zip(masks.split(step), logits[:, None].split(step), strict=True):
+                torch.gt(F.interpolate(small, size_hw, mode="bilinear")[:, 0], 0, out=part)
             return masks.cpu().numpy()
 
     def _preprocess(self, image: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from model_writer import write_glb, write_obj
 
+from clip_surgery_ros.core.run_lengths import run_lengths
 from clip_surgery_ros.evaluation.coco import coco_examples
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.world.export import run_lengths
 
 SCENES = 2
 

@@ -28,3 +28,21 @@ def write_together(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that a file of its name is complete.
+
+    A process that is killed leaves a file that ends in ``.unfinished``; the next write of the
+    same path replaces it.
+
+    :param path: in a folder that exists.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
 
-LARGEST_SHIFT = 60
-"""Largest number of bits of a compressed run length; no picture has more pixels."""
+from clip_surgery_ros.core.run_lengths import decompressed_runs, mask_of_runs
 
 
 def declared_size(segmentation: Any) -> tuple[int, int] | None:
@@ -84,7 +82,7 @@ def _decode_runs(segmentation: dict[str, Any], size_hw: tuple[int, int]) -> NDAr
     """Return the (H, W) mask of run lengths: column by column, the first run is background."""
     counts = segmentation.get("counts")
     if isinstance(counts, str):
-        counts = _decompress_runs(counts)
+        counts = decompressed_runs(counts)
     if not (isinstance(counts, list) and all(is_whole_number(run) for run in counts)):
         raise ValueError("its run lengths are not whole numbers from 0 on")
     size = declared_size(segmentation)
@@ -94,30 +92,4 @@ def _decode_runs(segmentation: dict[str, Any], size_hw: tuple[int, int]) -> NDAr
             f"its {sum(counts)} pixels in runs of size {segmentation.get('size')!r} do not fill "
             f"[{height}, {width}]"
         )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, np.array(counts, np.int64)).reshape(width, height).T
-
-
-def _decompress_runs(text: str) -> Sequence[int]:
-    """Return the run lengths that a COCO string holds (pycocotools, ``rleFrString``).
-
-    Each character has five bits. From the fourth run on, a number is the difference to the run two
-    before it.
-    """
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > LARGEST_SHIFT:
-            raise ValueError(f"character {character!r} in compressed run lengths")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:  # the number continues
-            continue
-        if bits & 0x10:  # negative
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
-    if shift:
-        raise ValueError("compressed run lengths that end within a number")
-    return runs
+    return mask_of_runs(counts, size_hw)

@@ -38,7 +38,12 @@ from clip_surgery_ros.parameters.config import DEMO, Config
 from clip_surgery_ros.parameters.thresholds import parse_thresholds
 from clip_surgery_ros.weights.catalogue import find_pretrained
 from clip_surgery_ros.weights.fetching import weights_folder, weights_path
-from clip_surgery_ros.weights.files import check_sha256, checkpoint_file, demo_weights
+from clip_surgery_ros.weights.files import (
+    check_file,
+    check_sha256,
+    checkpoint_file,
+    demo_weights,
+)
 
 WARM_UP_HW = (720, 1280)
 """A common size of cameras' images."""
@@ -171,6 +176,28 @@ def load_networks(config: Config) -> LoadedNetworks:
         if device != "cpu":
             networks.warm_up()
     return networks
+
+
+def weight_files(config: Config) -> list[Path]:
+    """Return the files whose weights decide what a configuration finds; nothing is loaded.
+
+    :raises WeightsError: when the weights of a pretrained network are not installed.
+
+    >>> [file.name for file in weight_files(Config.from_values())]
+    ['clip_demo.safetensors', 'clip_demo_texts.safetensors', 'sam_demo.safetensors']
+    """
+    files: list[Path] = []
+    if config.clip_model == DEMO:
+        files += [demo_weights("clip_demo"), demo_weights("clip_demo_texts")]
+    else:
+        files.append(checkpoint_file(_resolve_model(config.clip_model, config.clip_checkpoint)[1]))
+    if config.sam_model == DEMO:
+        files.append(demo_weights("sam_demo"))
+    else:
+        files.append(checkpoint_file(_resolve_model(config.sam_model, config.sam_checkpoint)[1]))
+    for file in files:
+        check_file(file)
+    return files
 
 
 def _load_clip(config: Config, device: str) -> ClipBackend:

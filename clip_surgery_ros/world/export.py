@@ -15,6 +15,7 @@ from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.core.geometry import mask_box
 from clip_surgery_ros.core.image_files import encode_image
+from clip_surgery_ros.core.run_lengths import run_lengths
 from clip_surgery_ros.world.asking import Thing, is_there
 from clip_surgery_ros.world.frame import Frame
 from clip_surgery_ros.world.models import Model, choose_items
@@ -112,19 +113,6 @@ class _Annotations:
         """Return what the file holds."""
         categories = [{"id": number, "name": name} for name, number in self.numbers.items()]
         return {"images": self.images, "annotations": self.objects, "categories": categories}
-
-
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """Return COCO's run lengths of a mask, (H, W): column by column, of 0 and 1 in turn.
-
-    >>> run_lengths(np.array([[False, True], [True, True]]))
-    [1, 3]
-    """
-    flat = mask.T.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    ends = np.concatenate([[0], changes, [len(flat)]])
-    runs = np.diff(ends).tolist()
-    return [0, *runs] if flat[0] else runs
 
 
 def frames(source: Source, seeds: Sequence[int]) -> Iterator[tuple[Scene, Frame]]:

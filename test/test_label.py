@@ -1,0 +1,254 @@
+"""``clip_surgery label``: plan, resume, several processes, COCO and masks, skipped images."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+from test_bag import record, storage_file
+
+from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.masks import class_mask
+from clip_surgery_ros.core.query import parse_query
+from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.recorded import plan as planning
+from clip_surgery_ros.recorded.plan import make_plan
+from clip_surgery_ros.recorded.run import only_run
+from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.tools.truth import scenes
+
+IMAGE = "sensor_msgs/msg/Image"
+STORE = get_typestore(Stores.ROS2_JAZZY)
+SECOND = 10**9
+QUERY = "saw; banana; backpack; rocket"
+OPTIONS = ["--query", QUERY, "--no-clip-windows", "--cpu-threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return [example.image for example in scenes("mixed", "development", 4)()]
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory, pictures) -> Path:
+    """Record four scenes, of which the last is cut short."""
+    path = tmp_path_factory.mktemp("recorded") / "drive"
+    time_type, header_type = (
+        STORE.types[name] for name in ("builtin_interfaces/msg/Time", "std_msgs/msg/Header")
+    )
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/camera", IMAGE, typestore=STORE)
+        for n, pixels in enumerate([*pictures, pictures[0]]):
+            header = header_type(stamp=time_type(100 + n, 5), frame_id=f"eye_{n}")
+            height, width = pixels.shape[:2]
+            message = STORE.types[IMAGE](
+                header, height, width, "rgb8", 0, 3 * width, pixels.reshape(-1)
+            )
+            data = bytes(STORE.serialize_cdr(message, IMAGE))
+            writer.write(connection, n * SECOND, data[: len(data) if n < 4 else 500])
+    return path
+
+
+@pytest.fixture
+def _small_items(monkeypatch) -> None:
+    monkeypatch.setattr(planning, "FRAMES_PER_ITEM", 2)
+
+
+@pytest.fixture(scope="module")
+def labelled(bag: Path, tmp_path_factory) -> Path:
+    """Label the bag in this process."""
+    output = tmp_path_factory.mktemp("one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "FRAMES_PER_ITEM", 2)
+        command = ["label", str(bag), *OPTIONS, "--output", str(output)]
+        assert main([*command, "--export", "coco", "masks"]) == 3
+    return output
+
+
+def decode(segmentation: dict) -> np.ndarray:
+    """Decode COCO's compressed run lengths, written after pycocotools' description."""
+    text, counts, position = segmentation["counts"], [], 0
+    while position < len(text):
+        number, shift, more = 0, 0, True
+        while more:
+            code = ord(text[position]) - 48
+            number |= (code & 31) << shift
+            more, position, shift = bool(code & 32), position + 1, shift + 5
+            if not more and code & 16:
+                number |= -1 << shift
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+    height, width = segmentation["size"]
+    flat = [index % 2 for index, count in enumerate(counts) for _ in range(count)]
+    return np.array(flat, bool).reshape((height, width), order="F")
+
+
+def test_coco_and_masks_have_what_the_pipeline_finds(labelled: Path, pictures, networks) -> None:
+    config = Config.from_values({"clip_windows": False})
+    query = parse_query(QUERY)
+    coco = json.loads((labelled / "coco.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == list(query.names)
+    assert len(coco["images"]) == 4
+    assert len(coco["annotations"]) > 0
+    for n, (image, pixels) in enumerate(zip(coco["images"], pictures, strict=True)):
+        result = networks.pipeline(config).run(pixels, query)
+        assert (image["height"], image["width"]) == pixels.shape[:2]
+        assert image["stamp_ns"] == (100 + n) * SECOND + 5
+        assert (image["log_time_ns"], image["frame_id"]) == (n * SECOND, f"eye_{n}")
+        assert (image["bag"], image["topic"]) == ("drive", "/camera")
+        absent = [(query.names[each["category_id"] - 1]) for each in image["absent"]]
+        assert absent == [label.name for label in result.absent]
+        assert all(each["reason"] for each in image["absent"])
+        found = [each for each in coco["annotations"] if each["image_id"] == image["id"]]
+        assert len(found) == len(result.segments)
+        for entry, segment in zip(found, result.segments, strict=True):
+            mask = decode(entry["segmentation"])
+            box = segment.box
+            assert entry["bbox"] == [box.x, box.y, box.width, box.height]
+            inside = mask[box.y : box.y + box.height, box.x : box.x + box.width]
+            # The scores may differ in the last digits: the fixture's networks use more threads.
+            assert np.mean(inside == segment.mask) > 0.999
+            assert entry["area"] == mask.sum() == inside.sum()
+            assert entry["score"] == pytest.approx(segment.score, abs=1e-3)
+            assert entry["category_id"] == segment.label + 1
+        stored = np.asarray(PillowImage.open(labelled / "masks" / image["file_name"]))
+        expected = class_mask(result.segments, result.size_hw)
+        assert np.mean(stored == expected) > 0.999
+
+
+def test_undecodable_image_is_named_and_gives_status_3(
+    bag: Path, labelled: Path, capsys, _small_items
+) -> None:
+    command = ["label", str(bag), *OPTIONS, "--output", str(labelled)]
+    assert main(command) == 3
+    output = capsys.readouterr()
+    assert f"skipped drive/{4 * SECOND}: the message is damaged" in output.err
+    assert "4 images labelled, 1 skipped" in output.out
+    (skipped,) = json.loads((labelled / "coco.json").read_text())["skipped"]
+    assert skipped["log_time_ns"] == 4 * SECOND
+    assert "damaged" in skipped["reason"]
+
+
+def test_two_workers_write_the_same_bytes(
+    bag: Path, labelled: Path, tmp_path: Path, _small_items
+) -> None:
+    command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path), "--workers", "2"]
+    assert main([*command, "--export", "masks", "coco"]) == 3
+    files = sorted(file.relative_to(labelled) for file in labelled.rglob("*") if file.is_file())
+    assert files == sorted(f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file())
+    assert sum(file.suffix == ".png" for file in files) == 4
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (labelled / file).read_bytes(), file
+
+
+KILLED = """
+import sys
+from clip_surgery_ros.recorded import plan
+plan.FRAMES_PER_ITEM = 2
+from clip_surgery_ros.tools.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_killed_run_continues_and_does_nothing_twice(
+    bag: Path, labelled: Path, tmp_path: Path, capsys, _small_items
+) -> None:
+    command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *command], stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
+    items = tmp_path / "items"
+    deadline = time.monotonic() + 120
+    while not list(items.glob("*.json")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {file.name: file.stat().st_mtime_ns for file in items.glob("*.json")}
+    assert not (tmp_path / "coco.json").exists()
+    assert main(command) == 3
+    assert "are labelled already" in capsys.readouterr().err
+    assert {name: (items / name).stat().st_mtime_ns for name in done} == done
+    assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
+    assert len(list(items.iterdir())) == 3
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    bag: Path, labelled: Path, tmp_path: Path, capsys, _small_items
+) -> None:
+    command = ["label", str(bag), *OPTIONS, "--dry-run", "--output"]
+    assert main([*command, str(tmp_path / "out")]) == 0
+    assert "3 items, 3 to do, 5 images" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert main([*command, str(labelled)]) == 0
+    assert "3 items, 0 to do, 5 images" in capsys.readouterr().out
+    assert main([*command, str(labelled), "--every", "1.5"]) == 0
+    # The last item has the same image alone in both plans.
+    assert "2 items, 1 to do, 3 images" in capsys.readouterr().out
+
+
+def keys(bag: Path, query: str = "hammer", every_s: float = 0, **values) -> list[str]:
+    plan = make_plan([bag], None, every_s, parse_query(query), Config.from_values(values))
+    return [item.key for item in plan.items]
+
+
+def test_keys_depend_on_bag_query_and_parameters_but_not_on_the_place(tmp_path: Path) -> None:
+    bag = record(tmp_path / "bag")
+    one = keys(bag)
+    assert keys(bag) == one
+    assert keys(bag, "saw") != one
+    assert keys(bag, threshold=0.3) != one
+    assert keys(bag, min_area=77) != one
+    assert keys(bag, every_s=2) != one
+    assert keys(record(tmp_path / "other", count=5)) != one
+    (tmp_path / "elsewhere").mkdir()
+    assert keys(bag.rename(tmp_path / "elsewhere" / "bag")) == one
+
+
+def test_images_of_several_bags_are_sampled_by_log_time(tmp_path: Path) -> None:
+    bags = [record(tmp_path / name / "bag", count=5) for name in "ab"]
+    plan = make_plan(bags, None, 2.0, parse_query("saw"), Config.from_values())
+    assert [item.bag for item in plan.items] == ["bag", "bag_2"]
+    for item in plan.items:
+        assert [frame.log_time for frame in item.frames] == [0, 2 * SECOND, 4 * SECOND]
+        assert not item.together
+
+
+def test_unreadable_file_of_a_bag_is_left_out_and_named(tmp_path: Path) -> None:
+    bag = record(tmp_path / "bag", StoragePlugin.MCAP)
+    file = storage_file(bag)
+    (bag / "metadata.yaml").unlink()
+    (bag / "bag_1.mcap").write_bytes(b"")
+    plan = make_plan([bag], None, 0, parse_query("saw"), Config.from_values())
+    assert plan.frame_count == 6
+    (reason,) = plan.unreadable
+    assert "bag_1.mcap" in reason
+    assert plan.items[0].part.file == file
+
+
+def test_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        only_run(tmp_path),
+        pytest.raises(ConfigError, match="another run writes"),
+        only_run(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (40, 3), (480, 640)])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
+def test_compressed_runs_are_decoded_to_the_same_mask(shape: tuple, share: float) -> None:
+    mask = np.random.default_rng(0).random(shape) < share
+    counts = compressed_runs(run_lengths(mask))
+    assert np.array_equal(decode({"size": list(shape), "counts": counts}), mask)

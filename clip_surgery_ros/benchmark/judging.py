@@ -54,9 +54,9 @@ def rank_one_by_one(
 ) -> NDArray[np.float32]:
     """Return the (M,) predicted IoU of all candidates, by selecting the cells of each mask."""
     quality = []
-    for candidates, label in zip(offered, labels, strict=True):
-        masks = rasterize([candidates], INNER_HW)
-        judged = raster_maps(maps, (masks.shape[1], masks.shape[2]))
+    rasters = [rasterize([candidates], INNER_HW) for candidates in offered]
+    judged = raster_maps(maps, (rasters[0].shape[1], rasters[0].shape[2]))
+    for candidates, masks, label in zip(offered, rasters, labels, strict=True):
         scaled, wins = judged.scaled[label], judged.wins[label]
         rows = [
             _features(masks, index, own, scaled, wins)

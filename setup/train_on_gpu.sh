@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the demo's networks on a GPU machine with many cores and exports them:
+# Continues the training of the demo's networks (setup/training) on a GPU machine with many cores and exports them:
 # setup/train_on_gpu.sh FOLDER. FOLDER takes the checkpoints and the exported files. A second
 # call resumes from the checkpoints of the first; views stay in $VIEWS.
 #
@@ -16,8 +16,8 @@ CORES=${CORES:-$(nproc)}
 FIRST_SCENES=${FIRST_SCENES:-1500} # a minute and a half of 16 cores
 SCENES=${SCENES:-6000}             # five minutes more
 CLIP_STEPS=${CLIP_STEPS:-4000 12000 16000}
-SAM_STEPS=${SAM_STEPS:-13000 16000 20000}
-WEIGHTS=clip_surgery_ros/weights/demo
+SAM_STEPS=${SAM_STEPS:-14000 16000 20000}
+BEGUN=setup/training
 
 train_demo() {
   "$PYTHON" -c 'import sys; from clip_surgery_ros.tools.cli import main; sys.exit(main())' \
@@ -49,7 +49,7 @@ views_are_rendered() { # waits for them; they are no children of the trainings' 
 
 train_clip() { # close to one object at 64 pixels, all windows at 96, then at 128
   [ -f "$FOLDER/clip.pt" ] || train clip "$FIRST_SCENES" "$CLIP_CLOSE" 0 --side 64 \
-    --small-steps "$CLIP_CLOSE" --image-tower "$WEIGHTS/clip_demo.safetensors"
+    --small-steps "$CLIP_CLOSE" --resume "$BEGUN/clip_demo.safetensors"
   views_are_rendered
   train clip "$SCENES" "$CLIP_MIXED" 0 --side 96
   train clip "$SCENES" "$CLIP_LARGE" $((CLIP_LARGE - CLIP_MIXED)) --side 128
@@ -57,7 +57,7 @@ train_clip() { # close to one object at 64 pixels, all windows at 96, then at 12
 
 train_sam() {
   [ -f "$FOLDER/sam.pt" ] || train sam "$FIRST_SCENES" "$SAM_FIRST" 0 --rate 1.2e-3 \
-    --resume "$WEIGHTS/sam_demo.safetensors"
+    --resume "$BEGUN/sam_demo.safetensors"
   views_are_rendered
   train sam "$SCENES" "$SAM_MORE" 0 --rate 1.2e-3
   train sam "$SCENES" "$SAM_LAST" $((SAM_LAST - SAM_MORE)) --rate 1.2e-3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Continues the training of the demo's networks (setup/training) on a GPU machine with many cores and exports them:
-# setup/train_on_gpu.sh FOLDER. FOLDER takes the checkpoints and the exported files. A second
-# call resumes from the checkpoints of the first; views stay in $VIEWS.
+# Continues the training of the demo's networks (setup/training) on a GPU machine with many cores,
+# and exports them: setup/train_on_gpu.sh FOLDER. FOLDER takes the checkpoints and the exported
+# files. A second call resumes from the checkpoints of the first; views stay in $VIEWS.
 #
 # The views render on all cores first, and more of them while the networks train. The steps are
 # for an H200: half an hour. Variables change them.

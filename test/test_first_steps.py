@@ -136,7 +136,10 @@ def test_python_in_the_checkout_runs_the_installed_module(terminal: Terminal) ->
     output, _ = node.communicate(timeout=START_S)
     # Fast DDS may log that another process holds a port; it says so in colours.
     lines = [line for line in output.splitlines() if not MIDDLEWARE_LOG.search(line)]
-    assert lines == ["clip_surgery: device is 'gpu', but must be auto, cpu or cuda:N"]
+    assert lines == [
+        "clip_surgery: device is 'gpu', but must be auto, cpu or cuda:N, with N a whole number "
+        "such as 0 or 1"
+    ]
     assert node.returncode == 2
 
 

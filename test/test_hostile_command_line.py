@@ -165,7 +165,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("benchmark", "--ros-seconds", "0"), "--ros-seconds is 0, but must be a number above 0"),
     (("benchmark", "--ros-seconds", "nan"), "--ros-seconds is nan"),
     (("benchmark", "--ros-seconds", "inf"), "--ros-seconds is inf"),
-    (("benchmark", "--precision", "float16"), "invalid choice: 'float16'"),
+    (("benchmark", "--precision", "float16", "--device", "cpu"), "float16 is for GPUs"),
     (("benchmark", "--sam-model", "demo"), "invalid choice: 'demo'"),
     (("benchmark", "--only", "labels", "--device", "cuda:9"), "CUDA devices"),
     (("benchmark", "--only", "labels", "--device", "tpu"), "must be auto, cpu or cuda:N"),

@@ -175,18 +175,21 @@ def test_bfloat16_features_are_close_to_float32(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(stock_encoder, "faster_dtype", lambda dtype, *_: dtype)
     torch.manual_seed(1)
     tiny, sam2 = (SEGMENTERS[name].build() for name in NAMES)
-    for make, net, side in ((TinyEncoder, tiny.image_encoder, 1024), (HieraEncoder, sam2, 256)):
+    for make, net, side, height in (
+        (TinyEncoder, tiny.image_encoder, 1024, [1024]),
+        (HieraEncoder, sam2, 256, []),
+    ):
         pixels = 0.5 * torch.randn(1, 3, side, side)
         exact, coarse = (
-            features_of(make(net, torch.device("cpu"), dtype), pixels)
+            features_of(make(net, torch.device("cpu"), dtype), pixels, *height)
             for dtype in (torch.float32, torch.bfloat16)
         )
         assert 0 < (coarse - exact).norm() < 0.1 * exact.norm()
 
 
-def features_of(encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
+def features_of(encoder: Any, pixels: torch.Tensor, *height: int) -> torch.Tensor:
     with torch.inference_mode():
-        features = encoder(pixels)
+        features = encoder(pixels, *height)
     return features[0] if isinstance(features, tuple) else features.float()
 
 

@@ -187,7 +187,6 @@ def test_command_line_names_the_kinds_of_sequences() -> None:
 def test_rendered_sequence_is_kept_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("embreex")
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
     monkeypatch.setattr(track_scenes, "SECONDS", 2.0)
     command = ["evaluate", "--sequences", "orbit", "--scenes", "1", "--split", "development"]

@@ -62,7 +62,7 @@ def device_errors_explained(
     """
     try:
         yield
-    except Exception as error:
+    except (RuntimeError, MemoryError, cv2.error) as error:
         if is_out_of_memory(error):
             release()
             _let_go(error)

@@ -42,7 +42,5 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         unfinished.write_bytes(data)
         os.replace(unfinished, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
+    finally:
+        unfinished.unlink(missing_ok=True)  # it is there after an error alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 from clip_surgery_ros.evaluation import plots
 from clip_surgery_ros.evaluation.metrics import OBJECT_METRICS, Bin, Estimate, calibration_error
 from clip_surgery_ros.evaluation.report import Report, SetReport, SizeReport
+from clip_surgery_ros.evaluation.tables import header, row, write_tables
 
 SUMMARY = {
     "mean IoU per label": "IoU per label",
@@ -29,17 +29,14 @@ def write(report: Report, folder: Path) -> list[Path]:
 
     :returns: the files written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, markdown_path = folder / "evaluation.json", folder / "evaluation.md"
-    json_path.write_text(json.dumps(_json_values(report), indent=1, allow_nan=False) + "\n")
-    markdown_path.write_text(markdown(report) + "\n")
+    files = write_tables(folder, "evaluation", _json_values(report), markdown(report))
     figures = {
         "recipes.png": plots.metrics_figure(report),
         "reliability.png": plots.reliability_figure(report),
     }
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=120)
-    return [json_path, markdown_path, *(folder / name for name in figures)]
+    return [*files, *(folder / name for name in figures)]
 
 
 def markdown(report: Report) -> str:
@@ -51,23 +48,23 @@ def markdown(report: Report) -> str:
 def _summary_rows(report: Report) -> Iterator[str]:
     """Yield the table of the last variant, with a row for each set."""
     variant = report.variants[-1]
-    yield from _header([f"{variant}: set", "pictures", *SUMMARY.values()])
+    yield from header([f"{variant}: set", "pictures", *SUMMARY.values()])
     for name, set_report in report.sets.items():
         values = [set_report.metrics[metric][variant].value for metric in SUMMARY]
-        yield _row([name, str(set_report.pictures), *map(_cell, values)])
+        yield row([name, str(set_report.pictures), *map(_cell, values)])
 
 
 def _size_rows(report: Report) -> Iterator[str]:
     """Yield the table of sizes, in percent of the picture's shorter side."""
     metrics = [(metric, variant) for metric in OBJECT_METRICS for variant in report.variants]
     heads = [f"{metric}, {variant}" for metric, variant in metrics]
-    yield from _header(["size of object", "objects", *heads])
+    yield from header(["size of object", "objects", *heads])
     for size in report.sizes:
         bounds = f"{size.low:.0%} to {size.high:.0%}"
         if math.isinf(size.high):
             bounds = f"{size.low:.0%} or more"
         values = [size.metrics[metric][variant].value for metric, variant in metrics]
-        yield _row([bounds, str(size.objects), *map(_cell, values)])
+        yield row([bounds, str(size.objects), *map(_cell, values)])
 
 
 def _cell(value: float) -> str:
@@ -80,7 +77,7 @@ def _metric_rows(report: Report) -> Iterator[str]:
     heads = ["set", "pictures", "metric", baseline]
     for variant in others:
         heads += [variant, f"{variant} - {baseline}, 95 %"]
-    yield from _header(heads)
+    yield from header(heads)
     for name, set_report in report.sets.items():
         for metric, estimates in set_report.metrics.items():
             if math.isnan(estimates[baseline].value):
@@ -89,13 +86,13 @@ def _metric_rows(report: Report) -> Iterator[str]:
             for variant in others:
                 difference = set_report.differences[metric][variant]
                 cells += [f"{estimates[variant].value:.3f}", _interval(difference)]
-            yield _row(cells)
+            yield row(cells)
         areas = set_report.presence_auroc
         if not math.isnan(areas[baseline]):
             cells = [name, str(set_report.pictures), "presence AUROC", f"{areas[baseline]:.3f}"]
             for variant in others:
                 cells += [f"{areas[variant]:.3f}", f"{areas[variant] - areas[baseline]:+.3f}"]
-            yield _row(cells)
+            yield row(cells)
 
 
 def _interval(estimate: Estimate) -> str:
@@ -103,7 +100,7 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _reliability_rows(report: Report) -> Iterator[str]:
-    yield from _header(["value", "from", "to", "count", "mean", "fraction true"])
+    yield from header(["value", "from", "to", "count", "mean", "fraction true"])
     tables = {
         f"{value}, {variant}": bins
         for value, by_variant in _reliability_by_value(report).items()
@@ -113,21 +110,13 @@ def _reliability_rows(report: Report) -> Iterator[str]:
         for each in bins:
             numbers = (each.low, each.high, each.mean_predicted, each.fraction_true)
             low, high, mean, fraction = (f"{number:.2f}" for number in numbers)
-            yield _row([title, low, high, str(each.count), mean, fraction])
+            yield row([title, low, high, str(each.count), mean, fraction])
         error = calibration_error(bins)
-        yield _row([f"{title}: calibration error", "", "", "", "", f"{error:.3f}"])
+        yield row([f"{title}: calibration error", "", "", "", "", f"{error:.3f}"])
 
 
 def _reliability_by_value(report: Report) -> dict[str, Mapping[str, Sequence[Bin]]]:
     return {"score": report.score_reliability, "presence": report.presence_reliability}
-
-
-def _header(cells: Sequence[str]) -> list[str]:
-    return [_row(cells), _row(["---"] * len(cells))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _json_values(report: Report) -> dict[str, Any]:
@@ -141,7 +130,7 @@ def _json_values(report: Report) -> dict[str, Any]:
         values[f"{value} reliability"] = {
             variant: [_bin_values(each) for each in bins] for variant, bins in by_variant.items()
         }
-    return _without_nan(values)
+    return values
 
 
 def _set_values(report: SetReport) -> dict[str, Any]:
@@ -177,12 +166,3 @@ def _bin_values(each: Bin) -> dict[str, float]:
         "score": each.mean_predicted,
         "right": each.fraction_true,
     }
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace NaN by None: JSON has no NaN, so a metric of nothing is null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clip_surgery_ros.evaluation.sequences import METHODS, SequenceOutcome
+from clip_surgery_ros.evaluation.tables import header, row, write_tables
 
 
 @dataclass(frozen=True)
@@ -64,22 +64,19 @@ def markdown(found: Sequence[SequenceSummary]) -> str:
 
 
 def _rows(found: Sequence[SequenceSummary]) -> Iterator[str]:
-    yield _row("sequence", "Hz", "n", "allowed", *METHODS, "with an id after, s", "ghosts")
-    yield _row(*["---"] * (6 + len(METHODS)))
+    heads = ["sequence", "Hz", "n", "allowed", *METHODS, "with an id after, s", "ghosts"]
+    yield from header(heads)
     table = {(each.kind, each.rate, each.method): each for each in found}
     for kind, rate in dict.fromkeys((each.kind, each.rate) for each in found):
         own = table[kind, rate, next(iter(METHODS))]
         cells = [_cell(table[kind, rate, method]) for method in METHODS]
         times = f"{own.confirm_s:.1f}", f"{own.ghosts:.1f}"
-        yield _row(kind, f"{rate:g}", str(own.sequences), f"{own.allowed:.2f}", *cells, *times)
+        first = [kind, f"{rate:g}", str(own.sequences), f"{own.allowed:.2f}"]
+        yield row([*first, *cells, *times])
 
 
 def _cell(one: SequenceSummary) -> str:
     return f"{one.idf1:.2f} / {one.switches:.1f} / {one.hota:.2f}"
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def write(found: Sequence[SequenceSummary], folder: Path) -> list[Path]:
@@ -87,8 +84,5 @@ def write(found: Sequence[SequenceSummary], folder: Path) -> list[Path]:
 
     :returns: the files written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, markdown_path = folder / "sequences.json", folder / "sequences.md"
-    json_path.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
-    markdown_path.write_text(markdown(found) + "\n")
-    return [json_path, markdown_path]
+    values = [asdict(each) for each in found]
+    return write_tables(folder, "sequences", values, markdown(found))

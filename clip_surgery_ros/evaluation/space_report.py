@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clip_surgery_ros.evaluation.space import MASKS, SpaceOutcome
 from clip_surgery_ros.evaluation.space_recipes import RECIPES
+from clip_surgery_ros.evaluation.tables import header, row, write_tables
 from clip_surgery_ros.world.depth_views import SENSORS
 
 FAR = 0.05
@@ -94,27 +93,26 @@ def markdown(found: Summaries) -> str:
 
 
 def _own_rows(found: Summaries) -> Iterator[str]:
-    yield from _header(
-        *("sensor errors", "mask", "objects", "with a box", "centre, mm: median", "90 %"),
-        *("size, %: short", "long", "height", "5 cm off, no reason", "within one deviation"),
-    )
+    heads = ["sensor errors", "mask", "objects", "with a box", "centre, mm: median", "90 %"]
+    heads += ["size, %: short", "long", "height", "5 cm off, no reason", "within one deviation"]
+    yield from header(heads)
     for mask, summary in found.get("floor", {}).get("off", {}).items():
-        yield _row("off", f"{mask}; box round all points", *_cells(summary))
+        yield row(["off", f"{mask}; box round all points", *_cells(summary)])
     for sensor, masks in found[OWN].items():
         for mask, summary in masks.items():
-            yield _row(sensor, mask, *_cells(summary))
+            yield row([sensor, mask, *_cells(summary)])
 
 
 def _recipe_rows(found: Summaries) -> Iterator[str]:
     conditions = [(sensor, mask) for sensor in SENSORS for mask in MASKS]
     heads = (f"{sensor}, {mask}" for sensor, mask in conditions)
-    yield from _header("centre, mm: median / 90 %", *heads)
+    yield from header(["centre, mm: median / 90 %", *heads])
     for recipe in RECIPES:
         cells = []
         for sensor, mask in conditions:
             one = found.get(recipe, {}).get(sensor, {}).get(mask)
             cells.append(f"{_mm(one.centre_median)} / {_mm(one.centre_p90)}" if one else "")
-        yield _row(recipe, *cells)
+        yield row([recipe, *cells])
 
 
 def _cells(one: SpaceSummary) -> list[str]:
@@ -129,33 +127,16 @@ def _mm(metres: float) -> str:
     return f"{1000 * metres:.1f}"
 
 
-def _header(*heads: str) -> Iterator[str]:
-    yield _row(*heads)
-    yield _row(*("---" for _ in heads))
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def write(found: Summaries, folder: Path) -> list[Path]:
     """Write ``space.json`` and ``space.md``.
 
     :returns: the files written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, markdown_path = folder / "space.json", folder / "space.md"
-    json_path.write_text(json.dumps(_json_values(found), indent=1, allow_nan=False) + "\n")
-    markdown_path.write_text(markdown(found) + "\n")
-    return [json_path, markdown_path]
-
-
-def _json_values(value: Any) -> Any:
-    """Return plain values, with null for NaN."""
-    if isinstance(value, SpaceSummary):
-        return _json_values(asdict(value))
-    if isinstance(value, Mapping):
-        return {key: _json_values(each) for key, each in value.items()}
-    if isinstance(value, tuple):
-        return [_json_values(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    values = {
+        recipe: {
+            sensor: {mask: asdict(summary) for mask, summary in by_mask.items()}
+            for sensor, by_mask in by_sensor.items()
+        }
+        for recipe, by_sensor in found.items()
+    }
+    return write_tables(folder, "space", values, markdown(found))

@@ -175,7 +175,7 @@ def _tf2_ros() -> ModuleType | None:
     """Return tf2_ros, or None where it is not installed or does not work."""
     try:
         import tf2_ros
-    except Exception:  # built for another Python or NumPy, it raises what it likes
+    except (ImportError, AttributeError, RuntimeError):  # missing, or built for another Python
         return None
     return tf2_ros if hasattr(tf2_ros, "Buffer") else None
 

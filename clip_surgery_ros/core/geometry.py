@@ -48,6 +48,15 @@ def crop(mask: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
     return inside_box(mask, box).copy()
 
 
+def uncrop(mask: NDArray[np.bool_], box: Box, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the (H, W) mask of the image whose part inside the box is ``mask``; the opposite of
+    :func:`crop`.
+    """
+    full = np.zeros(size_hw, np.bool_)
+    inside_box(full, box)[:] = mask
+    return full
+
+
 def paste(canvas: NDArray[np.generic], mask: NDArray[np.bool_], box: Box, value: float) -> None:
     """Set ``value`` on the (H, W) canvas where the box's mask is True; changes the canvas."""
     inside_box(canvas, box)[mask] = value

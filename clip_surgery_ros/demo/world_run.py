@@ -20,6 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from tqdm import tqdm
 
+from clip_surgery_ros.core.geometry import paste
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.demo.answers import Rgb, plain_similarity, result_of
@@ -234,9 +235,7 @@ def _comparison(answer: Answer, result: FrameResult) -> list[str]:
         found = np.zeros_like(truth)
         for segment in result.segments:
             if segment.label == index:
-                box = segment.box
-                part = found[box.y : box.y + box.height, box.x : box.x + box.width]
-                part |= segment.mask
+                paste(found, segment.mask, segment.box, True)
         if truth.any():
             iou = (truth & found).sum() / (truth | found).sum()
             said = f"is in view; IoU of its masks {iou:.2f}"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.geometry import paste
+from clip_surgery_ros.core.geometry import paste, uncrop
 from clip_surgery_ros.core.masks import resize_map
-from clip_surgery_ros.core.types import FrameResult, Segment
+from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.evaluation.examples import Example
 
 MATCH_IOU = 0.5
@@ -118,7 +118,7 @@ def _counted(
     for segment in sorted(result.segments, key=lambda segment: -segment.score):
         if segment.name != name:
             continue
-        mask = _full_size(segment, result.size_hw)
+        mask = uncrop(segment.mask, segment.box, result.size_hw)
         lost = np.count_nonzero(mask & example.ignored)
         if not is_there or lost <= MOSTLY_IGNORED * np.count_nonzero(mask):
             counted.append((segment.score, mask & ~example.ignored))
@@ -154,13 +154,6 @@ def iou(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
     """
     union = np.count_nonzero(predicted | true)
     return np.count_nonzero(predicted & true) / union if union else 1.0
-
-
-def _full_size(segment: Segment, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the segment's mask at the size of the image, (H, W)."""
-    mask = np.zeros(size_hw, np.bool_)
-    paste(mask, segment.mask, segment.box, True)
-    return mask
 
 
 def peak_is_inside(similarity: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:

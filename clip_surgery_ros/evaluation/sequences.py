@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from clip_surgery_ros.core.geometry import crop, mask_box
+from clip_surgery_ros.core.geometry import crop, mask_box, uncrop
 from clip_surgery_ros.core.masks import innermost
 from clip_surgery_ros.evaluation.identity import IdentityFigures, Step, identity
 from clip_surgery_ros.evaluation.track_baselines import ByteTrack, FirstOverlap
@@ -250,8 +250,7 @@ def _step(frame: Detected, numbers: Sequence[int]) -> Step:
     overlap = np.zeros((len(frame.truths), len(chosen)))
     for column, k in enumerate(chosen):
         each = frame.observations[k]
-        box, full = each.box, np.zeros(frame.view.size_hw, np.bool_)
-        full[box.y : box.y + box.height, box.x : box.x + box.width] = each.mask
+        full = uncrop(each.mask, each.box, frame.view.size_hw)
         for row, mask in enumerate(frame.truths.values()):
             union = int((mask | full).sum())
             overlap[row, column] = int((mask & full).sum()) / union

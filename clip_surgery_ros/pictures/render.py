@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.core.geometry import inside_box
 from clip_surgery_ros.core.masks import combined_map
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 
@@ -188,7 +189,7 @@ def panel_grid(panels: Sequence[tuple[str, Rgb]], columns: int = 4, width: int =
 def _tint(picture: Rgb, segment: Segment) -> None:
     """Blend the label's colour into the mask and draw the mask's outline."""
     box, colour = segment.box, colour_of(segment.label)
-    part = picture[box.y : box.y + box.height, box.x : box.x + box.width]
+    part = inside_box(picture, box)
     inside = segment.mask.astype(np.uint8)
     half_colour = tuple(value / 2 for value in (*colour, 0))
     tinted = cv2.add(cv2.convertScaleAbs(part, alpha=0.5), half_colour)

@@ -11,7 +11,7 @@ import numpy as np
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.files import write_whole
-from clip_surgery_ros.core.geometry import paste
+from clip_surgery_ros.core.geometry import uncrop
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
 from clip_surgery_ros.core.types import FrameResult, Query, Segment
@@ -78,9 +78,8 @@ def _labelled(frame: StoredFrame, query: Query, pipeline: Pipeline) -> dict[str,
 
 
 def _object(segment: Segment, result: FrameResult) -> dict[str, Any]:
-    mask = np.zeros(result.size_hw, np.bool_)
-    paste(mask, segment.mask, segment.box, True)
     box = segment.box
+    mask = uncrop(segment.mask, box, result.size_hw)
     return {
         "label": segment.label,
         "score": round(float(segment.score), _DIGITS),

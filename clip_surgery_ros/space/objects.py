@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.types import FrameResult, Segment
+from clip_surgery_ros.core.geometry import inside_box, paste, uncrop
+from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.space.depth import DepthImage
 from clip_surgery_ros.space.lifting import Lifted, LiftSettings, lift
 from clip_surgery_ros.space.reasons import Finding, Reason
@@ -40,13 +41,6 @@ def nowhere(count: int, frame: str, reason: Finding, depth: DepthImage | None) -
     return ObjectsInSpace(frame, (Lifted(None, (reason,)),) * count, depth, reason)
 
 
-def full_mask(segment: Segment, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return a segment's mask in the picture, (H, W)."""
-    mask, box = np.zeros(size_hw, np.bool_), segment.box
-    mask[box.y : box.y + box.height, box.x : box.x + box.width] = segment.mask
-    return mask
-
-
 def lift_all(
     result: FrameResult, depth: DepthImage, to_target: Rigid, frame: str, settings: LiftSettings
 ) -> ObjectsInSpace:
@@ -58,10 +52,10 @@ def lift_all(
     """
     covered = np.zeros(result.size_hw, np.int32)
     for segment in result.segments:
-        covered += full_mask(segment, result.size_hw)
+        inside_box(covered, segment.box)[segment.mask] += 1
     lifted = []
     for segment in result.segments:
-        mask = full_mask(segment, result.size_hw)
+        mask = uncrop(segment.mask, segment.box, result.size_hw)
         clicks = segment.points.xy[segment.points.positive]
         lifted.append(lift(depth, mask, clicks, to_target, covered > mask, settings))
     last = [one.findings[-1] for one in lifted if one.box is None]
@@ -96,7 +90,7 @@ def background_points(
     """
     covered = np.zeros(result.size_hw, np.uint8)
     for segment, lifted in zip(result.segments, found.lifted, strict=True):
-        covered |= full_mask(segment, result.size_hw)
+        paste(covered, segment.mask, segment.box, 1)
         covered[lifted.rows, lifted.columns] = 1
     margin = max(1, round(MARGIN * result.size_hw[1]))
     kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from ros.harness import wait_until
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from test_bag import record, storage_file
@@ -22,8 +22,7 @@ from clip_surgery_ros.core.masks import class_mask
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.recorded import plan as planning
-from clip_surgery_ros.recorded.plan import make_plan
+from clip_surgery_ros.recorded.plan import IMAGES_PER_ITEM, make_plan
 from clip_surgery_ros.recorded.run import only_run
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.tools.truth import scenes
@@ -33,6 +32,7 @@ STORE = get_typestore(Stores.ROS2_JAZZY)
 SECOND = 10**9
 QUERY = "saw; banana; backpack; rocket"
 OPTIONS = ["--query", QUERY, "--no-clip-windows", "--cpu-threads", "1"]
+OPTIONS += ["--images-per-item", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +60,12 @@ def bag(tmp_path_factory, pictures) -> Path:
     return path
 
 
-@pytest.fixture
-def _small_items(monkeypatch) -> None:
-    monkeypatch.setattr(planning, "FRAMES_PER_ITEM", 2)
-
-
 @pytest.fixture(scope="module")
 def labelled(bag: Path, tmp_path_factory) -> Path:
     """Label the bag in this process."""
     output = tmp_path_factory.mktemp("one")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "FRAMES_PER_ITEM", 2)
-        command = ["label", str(bag), *OPTIONS, "--output", str(output)]
-        assert main([*command, "--export", "coco", "masks"]) == 3
+    command = ["label", str(bag), *OPTIONS, "--output", str(output)]
+    assert main([*command, "--export", "coco", "masks"]) == 3
     return output
 
 
@@ -126,9 +119,7 @@ def test_coco_and_masks_have_what_the_pipeline_finds(labelled: Path, pictures, n
         assert np.mean(stored == expected) > 0.999
 
 
-def test_undecodable_image_is_named_and_gives_status_3(
-    bag: Path, labelled: Path, capsys, _small_items
-) -> None:
+def test_undecodable_image_is_named_and_gives_status_3(bag: Path, labelled: Path, capsys) -> None:
     command = ["label", str(bag), *OPTIONS, "--output", str(labelled)]
     assert main(command) == 3
     output = capsys.readouterr()
@@ -139,9 +130,7 @@ def test_undecodable_image_is_named_and_gives_status_3(
     assert "damaged" in skipped["reason"]
 
 
-def test_two_workers_write_the_same_bytes(
-    bag: Path, labelled: Path, tmp_path: Path, _small_items
-) -> None:
+def test_two_workers_write_the_same_bytes(bag: Path, labelled: Path, tmp_path: Path) -> None:
     command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path), "--workers", "2"]
     assert main([*command, "--export", "masks", "coco"]) == 3
     files = sorted(file.relative_to(labelled) for file in labelled.rglob("*") if file.is_file())
@@ -151,28 +140,16 @@ def test_two_workers_write_the_same_bytes(
         assert (tmp_path / file).read_bytes() == (labelled / file).read_bytes(), file
 
 
-KILLED = """
-import sys
-from clip_surgery_ros.recorded import plan
-plan.FRAMES_PER_ITEM = 2
-from clip_surgery_ros.tools.cli import main
-main(sys.argv[1:])
-"""
-
-
 def test_killed_run_continues_and_does_nothing_twice(
-    bag: Path, labelled: Path, tmp_path: Path, capsys, _small_items
+    bag: Path, labelled: Path, tmp_path: Path, capsys
 ) -> None:
     command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path)]
+    start = "import sys; from clip_surgery_ros.tools.cli import main; main(sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, *command], stderr=subprocess.DEVNULL, cwd=tmp_path
+        [sys.executable, "-c", start, *command], stderr=subprocess.DEVNULL, cwd=tmp_path
     )
     items = tmp_path / "items"
-    deadline = time.monotonic() + 120
-    while not list(items.glob("*.json")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: any(items.glob("*.json")) or process.poll() is not None, 120)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = {file.name: file.stat().st_mtime_ns for file in items.glob("*.json")}
@@ -185,7 +162,7 @@ def test_killed_run_continues_and_does_nothing_twice(
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(
-    bag: Path, labelled: Path, tmp_path: Path, capsys, _small_items
+    bag: Path, labelled: Path, tmp_path: Path, capsys
 ) -> None:
     command = ["label", str(bag), *OPTIONS, "--dry-run", "--output"]
     assert main([*command, str(tmp_path / "out")]) == 0
@@ -252,3 +229,9 @@ def test_compressed_runs_are_decoded_to_the_same_mask(shape: tuple, share: float
     mask = np.random.default_rng(0).random(shape) < share
     counts = compressed_runs(run_lengths(mask))
     assert np.array_equal(decode({"size": list(shape), "counts": counts}), mask)
+
+
+def test_help_says_how_many_images_an_item_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"short bags (default: {IMAGES_PER_ITEM})" in text

@@ -18,9 +18,10 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.bag_parts import FrameTime, Part, open_part, parts_of_bag
 from clip_surgery_ros.weights.files import sha256
 
-FRAMES_PER_ITEM = 64
-"""A killed run loses at most the unfinished item of each worker; with networks that take a second
-for a frame this is a minute. Reading a file's indexes again for each item takes far less."""
+IMAGES_PER_ITEM = 64
+"""By default. A killed run loses at most the unfinished item of each worker: with networks that
+take a second for a frame this is a minute. Reading a file's indexes again for each item takes far
+less."""
 FORMAT = 1
 """Raise it when the files of items change: older ones are then made again."""
 _FINGERPRINT_BYTES = 65536
@@ -35,7 +36,7 @@ class Item:
 
     :param key: of everything that its result depends on; the result's file has this name.
     :param bag: name of the bag in the results.
-    :param frames: sorted, at most :data:`FRAMES_PER_ITEM`.
+    :param frames: sorted, at most ``images_per_item`` of :func:`make_plan`.
     :param together: whether they follow each other without a gap.
     """
 
@@ -73,7 +74,12 @@ class _IndexedPart:
 
 
 def make_plan(
-    bags: Sequence[Path], topic: str | None, every_s: float, query: Query, config: Config
+    bags: Sequence[Path],
+    topic: str | None,
+    every_s: float,
+    query: Query,
+    config: Config,
+    images_per_item: int = IMAGES_PER_ITEM,
 ) -> Plan:
     """Plan the work. Reads the indexes of bags, and the weights once for their checksums.
 
@@ -81,6 +87,7 @@ def make_plan(
     :param topic: None for the only topic that has images, in each bag.
     :param every_s: least time between two images in seconds, by the times when they were
         recorded, which are all that indexes have; 0 for all images.
+    :param images_per_item: at most.
     :raises ImageError: when no file of a bag can be read, or a bag has no such images.
     :raises WeightsError: when a weight file is missing.
     """
@@ -98,7 +105,7 @@ def make_plan(
         unreadable += problems
         chosen = _sampled([part.times for part in parts], round(every_s * 1e9))
         for part, frames in zip(parts, chosen, strict=True):
-            items += _items(part, frames, name, common)
+            items += _items(part, frames, name, common, images_per_item)
     return Plan(tuple(items), tuple(unreadable))
 
 
@@ -143,13 +150,17 @@ def _sampled(times: Sequence[Sequence[FrameTime]], every_ns: int) -> list[list[F
 
 
 def _items(
-    indexed: _IndexedPart, frames: Sequence[FrameTime], name: str, common: dict[str, Any]
+    indexed: _IndexedPart,
+    frames: Sequence[FrameTime],
+    name: str,
+    common: dict[str, Any],
+    images_per_item: int,
 ) -> Iterator[Item]:
     """Yield the items of one file."""
     fingerprint = _fingerprint(indexed.part.file)
     position = {time: index for index, time in enumerate(indexed.times)}
-    for start in range(0, len(frames), FRAMES_PER_ITEM):
-        some = tuple(frames[start : start + FRAMES_PER_ITEM])
+    for start in range(0, len(frames), images_per_item):
+        some = tuple(frames[start : start + images_per_item])
         together = all(position[b] - position[a] == 1 for a, b in pairwise(some))
         times = [(time.log_time, time.copy) for time in some]
         content = {**common, "file": fingerprint, "topic": indexed.topic, "frames": times}

@@ -66,6 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that label, each with its own networks (default: 1)",
     )
     parser.add_argument(
+        "--images-per-item",
+        type=whole_number(1),
+        default=64,  # IMAGES_PER_ITEM of recorded/plan.py, whose import makes --help slow
+        metavar="N",
+        help="largest piece of work: what a worker takes at once, and what a killed run loses; "
+        "less for short bags (default: 64)",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and which items are done; no work"
     )
     add_network_options(parser)
@@ -82,7 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.recorded.plan import make_plan
     from clip_surgery_ros.recorded.run import label_items, only_run, unfinished_items
 
-    plan = make_plan(arguments.bags, arguments.topic, arguments.every or 0, query, config)
+    plan = make_plan(
+        arguments.bags,
+        arguments.topic,
+        arguments.every or 0,
+        query,
+        config,
+        arguments.images_per_item,
+    )
     for reason in plan.unreadable:
         print(f"note: left out: {reason}", file=sys.stderr)
     if arguments.dry_run:

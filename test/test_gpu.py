@@ -173,15 +173,10 @@ def test_lost_gpu_is_told_from_a_shortage_and_from_other_errors(gpu: PretendedGp
     )
 
 
-def test_shortage_while_networks_are_loaded_is_told_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(SamBackend, "from_file", fail)
-    with pytest.raises(DeviceError, match="out of memory on device cpu while the networks"):
-        load_networks(Config.from_values({"device": "cpu"}))
+def test_shortage_while_networks_are_loaded_is_told_in_a_sentence(gpu: PretendedGpu) -> None:
+    gpu.failure = "CUDA error: out of memory"
+    with pytest.raises(DeviceError, match="out of memory on device cuda:0 while the networks"):
+        load_networks(Config.from_values({"device": "cuda:0"}))
 
 
 # Devices, precisions and times

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Continues the training of the demo's networks (setup/training) on a GPU machine with many cores,
-# and exports them: setup/train_on_gpu.sh FOLDER. FOLDER takes the checkpoints and the exported
-# files. A second call resumes from the checkpoints of the first; views stay in $VIEWS.
+# and exports them: setup/train_on_gpu.sh FOLDER. FOLDER takes views, checkpoints and the exported
+# files. A second call resumes from what the first left there.
 #
 # The views render on all cores first, and more of them while the networks train. The steps are
-# for an H200: half an hour. Variables change them.
+# an estimate for half an hour of an H200, not tried there. Variables change them.
 set -euo pipefail
+FOLDER=$(realpath -m "$1")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
-FOLDER=$1
-VIEWS=${VIEWS:-/tmp/clip_surgery_views}
+VIEWS=${VIEWS:-$FOLDER/views}
 PYTHON=${PYTHON:-python3}
 DEVICE=${DEVICE:-cuda:0}
 CORES=${CORES:-$(nproc)}

@@ -127,8 +127,8 @@ class DepthInput:
 
         The words of a failure that goes on stay those of its beginning.
         """
-        is_new = failure is None or self._failure is None
-        if is_new or failure.reason != self._failure.reason:  # type: ignore[union-attr]
+        known = self._failure
+        if failure is None or known is None or failure.reason != known.reason:
             self._failure = failure
 
     def warnings(self) -> list[str]:

@@ -43,6 +43,7 @@ from clip_surgery_ros.training.windows import (
     MIXED,
     ROOM,
     Window,
+    choose_tokens,
     choose_window,
     cut,
     disturbed,
@@ -66,6 +67,7 @@ CLIP = ClipOptions(
     seed=5,
     bfloat16=False,
     side=SIDE,
+    kept_tokens=0,
     contrastive_only=False,
     image_tower=None,
 )
@@ -170,6 +172,14 @@ def test_windows_lie_in_the_view_and_show_an_object(tight: bool) -> None:
         assert view.ids[top : top + height, left : left + width].any()
 
 
+def test_kept_tokens_are_those_of_objects_before_others() -> None:
+    owners = np.array([ROOM, 0, ROOM, MIXED, 1, ROOM, 0])
+    rng = np.random.default_rng(0)
+    drawn = {tuple(choose_tokens(owners, 4, rng).tolist()) for _ in range(40)}
+    assert drawn == {(0, 1, 4, 6), (1, 2, 4, 6), (1, 3, 4, 6), (1, 4, 5, 6)}
+    assert {len(choose_tokens(owners, 2, rng)) for _ in range(10)} == {2}
+
+
 def test_disturbances_keep_the_colours_of_a_picture_apart() -> None:
     view, rng = mug_and_bowl(), np.random.default_rng(1)
     changed = [disturbed(view.rgb, rng) for _ in range(40)]
@@ -247,6 +257,22 @@ def test_a_step_has_the_same_batch_in_any_run_and_another_step_another(views: Vi
 
 
 @pytest.mark.usefixtures("shallow")
+def test_kept_tokens_of_a_step_have_their_own_targets_and_features(views: Views) -> None:
+    whole = ClipSteps(CLIP, views, 0)[1]
+    part = ClipSteps(replace(CLIP, kept_tokens=10), views, 0)[1]
+    assert part.kept is not None and part.kept.shape == (4, 10)
+    assert torch.equal(part.images, whole.images)
+    assert torch.equal(part.phrases.name_targets, whole.phrases.name_targets.gather(1, part.kept))
+    model = build_clip(len(Vocabulary()))
+    pixels = normalize(part.images)
+    every = torch.arange((SIDE // PATCH) ** 2).expand(4, -1)
+    with torch.no_grad():
+        cls, tokens = encode_images(model.visual, pixels)
+        same_cls, same_tokens = encode_images(model.visual, pixels, every.flip(1))
+    torch.testing.assert_close(same_cls, cls)
+    torch.testing.assert_close(same_tokens.flip(1), tokens)
+
+
 def test_some_steps_on_one_batch_lower_each_loss(views: Views) -> None:
     torch.manual_seed(0)
     vocabulary = Vocabulary()

@@ -132,6 +132,14 @@ def _add_clip_options(step: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="of the pictures, a multiple of 8 from 64 to 192 (default: 96)",
     )
+    step.add_argument(
+        "--kept-tokens",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="compute N patch tokens of a picture, those of objects first: steps take less time "
+        "(default: 0, all)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,13 @@ from clip_surgery_ros.training.clip_model import Vocabulary
 from clip_surgery_ros.training.clip_phrases import Phrases, ask, window_caption
 from clip_surgery_ros.training.options import ClipOptions
 from clip_surgery_ros.training.steps import Steps
-from clip_surgery_ros.training.windows import Window, choose_window, cut, disturbed
+from clip_surgery_ros.training.windows import (
+    Window,
+    choose_tokens,
+    choose_window,
+    cut,
+    disturbed,
+)
 from clip_surgery_ros.training.world_views import Views
 
 TIGHT = 0.2
@@ -25,15 +31,20 @@ class Batch:
 
     :param images: (B, S, S, 3) uint8.
     :param captions: B texts.
+    :param phrases: of the kept tokens, if not all are computed.
+    :param kept: (B, K) patch tokens that are computed; None for all.
     """
 
     images: Tensor
     captions: tuple[str, ...]
     phrases: Phrases
+    kept: Tensor | None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return replace(self, images=self.images.to(device), phrases=self.phrases.to(device))
+        kept = None if self.kept is None else self.kept.to(device)
+        images, phrases = self.images.to(device), self.phrases.to(device)
+        return replace(self, images=images, phrases=phrases, kept=kept)
 
 
 class ClipSteps(Steps[Batch, ClipOptions]):
@@ -48,7 +59,15 @@ class ClipSteps(Steps[Batch, ClipOptions]):
         windows = [self._window(rng, step) for _ in range(self.options.batch)]
         images = torch.from_numpy(np.stack([window.rgb for window in windows]))
         captions = tuple(window_caption(window, rng) for window in windows)
-        return Batch(images, captions, ask(windows, self._vocabulary, rng))
+        kept = None
+        if self.options.kept_tokens:
+            chosen = [choose_tokens(w.owners, self.options.kept_tokens, rng) for w in windows]
+            kept = torch.from_numpy(np.stack(chosen))
+            windows = [
+                replace(window, owners=window.owners[tokens])
+                for window, tokens in zip(windows, chosen, strict=True)
+            ]
+        return Batch(images, captions, ask(windows, self._vocabulary, rng), kept)
 
     def _window(self, rng: np.random.Generator, step: int) -> Window:
         view = self.random_view(rng)

@@ -98,7 +98,9 @@ def build_clip(vocabulary_size: int) -> CLIP:
     )
 
 
-def encode_images(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def encode_images(
+    visual: Any, pixels: Tensor, kept: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the CLS token of the plain path and the patch tokens of the surgery path, projected.
 
     A test compares this with ``networks.clip.surgery``, which computes the same. This form is for
@@ -106,11 +108,17 @@ def encode_images(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
     :param visual: the image tower of a CLIP.
     :param pixels: (B, 3, S, S), normalized.
-    :returns: (B, C) and (B, N, C), before L2 normalization.
+    :param kept: (B, K) patch tokens that are computed; None computes all. The blocks then see
+        these alone.
+    :returns: (B, C) and (B, N or K, C), before L2 normalization.
     """
     x = visual.conv1(pixels).flatten(2).transpose(1, 2)
-    x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)
-    x = visual.ln_pre(x + _positions(visual.positional_embedding, x.shape[1]))
+    positions = _positions(visual.positional_embedding, 1 + x.shape[1])
+    x = x + positions[1:]
+    if kept is not None:
+        x = x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    begin = (visual.class_embedding + positions[0]).expand(len(x), 1, -1)
+    x = visual.ln_pre(torch.cat([begin, x], dim=1))
     surgery = x
     for block in visual.transformer.resblocks:
         attention = block.attn

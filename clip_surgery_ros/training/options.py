@@ -31,6 +31,8 @@ class ClipOptions:
     :param rate: peak learning rate.
     :param bfloat16: compute matrix products of the image tower in bfloat16.
     :param side: of the windows, pixels; a multiple of the patch.
+    :param kept_tokens: patch tokens of a window that are computed, those of objects first; 0
+        computes all.
     :param contrastive_only: train with the CLIP paper's loss alone, which uses no masks.
     :param image_tower: weights of a CLIP of the same sizes, whose image tower a run from step 0
         begins with; None begins with random numbers.
@@ -44,6 +46,7 @@ class ClipOptions:
     seed: int
     bfloat16: bool
     side: int
+    kept_tokens: int
     contrastive_only: bool
     image_tower: Path | None
 

@@ -71,7 +71,7 @@ def train(options: ClipOptions, files: RunFiles, machine: Machine) -> None:
         batch = made.to(device)
         set_rate(optimizers, options.rate * rate_at(step, options, warm_up_from))
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bfloat16):
-            cls, tokens = compiled(model.visual, normalize(batch.images))
+            cls, tokens = compiled(model.visual, normalize(batch.images), batch.kept)
         encoded = cls.float(), tokens.float()
         if options.contrastive_only:
             parts = {"contrastive": contrastive_loss(model, encoded[0], batch, vocabulary)}

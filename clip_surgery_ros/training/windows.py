@@ -126,6 +126,18 @@ def _owners(ids: NDArray[np.uint8], objects: Sequence[NamedObject]) -> NDArray[n
     return owners
 
 
+def choose_tokens(
+    owners: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw tokens, (count,) in order: those of objects before others.
+
+    :param owners: (N,) as a :class:`Window` has them; N is at least ``count``.
+    """
+    order = rng.permutation(len(owners))
+    first = np.argsort(owners[order] < 0, kind="stable")
+    return np.sort(order[first][:count])
+
+
 def disturbed(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return a picture with other light, colour cast, contrast, blur, noise or JPEG errors.
 

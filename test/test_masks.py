@@ -44,6 +44,11 @@ def test_overlapping_segments_show_the_one_with_the_higher_score(
     assert confidence_map(order, (3, 5)).tolist() == [[102, 102, 204, 204, 0]] * 2 + [[0] * 5]
 
 
+@pytest.mark.parametrize(("id_", "value"), [(0, 0), (65_535, 65_535), (65_536, 1), (131_071, 1)])
+def test_ids_above_16_bits_begin_again_at_1(id_: int, value: int) -> None:
+    assert instance_map((segment(id_, 0, 0.5, Box(0, 0, 1, 1)),), (1, 2)).tolist() == [[value, 0]]
+
+
 def test_images_without_segments_are_empty() -> None:
     assert (class_mask((), (2, 3)) == 255).all()
     assert not instance_map((), (2, 3)).any()

@@ -125,6 +125,24 @@ def test_present_labels_have_their_own_masks(image: NDArray[np.uint8]) -> None:
     assert result.query.sequence == 3
 
 
+def test_appearance_is_the_mean_of_the_tokens_under_the_mask(image: NDArray[np.uint8]) -> None:
+    image[30:50, 30:50] = COLOURS["blue"]  # cells of both colours are under the mask of red
+    runner = pipeline(ColourClip(), RegionSegmenter(), presence_threshold=0.0)
+    query = parse_query("red; green")
+    segments = runner.run(image, query, Wanted(appearance=True)).segments
+    # A cell is 10 x 15 pixels, and shows the colour of one of its pixels.
+    colours = image[np.linspace(0, 79, GRID).astype(int)][:, np.linspace(0, 119, GRID).astype(int)]
+    assert [segment.name for segment in segments] == ["red", "green"]
+    for segment in segments:
+        sums = np.zeros(len(NAMES))
+        for row, column in np.argwhere(segment.mask):
+            cell = (row + segment.box.y) // 10, (column + segment.box.x) // 15
+            sums[list(COLOURS.values()).index(tuple(colours[cell]))] += 1
+        assert np.count_nonzero(sums) > 1
+        assert segment.appearance == pytest.approx(sums / np.linalg.norm(sums), abs=1e-5)
+    assert runner.run(image, query).segments[0].appearance is None
+
+
 def test_absent_label_has_a_reason_and_no_prompt(
     image: NDArray[np.uint8],
 ) -> None:

@@ -9,6 +9,8 @@ from tabletop import TWINS, Cuboid, Watch, looking, orbit, shot
 from clip_surgery_ros.core.types import PointPrompts, Segment
 from clip_surgery_ros.space.lifting import lift
 from clip_surgery_ros.tracks.estimates import RunningMean
+from clip_surgery_ros.tracks.numbers import Numbers
+from clip_surgery_ros.tracks.tracker import Tracker
 from clip_surgery_ros.tracks.types import NO_ID, Observation, State, TrackSettings
 
 MUG = {1: TWINS[2]}
@@ -183,6 +185,49 @@ def test_clock_that_is_set_back_begins_anew() -> None:
     assert watch.frame.numbers == (2,)
     assert [state.id for state in watch.frame.tracks] == ["mug/2"]
     assert watch.state("mug/2").age_s == 0.0
+
+
+def test_frames_of_cameras_may_be_of_different_age() -> None:
+    watch = Watch()
+    left, right = shot(TWINS, orbit(0), "left"), shot(TWINS, orbit(90), "right")
+    for k in range(4):  # a network takes 5 s for a frame, and one camera is slow
+        watch.see(10.0 * k + 5, left)
+        watch.see(10.0 * k, right)
+    assert sorted(watch.lasting().values()) == [1, 2, 3, 4]
+    watch.see(0.0, right)  # a bag began again
+    assert {state.age_s for state in watch.frame.tracks} == {0.0}
+
+
+def test_time_that_passed_without_frames_does_not_make_a_late_frame_a_jump_back() -> None:
+    watch = watch_mug()
+    watch.tracker.advance(8_000_000_000)
+    assert watch.see(2.0, shot(MUG)) == {1: 1}
+
+
+def test_settings_change_for_what_is_remembered_too() -> None:
+    watch = watch_mug()
+    watch.tracker.use(TrackSettings(memory_s=5.0))
+    (forgotten,) = watch.tracker.advance(7_000_000_000)
+    assert forgotten.id == "mug/1"
+
+
+def test_no_picture_of_16_bits_shows_two_objects_as_one() -> None:
+    numbers = Numbers()
+    watch = Watch()
+    watch.tracker = Tracker(numbers=numbers)
+    watch.see(0.0, shot(MUG, presence=0.95))
+    numbers.last = 65_534
+    two = {**MUG, 2: TWINS[1], 3: TWINS[3]}
+    given = watch.see(0.5, shot(two, presence=0.95))
+    assert given == {1: 1, 2: 65_535, 3: 65_537}  # 65,536 would be shown as 1
+
+
+def test_trackers_share_numbers() -> None:
+    numbers = Numbers()
+    trackers = Tracker(numbers=numbers), Tracker(numbers=numbers)
+    mug = shot(MUG, presence=0.95)
+    given = [t.update(0, mug.view, [mug.found[1]], ("mug",)).numbers for t in trackers]
+    assert given == [(1,), (2,)]
 
 
 def test_locate_finds_labels_and_ids() -> None:

@@ -69,11 +69,27 @@ def class_mask(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray
     return canvas
 
 
+MOST_INSTANCES = 65_535
+"""Values of a picture of 16 bits beside 0."""
+
+
+def instance_value(number: int) -> int:
+    """Return what stands for an id in a picture of 16 bits: the id itself up to 65,535; then
+    values begin again at 1. 0 stays 0.
+
+    >>> instance_value(65_535), instance_value(65_536)
+    (65535, 1)
+    """
+    return (number - 1) % MOST_INSTANCES + 1 if number else 0
+
+
 def instance_map(segments: Iterable[Segment], size_hw: tuple[int, int]) -> NDArray[np.uint16]:
-    """Return (H, W) segment ids, 0 for no segment; overlaps as in :func:`class_mask`."""
+    """Return (H, W) :func:`instance_value` of segment ids, 0 for no segment; overlaps as in
+    :func:`class_mask`.
+    """
     canvas = np.zeros(size_hw, np.uint16)
     for segment in _by_score(segments):
-        paste(canvas, segment.mask, segment.box, segment.id)
+        paste(canvas, segment.mask, segment.box, instance_value(segment.id))
     return canvas
 
 

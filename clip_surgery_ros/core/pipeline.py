@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.core.appearance import with_appearance
 from clip_surgery_ros.core.device_errors import device_errors_explained
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.interfaces import ImageTextEncoder, PromptableSegmenter
@@ -98,6 +99,11 @@ class Pipeline:
             with clock.stage("points"):
                 prompts = label_prompts(recognition, query, self._settings, absent)
             segments = self._segmentation.segments(view, query, recognition, prompts, clock)
+            if wanted.appearance and view.tokens is not None:
+                with clock.stage("appearance"):
+                    segments = with_appearance(
+                        segments, view.tokens, view.grid_hw, recognition.size_hw
+                    )
             found = {segment.label for segment in segments}
             for index in range(len(query.labels)):
                 if index not in found:

@@ -89,7 +89,8 @@ class Box:
 class Segment:
     """One object that was found.
 
-    :param id: from 1, unique in its frame.
+    :param id: from 1, unique in its frame. Of a segment that is followed over time it is the
+        object's number, and 0 until the object is confirmed.
     :param label: index into the query's labels.
     :param name: the label's name.
     :param score: confidence, 0 to 1: presence times the probability that the mask is correct.
@@ -99,6 +100,8 @@ class Segment:
     :param box: tight box of the mask.
     :param mask: (box.height, box.width) bool, cropped to the box.
     :param points: the prompt points that it was decoded from.
+    :param appearance: (C,) float32 of length 1, the image's tokens averaged under the mask; None
+        if that was not wanted.
 
     >>> box = Box(x=10, y=20, width=3, height=2)
     >>> points = PointPrompts(np.array([[11, 21]], np.int32), np.array([True]))
@@ -118,6 +121,7 @@ class Segment:
     box: Box
     mask: NDArray[np.bool_]
     points: PointPrompts
+    appearance: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,12 @@ class Wanted:
     """Which outputs are needed; the others are not computed.
 
     >>> Wanted(segments=False)  # maps alone need no segmenter
-    Wanted(segments=False, plain_similarity=False)
+    Wanted(segments=False, plain_similarity=False, appearance=False)
     """
 
     segments: bool = True
     plain_similarity: bool = False
+    appearance: bool = False
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,11 @@ class Track:
         """Whether it was found to be no longer at its place."""
         return self.state is State.GONE
 
+    def use(self, settings: TrackSettings) -> None:
+        """Go on with other settings."""
+        self.settings = settings
+        self._score.smooth_s = self._presence.smooth_s = settings.smooth_s
+
     def unseen_s(self, stamp_ns: int) -> float:
         """Return the seconds since it was seen."""
         return max(0.0, (stamp_ns - self.seen_ns) / 1e9)

@@ -22,6 +22,7 @@ from clip_surgery_ros.tracks.association import (
 from clip_surgery_ros.tracks.cloud import distance
 from clip_surgery_ros.tracks.estimates import likeness
 from clip_surgery_ros.tracks.image_motion import UNKNOWN, ImageBox, ImageMotion, MotionOfCamera
+from clip_surgery_ros.tracks.numbers import Numbers
 from clip_surgery_ros.tracks.sight import DepthLook, Sight, share_inside
 from clip_surgery_ros.tracks.track import Look, Track
 from clip_surgery_ros.tracks.types import (
@@ -50,18 +51,30 @@ Matches = dict[int, Track]
 class Tracker:
     """The objects of a node's life; not for several threads at once.
 
+    :param numbers: gives the numbers of objects; shared with other trackers, or its own.
+
     >>> tracker = Tracker()
     >>> tracker.update(0, View("camera", (480, 640)), (), ("mug",)).tracks
     ()
     """
 
-    def __init__(self, settings: TrackSettings | None = None) -> None:
+    def __init__(
+        self, settings: TrackSettings | None = None, numbers: Numbers | None = None
+    ) -> None:
         self.settings = settings or TrackSettings()
+        self._numbers = numbers or Numbers()
         self._tracks: list[Track] = []
         self._labels: frozenset[str] = frozenset()
-        self._last_number = NO_ID
         self._newest_ns: int | None = None
+        self._newest_of: dict[str, int] = {}
         self._motions: dict[str, MotionOfCamera] = {}
+
+    def use(self, settings: TrackSettings) -> None:
+        """Go on with other settings; what is remembered stays."""
+        if settings != self.settings:
+            self.settings = settings
+            for track in self._tracks:
+                track.use(settings)
 
     def update(
         self,
@@ -74,15 +87,15 @@ class Tracker:
 
         Call it for each frame that was processed, also when nothing was found, or tracks would
         not learn that their places are empty. Cameras may take turns in any order. When a stamp
-        lies more than a second before the newest one, the clock was set back: all tracks are
-        forgotten.
+        lies more than a second before the newest one of the same camera, the clock was set back:
+        all tracks are forgotten.
 
         :param stamp_ns: of the image, nanoseconds.
         :param observations: all objects that were found.
         :param labels: all labels that were asked for. Tracks of others are kept as they are, for
             ``memory_s``.
         """
-        stamp_ns = self._on_time(stamp_ns)
+        stamp_ns = self._on_time(stamp_ns, view.camera)
         self._labels = frozenset(labels)
         asked = [track for track in self._tracks if track.label in self._labels]
         look = None
@@ -113,8 +126,11 @@ class Tracker:
         return TrackedFrame(numbers, (*self.states(), *forgotten))
 
     def advance(self, stamp_ns: int) -> tuple[TrackState, ...]:
-        """Let time pass without a frame, as when frames are skipped; return what was forgotten."""
-        return self._forget(self._on_time(stamp_ns))
+        """Let time pass without a frame, as when frames are skipped; return what was forgotten.
+
+        An older stamp than the newest one changes nothing.
+        """
+        return self._forget(self._not_before_newest(stamp_ns))
 
     def reset(self) -> None:
         """Forget all tracks. Their numbers are not used again."""
@@ -133,12 +149,23 @@ class Tracker:
         found = [s for s in self.states() if s.number and name in (s.label, s.id)]
         return tuple(sorted(found, key=lambda s: -s.seen_ns))
 
-    def _on_time(self, stamp_ns: int) -> int:
-        """Return a stamp that is not before the newest one, after a reset if it is much older."""
-        if self._newest_ns is not None and stamp_ns < self._newest_ns - BACK_NS:
+    def _on_time(self, stamp_ns: int, camera: str) -> int:
+        """Return a stamp that is not before the newest one, after a reset if the camera's last
+        one was much newer.
+
+        Frames of other cameras may be newer by as much as a network takes for a frame.
+        """
+        last_ns = self._newest_of.get(camera)
+        if last_ns is not None and stamp_ns < last_ns - BACK_NS:
             self.reset()
-            self._newest_ns = stamp_ns
-        self._newest_ns = max(stamp_ns, self._newest_ns or stamp_ns)
+            self._newest_of.clear()
+            self._newest_ns = None
+        self._newest_of[camera] = max(stamp_ns, self._newest_of.get(camera, stamp_ns))
+        return self._not_before_newest(stamp_ns)
+
+    def _not_before_newest(self, stamp_ns: int) -> int:
+        known = self._newest_ns
+        self._newest_ns = stamp_ns if known is None else max(stamp_ns, known)
         return self._newest_ns
 
     def _motion(self, view: View, look: DepthLook | None, asked: Sequence[Track]) -> ImageMotion:
@@ -204,8 +231,7 @@ class Tracker:
             return
         lost = self._lost_like(track)
         if lost is None:
-            self._last_number += 1
-            track.confirm(self._last_number)
+            track.confirm(self._numbers.next(other.number for other in self._tracks))
             return
         track.succeed(lost)
         self._tracks.remove(lost)

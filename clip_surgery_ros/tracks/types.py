@@ -71,7 +71,6 @@ class Observation:
         cls,
         segment: Segment,
         lifted: Lifted | None = None,
-        appearance: NDArray[np.float32] | None = None,
     ) -> Observation:
         """Return the observation of a segment, and of its place in space if that is known."""
         reasons = {finding.reason for finding in lifted.findings} if lifted else set()
@@ -84,7 +83,7 @@ class Observation:
             lifted.points if lifted is not None and len(lifted.points) else None,
             bool(reasons & {Reason.HIDDEN, Reason.CUT_BY_BORDER}),
             Reason.FLAT in reasons,
-            appearance,
+            segment.appearance,
         )
 
 

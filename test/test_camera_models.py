@@ -60,7 +60,7 @@ def test_reduced_picture_has_the_model_reduced() -> None:
     ("fields", "size_hw", "words"),
     [
         ({}, (640, 480), "is of pictures of 640 x 480 pixels, and the picture has 480 x 640"),
-        ({"k": [0.0] * 9}, (480, 640), "focal lengths must be above 0; is the camera calibrated"),
+        ({"k": [0.0] * 9}, (480, 640), "focal lengths must be above 1 pixel"),
         ({"width": 0}, (480, 640), "camera_info has a size of 0 x 0"),
         ({"k": [np.nan, *[1.0] * 8]}, (480, 640), "camera_info: .*focal lengths"),
     ],

@@ -21,9 +21,9 @@ def test_parameter_replaces_the_unit_of_the_encoding() -> None:
     assert metres_of(raw, "16UC1", 0.00025)[0, 0] == pytest.approx(1.0)
 
 
-def test_zero_negative_nan_and_infinity_are_not_measured() -> None:
-    raw = np.array([[0, -1, np.nan, np.inf, -np.inf, 2]], np.float32)
-    assert metres_of(raw, "32FC1").tolist() == [[0, 0, 0, 0, 0, 2]]
+def test_zero_negative_nan_infinity_and_millions_are_not_measured() -> None:
+    raw = np.array([[0, -1, np.nan, np.inf, -np.inf, 3.4e38, 2]], np.float32)
+    assert metres_of(raw, "32FC1").tolist() == [[0, 0, 0, 0, 0, 0, 2]]
 
 
 def test_other_encodings_are_refused_with_what_is_expected() -> None:
@@ -39,6 +39,22 @@ def test_negative_unit_is_refused() -> None:
 def test_focal_length_of_zero_is_refused() -> None:
     with pytest.raises(SpaceError, match="is the camera calibrated"):
         Intrinsics.from_matrix(np.zeros(9), 640, 480)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -500.0, 1e-300, 1e18])
+@pytest.mark.parametrize("place", [0, 4])
+def test_impossible_focal_lengths_are_refused(place: int, number: float) -> None:
+    k = [500.0, 0, 319.5, 0, 510, 239.5, 0, 0, 1]
+    k[place] = number
+    with pytest.raises(SpaceError, match="is the camera calibrated"):
+        Intrinsics.from_matrix(k, 640, 480)
+
+
+def test_depth_from_an_impossible_place_is_outside_the_picture() -> None:
+    far = np.eye(4)
+    far[:3, 3] = 1e9, -1e9, 0
+    seen = registered(DepthImage(np.ones((480, 640), np.float32), CAMERA), CAMERA, far)
+    assert not seen.metres.any()
 
 
 def test_k_and_p_give_the_same_numbers() -> None:

@@ -316,7 +316,7 @@ def wrong_unit(scene):
         (transforms_end, "tf_future", "end 0.500 s before the stamp"),
         (transforms_begin_later, "tf_past", "begin 0.250 s after the stamp"),
         (other_clock, "clock", "stamped 100000 s away from the image, so by another clock"),
-        (no_focal_length, "camera_model", "focal lengths must be above 0; is the camera calib"),
+        (no_focal_length, "camera_model", "focal lengths must be above 1 pixel"),
         (depth_of_another_shape, "camera_model", "and the picture has 48 x 64"),
         (colour_as_depth, "depth_image", "'rgb8': expected one of 16UC1"),
         (damaged_depth, "depth_image", "the message is cut short"),

@@ -74,6 +74,8 @@ def test_rotation_takes_the_shorter_way() -> None:
     ("translation", "quaternion", "words"),
     [
         ((0, 0, np.nan), (0, 0, 0, 1), "must be finite"),
+        ((0, 1e300, 0), (0, 0, 0, 1), "must be finite, and at most 1e\\+09"),
+        ((0, 0, 0), (0, 0, 1e200, 1), "must be finite"),
         ((0, 0, 0), (0, 0, 0, 0), "length 0.000 instead of 1"),
         ((0, 0, 0), (0, 0, 0, 1.1), "instead of 1"),
     ],
@@ -156,7 +158,9 @@ def test_sentences_have_the_numbers(robot: TransformBuffer) -> None:
         robot.lookup("map", "base", 12 * S + S // 2)
     with pytest.raises(TransformUnavailable, match=r"'base' begin 2\.000 s after the stamp 8\.0"):
         robot.lookup("map", "base", 8 * S)
-    with pytest.raises(TransformUnavailable, match="there are: arm, base, camera, laser, map"):
+    with pytest.raises(
+        TransformUnavailable, match="there are: 'arm', 'base', 'camera', 'laser', 'map'"
+    ):
         robot.lookup("map", "hand", 11 * S)
     robot.add_static("wall", "tag", at())
     with pytest.raises(TransformUnavailable, match="they are below 'map' and 'wall'"):
@@ -247,6 +251,16 @@ def test_slashes_at_the_start_are_ignored() -> None:
 def test_empty_buffer_knows_no_frame() -> None:
     with pytest.raises(TransformUnavailable, match="there are: none"):
         TransformBuffer().lookup("map", "base", 1)
+
+
+def test_errors_stay_short_with_many_frames_of_long_names() -> None:
+    buffer = TransformBuffer()
+    for number in range(200):
+        buffer.add_static("map", f"{number}\n" + "x" * 5000, Rigid.identity())
+    with pytest.raises(TransformUnavailable, match="and 189 more") as caught:
+        buffer.lookup("map", "y" * 5000, 1)
+    text = str(caught.value)
+    assert len(text) < 1200 and "\n" not in text
 
 
 def test_random_trees_agree_with_products_along_the_way_to_the_root() -> None:

@@ -24,7 +24,7 @@ from clip_surgery_ros.ros.pairing import FINAL, RETRY_S, Paired, Pairing, lookup
 from clip_surgery_ros.ros.transforms import Transforms
 from clip_surgery_ros.space.pairing import StampRing
 from clip_surgery_ros.space.reasons import Finding, Reason
-from clip_surgery_ros.space.transforms import TransformUnavailable
+from clip_surgery_ros.space.transforms import TransformUnavailable, shown
 
 
 class DepthInput:
@@ -186,8 +186,8 @@ class DepthInput:
             found = replace(found, depth_info=depth_info.value)
         elif depth_frame not in ("", own):
             text = (
-                f"depth is of the frame {depth_frame!r}, not of the image's {own!r}, and no "
-                f"camera model of it has arrived on {self._depth_info_topic}; name it in "
+                f"depth is of the frame {shown(depth_frame)}, not of the image's {shown(own)}, "
+                f"and no camera model of it has arrived on {self._depth_info_topic}; name it in "
                 "depth_info_topics, or have the driver align depth to colour "
                 "(align_depth.enable:=true)"
             )
@@ -225,9 +225,9 @@ class DepthInput:
         topic, found = self._info_topic, []
         if info.header.frame_id not in ("", frame):
             found.append(
-                f"{topic} is of the frame {info.header.frame_id!r}, and the images are of "
-                f"{frame!r}: places in space are wrong if it is another camera's; name the right "
-                "topic in camera_info_topics"
+                f"{topic} is of the frame {shown(info.header.frame_id)}, and the images are of "
+                f"{shown(frame)}: places in space are wrong if it is another camera's; name the "
+                "right topic in camera_info_topics"
             )
         moved = 0.0 if self._rectified[0] else distortion_of(info)
         if moved > LARGEST_DISTORTION:

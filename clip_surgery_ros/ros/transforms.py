@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 from clip_surgery_ros.core.errors import SpaceError
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.space.reasons import Reason
-from clip_surgery_ros.space.transforms import Rigid, TransformBuffer, TransformUnavailable
+from clip_surgery_ros.space.transforms import Rigid, TransformBuffer, TransformUnavailable, shown
 
 
 class Transforms(Protocol):
@@ -118,7 +118,7 @@ class OwnTransforms:
                 self._buffer.add(parent, child, stamp_ns, transform)
         except SpaceError as error:
             self._node.get_logger().warning(
-                f"a transform of {child[:80]!r} in {parent[:80]!r} is left out: {error}",
+                f"a transform of {shown(child)} in {shown(parent)} is left out: {error}",
                 throttle_duration_sec=10.0,
             )
 

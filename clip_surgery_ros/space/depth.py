@@ -19,6 +19,10 @@ Floats = NDArray[np.float64]
 
 UNITS = {"16UC1": 0.001, "mono16": 0.001, "32FC1": 1.0}
 """Metres of one unit by encoding, after REP 118."""
+FOCAL_LENGTHS = (1.0, 1e6)
+"""Pixels; shorter and longer ones are no camera's. The principal point is as near."""
+FARTHEST = 1e6
+"""Metres; what is farther is damage."""
 WIDEST_SPLAT = 16
 """Pixels of the other camera, along one axis, that one pixel of depth may cover."""
 
@@ -30,7 +34,7 @@ class Intrinsics:
     :param fx: focal length along x, pixels; ``fy`` along y.
     :param cx: column of the principal point, pixels; ``cy`` its row.
     :param width: of the picture, pixels; ``height`` likewise.
-    :raises SpaceError: a focal length or a size is not positive, or a number is not finite.
+    :raises SpaceError: a focal length or the centre is no camera's, or a size is not positive.
 
     >>> Intrinsics(600.0, 600.0, 319.5, 239.5, 640, 480).scaled(320, 240).cx
     159.5
@@ -44,12 +48,13 @@ class Intrinsics:
     height: int
 
     def __post_init__(self) -> None:
-        values = (self.fx, self.fy, self.cx, self.cy)
-        if not np.isfinite(values).all() or min(self.fx, self.fy) <= 0:
+        shortest, longest = FOCAL_LENGTHS
+        is_focal = shortest <= self.fx <= longest and shortest <= self.fy <= longest
+        if not (is_focal and abs(self.cx) <= longest and abs(self.cy) <= longest):
             raise SpaceError(
                 f"camera model with focal lengths {self.fx:g}, {self.fy:g} and centre "
-                f"{self.cx:g}, {self.cy:g}: focal lengths must be above 0; is the camera "
-                "calibrated?"
+                f"{self.cx:g}, {self.cy:g}: focal lengths must be above {shortest:g} pixel, and "
+                f"all numbers at most {longest:g}; is the camera calibrated?"
             )
         if min(self.width, self.height) < 1:
             raise SpaceError(f"camera model of a picture of {self.width} x {self.height} pixels")
@@ -185,8 +190,8 @@ def _size(shape: Sequence[int]) -> str:
 def metres_of(raw: NDArray[Any], encoding: str, unit: float = 0.0) -> NDArray[np.float32]:
     """Return depth in metres, (H, W) float32, 0 where nothing was measured.
 
-    :param raw: (H, W), as the message has it. 0, negative numbers, NaN and infinity mean that
-        nothing was measured.
+    :param raw: (H, W), as the message has it. 0, negative numbers, NaN, infinity and more than
+        :data:`FARTHEST` mean that nothing was measured.
     :param encoding: key of :data:`UNITS`.
     :param unit: metres of one unit; 0 takes that of the encoding.
     :raises SpaceError: the encoding is not one of depth, or the unit is negative.
@@ -203,9 +208,9 @@ def metres_of(raw: NDArray[Any], encoding: str, unit: float = 0.0) -> NDArray[np
         raise SpaceError(f"depth unit {unit}: it must be above 0 metres, or 0 for the encoding's")
     if raw.ndim != 2:
         raise SpaceError(f"depth image with {raw.ndim} dimensions instead of rows and columns")
-    metres = raw.astype(np.float32) * np.float32(unit or UNITS[encoding])
-    with np.errstate(invalid="ignore"):
-        measured = (metres > 0) & (metres < np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):
+        metres = raw.astype(np.float32) * np.float32(unit or UNITS[encoding])
+        measured = (metres > 0) & (metres <= FARTHEST)
     return np.where(measured, metres, np.float32(0))
 
 
@@ -246,7 +251,9 @@ def _nearest(
     left, right = np.ceil(x - half_x), np.ceil(x + half_x)
     top, bottom = np.ceil(y - half_y), np.ceil(y + half_y)
     seen = (right > 0) & (left < camera.width) & (bottom > 0) & (top < camera.height)
-    left, right, top, bottom = (a[seen].astype(np.int32) for a in (left, right, top, bottom))
+    # No integer holds how far outside the picture others are, and none of their pixels is seen.
+    left, right = (_whole(a[seen], camera.width) for a in (left, right))
+    top, bottom = (_whole(a[seen], camera.height) for a in (top, bottom))
     z = z[seen]
     result = np.full(camera.height * camera.width, np.inf, np.float32)
     widest = int(min((right - left).max(initial=0), WIDEST_SPLAT))
@@ -260,3 +267,8 @@ def _nearest(
             np.minimum.at(result, pixel, z[covered])
     result[~np.isfinite(result)] = 0
     return result.reshape(camera.height, camera.width)
+
+
+def _whole(edges: NDArray[np.floating[Any]], most: int) -> NDArray[np.int32]:
+    """Return edges of rectangles as whole numbers, not far outside a picture."""
+    return np.clip(edges, -WIDEST_SPLAT, most).astype(np.int32)

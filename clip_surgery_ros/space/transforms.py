@@ -22,6 +22,10 @@ KEEP_NS = 10_000_000_000
 """How long transforms are kept, as tf2 does by default."""
 UNIT_TOLERANCE = 1e-2
 """Largest difference of a quaternion's squared length from 1, as tf2 allows."""
+FARTHEST = 1e9
+"""Metres; no frame is farther from another, and squares of such numbers are finite."""
+SHOWN_FRAMES = 12
+"""Frames that an error names at most."""
 LATEST = 0
 """Stamp that asks for the newest moment at which all transforms of a chain are known."""
 
@@ -58,11 +62,14 @@ class Rigid:
     def from_message(cls, translation: ArrayLike, quaternion: ArrayLike) -> Rigid:
         """Return the transform of a message's numbers; the quaternion is made of length 1.
 
-        :raises SpaceError: a number is not finite, or the quaternion's length is far from 1.
+        :raises SpaceError: a number is not finite or too large, or the quaternion's length is far
+            from 1.
         """
         t, q = np.asarray(translation, np.float64), np.asarray(quaternion, np.float64)
-        if not (np.isfinite(t).all() and np.isfinite(q).all()):
-            raise SpaceError(f"translation {t} and quaternion {q} must be finite")
+        if not (np.abs(t).max() <= FARTHEST and np.abs(q).max() <= FARTHEST):  # nor with NaN
+            raise SpaceError(
+                f"translation {t} and quaternion {q} must be finite, and at most {FARTHEST:g}"
+            )
         if abs(float(q @ q) - 1) > UNIT_TOLERANCE:
             raise SpaceError(f"quaternion {q} has the length {np.linalg.norm(q):.3f} instead of 1")
         return cls(t, q / np.linalg.norm(q))
@@ -148,6 +155,22 @@ def _slerp(a: Floats, b: Floats, share: float) -> Floats:
     return np.asarray(mixed / np.linalg.norm(mixed))
 
 
+def shown(frame: str) -> str:
+    """Return the name of a frame for people: quoted, without control characters, not long.
+
+    >>> shown("map"), shown("x" * 100)[-6:]
+    ("'map'", "xxx'...")
+    """
+    return repr(frame) if len(frame) <= 60 else f"{frame[:60]!r}..."
+
+
+def _list_of(frames: set[str]) -> str:
+    """Return the names of some frames."""
+    names = [shown(name) for name in sorted(frames)[:SHOWN_FRAMES]]
+    more = len(frames) - len(names)
+    return (", ".join(names) + f" and {more} more" * (more > 0)) or "none"
+
+
 @dataclass(frozen=True)
 class _Link:
     """A frame in its parent."""
@@ -190,14 +213,14 @@ class _History:
         if stamp_ns < first:
             raise TransformUnavailable(
                 Reason.TF_PAST,
-                f"transforms of {frame!r} begin {(first - stamp_ns) / 1e9:.3f} s after the stamp "
-                f"{stamp_ns / 1e9:.3f} s; it was too old when it was asked for",
+                f"transforms of {shown(frame)} begin {(first - stamp_ns) / 1e9:.3f} s after "
+                f"the stamp {stamp_ns / 1e9:.3f} s; it was too old when it was asked for",
             )
         if stamp_ns > last:
             raise TransformUnavailable(
                 Reason.TF_FUTURE,
-                f"transforms of {frame!r} end {(stamp_ns - last) / 1e9:.3f} s before the stamp "
-                f"{stamp_ns / 1e9:.3f} s; newer ones have not arrived",
+                f"transforms of {shown(frame)} end {(stamp_ns - last) / 1e9:.3f} s before "
+                f"the stamp {stamp_ns / 1e9:.3f} s; newer ones have not arrived",
             )
         index = bisect_left(self.stamps, stamp_ns)
         after = self.links[index]
@@ -265,24 +288,31 @@ class TransformBuffer:
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         with self._lock:
-            known = self.frames()
             for frame in (target, source):
-                if frame not in known:
+                if not self._is_known(frame):
                     raise TransformUnavailable(
                         Reason.TF_UNKNOWN_FRAME,
-                        f"no transform names the frame {frame!r}; there are: "
-                        f"{', '.join(sorted(known)) or 'none'}",
+                        f"no transform names the frame {shown(frame)}; there are: "
+                        f"{_list_of(self.frames())}",
                     )
             if stamp_ns == LATEST:
                 stamp_ns = self._latest_common(target, source)
             return self._connect(target, source, stamp_ns)
+
+    def _is_known(self, frame: str) -> bool:
+        """Return whether a transform names a frame."""
+        histories = self._histories
+        return frame in histories or any(
+            link.parent == frame for each in histories.values() for link in each.links
+        )
 
     def _add(
         self, parent: str, child: str, stamp_ns: int, transform: Rigid, *, static: bool
     ) -> None:
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
-            raise SpaceError(f"transform of {child!r} in {parent!r}: two different names needed")
+            names = f"{shown(child)} in {shown(parent)}"
+            raise SpaceError(f"transform of {names}: two different names needed")
         with self._lock:
             history = self._histories.get(child)
             if history is None or history.static != static:
@@ -301,8 +331,8 @@ class TransformBuffer:
             raise end
         raise TransformUnavailable(
             Reason.TF_NOT_CONNECTED,
-            f"{source!r} and {target!r} are not connected: they are below {[*up][-1]!r} and "
-            f"{[*down][-1]!r}",
+            f"{shown(source)} and {shown(target)} are not connected: they are below "
+            f"{shown([*up][-1])} and {shown([*down][-1])}",
         )
 
     def _chain(
@@ -319,7 +349,7 @@ class TransformBuffer:
             except TransformUnavailable as error:
                 return chain, error
             if link.parent in chain:
-                text = f"the frames above {frame!r} form a loop at {link.parent!r}"
+                text = f"the frames above {shown(frame)} form a loop at {shown(link.parent)}"
                 return chain, TransformUnavailable(Reason.TF_NOT_CONNECTED, text)
             chain[link.parent] = link.transform @ chain[at]
             at = link.parent

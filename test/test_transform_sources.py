@@ -113,6 +113,15 @@ def test_transforms_of_ten_seconds_are_kept(robot: Robot) -> None:
     assert robot.reason("map", "base", 101 * S) is Reason.TF_PAST
 
 
+def test_moving_transforms_can_be_forgotten_and_begin_anew_in_the_past(robot: Robot) -> None:
+    robot.transforms.forget_moving()
+    assert robot.reason("map", "base", 102 * S) is Reason.TF_UNKNOWN_FRAME
+    assert robot.reason("base", "camera", 102 * S) is None
+    robot.move("map", "base", 5 * S, 7.0)
+    robot.known("map", "camera", 5 * S)
+    assert robot.transforms.lookup("map", "base", 5 * S).translation[0] == 7
+
+
 def test_before_listening_no_frame_is_known(ros_node: Node) -> None:
     for make in implementations():
         with pytest.raises(TransformUnavailable) as caught:

@@ -22,7 +22,7 @@ from clip_surgery_ros.ros.endpoints import publishers_of
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.pairing import FINAL, RETRY_S, Paired, Pairing, lookup, stamp_ns
 from clip_surgery_ros.ros.transforms import Transforms
-from clip_surgery_ros.space.pairing import StampRing
+from clip_surgery_ros.space.pairing import KEEP_NS, StampRing
 from clip_surgery_ros.space.reasons import Finding, Reason
 from clip_surgery_ros.space.transforms import TransformUnavailable, shown
 
@@ -44,6 +44,7 @@ class DepthInput:
         self._rectified = (False, False)
         self._pending: list[Pairing] = []
         self._lock = Lock()
+        self._newest_image_ns = 0
         self._failure: Finding | None = None
         self._warnings: tuple[str, ...] = ()
         self._info_topic = self._depth_info_topic = ""
@@ -95,7 +96,7 @@ class DepthInput:
         self._subscriptions = []
         for ring in (self._depth, self._camera_info, self._depth_info):
             ring.clear()
-        self._failure, self._warnings = None, ()
+        self._failure, self._warnings, self._newest_image_ns = None, (), 0
 
     def close(self) -> None:
         """Unsubscribe for good."""
@@ -115,12 +116,23 @@ class DepthInput:
 
     def pair(self, header: Header, config: Config) -> Pairing:
         """Return what belongs to an image that has just arrived; never waits."""
+        self._notice_set_back_clock(stamp_ns(header))
         pairing = Pairing(header, config, self._look)
         if not pairing.attempt():
             with self._lock:
                 self._pending.append(pairing)
                 self._timer.reset()
         return pairing
+
+    def _notice_set_back_clock(self, image_ns: int) -> None:
+        """Have transforms begin anew when images do, as with a bag that is played in a loop.
+
+        The transforms of before would keep out the new ones, which are older. Simulated time
+        tells it too, but bags are played without.
+        """
+        if 0 < image_ns < self._newest_image_ns - KEEP_NS:
+            self._transforms.forget_moving()
+        self._newest_image_ns = image_ns or self._newest_image_ns
 
     def report(self, failure: Finding | None) -> None:
         """Keep why the last image could not be placed in space, for diagnostics.

@@ -33,6 +33,9 @@ class Transforms(Protocol):
     def stop(self) -> None:
         """Unsubscribe and forget everything; does nothing when not subscribed."""
 
+    def forget_moving(self) -> None:
+        """Forget all but static transforms: time begins anew."""
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> Rigid:
         """Return the transform that takes points of ``source`` to ``target``.
 
@@ -79,7 +82,7 @@ class OwnTransforms:
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
         self._jumps = self._node.get_clock().create_jump_callback(
-            threshold, post_callback=lambda _: self._buffer.clear()
+            threshold, post_callback=lambda _: self.forget_moving()
         )
 
     def stop(self) -> None:
@@ -90,6 +93,10 @@ class OwnTransforms:
             self._jumps.unregister()
         self._subscriptions, self._jumps = [], None
         self._buffer = TransformBuffer()
+
+    def forget_moving(self) -> None:
+        """Forget all but static transforms: time begins anew."""
+        self._buffer.clear()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Rigid:
         """Return the transform that takes points of ``source`` to ``target``.
@@ -147,6 +154,11 @@ class Tf2Transforms:
         if self._listener is not None:
             self._listener.unregister()
         self._listener = self._buffer = None
+
+    def forget_moving(self) -> None:
+        """Forget all but static transforms: time begins anew."""
+        if self._buffer is not None:
+            self._buffer.clear()
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Rigid:
         """Return the transform that takes points of ``source`` to ``target``.

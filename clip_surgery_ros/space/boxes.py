@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.space.numbers import cross, quantiles
 from clip_surgery_ros.space.support import Plane
 from clip_surgery_ros.space.transforms import Rigid
 
@@ -82,9 +83,9 @@ def box_of(
 
 def _upright_axes(up: Floats) -> Floats:
     """Return axes, (3, 3) in columns, of which z is up."""
-    x = np.cross(np.eye(3)[int(np.abs(up).argmin())], up)
+    x = cross(np.eye(3)[int(np.abs(up).argmin())], up)
     x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(up, x), up], axis=1)
+    return np.stack([x, cross(up, x), up], axis=1)
 
 
 def _turned(points: Floats, axes: Floats, trim: float) -> Floats:
@@ -94,8 +95,9 @@ def _turned(points: Floats, axes: Floats, trim: float) -> Floats:
     """
     for _ in range(2):
         flat = points @ axes[:, :2]
-        low, high = np.quantile(flat, [trim, 1 - trim], axis=0)
-        inside = flat[((flat >= low) & (flat <= high)).all(1)]
+        low, high = quantiles(flat, trim, 1 - trim)
+        x, y = flat.T
+        inside = flat[(x >= low[0]) & (x <= high[0]) & (y >= low[1]) & (y <= high[1])]
         if len(inside) < 3:
             return axes
         angle = np.radians(cv2.minAreaRect(inside.astype(np.float32))[2])
@@ -113,7 +115,7 @@ def _box_along(
     :param bottom: in these axes; the box stands on it below its centre.
     :param raised: metres by which the highest points are too high.
     """
-    low, high = np.quantile(points @ axes, [trim, 1 - trim], axis=0)
+    low, high = quantiles(points @ axes, trim, 1 - trim)
     if bottom is not None:
         x, y, _ = (low + high) / 2
         high[2] = max(high[2] - raised, low[2])
@@ -127,5 +129,5 @@ def _principal_axes(points: Floats) -> Floats:
     """Return the principal axes of points, (3, 3) in columns, the longest first, right-handed."""
     centred = points - points.mean(0)
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1].copy()
-    axes[:, 2] = np.cross(axes[:, 0], axes[:, 1])
+    axes[:, 2] = cross(axes[:, 0], axes[:, 1])
     return axes

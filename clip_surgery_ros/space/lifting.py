@@ -17,6 +17,7 @@ from clip_surgery_ros.core.geometry import mask_box
 from clip_surgery_ros.core.types import Box
 from clip_surgery_ros.space.boxes import BoxMode, SpaceBox, box_of
 from clip_surgery_ros.space.depth import DepthImage
+from clip_surgery_ros.space.numbers import quantiles
 from clip_surgery_ros.space.reasons import LOWER_BOUND, Finding, Reason
 from clip_surgery_ros.space.support import Plane, find_support, tolerance
 from clip_surgery_ros.space.transforms import Rigid
@@ -114,7 +115,9 @@ def lift(
     height, width = mask.shape
     rows, columns = slice(box.y, box.y + box.height), slice(box.x, box.x + box.width)
     grow = round(settings.grow * width)
-    ring = int(np.clip(0.25 * np.sqrt(mask[rows, columns].sum()), 0.02 * width, 0.075 * width))
+    ring = int(
+        np.clip(0.25 * np.sqrt(np.count_nonzero(mask[rows, columns])), 0.02 * width, 0.075 * width)
+    )
     margin = ring + grow + 4
     x, y = max(0, box.x - margin), max(0, box.y - margin)
     part = (
@@ -174,7 +177,7 @@ def _above_support(
         return _AboveSupport(reached, (Finding(Reason.NO_SUPPORT, text),), may_move_border=True)
     cut = min(max(CUT_LEAST, CUT_NOISE * support.noise), CUT * allowed)
     above = reached & (window.heights(support, to_target) > cut)
-    body, points = int((above & window.mask).sum()), int((reached & window.mask).sum())
+    body, points = np.count_nonzero(above & window.mask), np.count_nonzero(reached & window.mask)
     if body < max(LEAST_POINTS, FLAT_SHARE * points):
         text = (
             f"{body} of {points} points are more than {1000 * cut:.0f} mm above the support; it "
@@ -201,7 +204,7 @@ def _within_moved_border(window: Window, body: Mask, most: int) -> Mask:
     wrong = np.cumsum(every - own) + own.sum() - np.cumsum(own)
     wrong = wrong + STAY * every[most] * np.abs(np.arange(-most, most + 1))
     moved = np.asarray(body & (beyond <= int(wrong.argmin()) - most))
-    return moved if moved.sum() >= LEAST_POINTS else body & window.mask
+    return moved if np.count_nonzero(moved) >= LEAST_POINTS else body & window.mask
 
 
 def _boxed(
@@ -237,5 +240,5 @@ def _may_stand_on(heights: Floats, allowed: float) -> bool:
 
     A ball's lowest visible point is half a radius above the table from 60 degrees above.
     """
-    low, high = np.quantile(heights, [0.01, 0.99])
+    low, high = quantiles(heights, 0.01, 0.99)
     return bool(low < max(2 * CUT * allowed, GAP * (high - low)))

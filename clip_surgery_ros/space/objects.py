@@ -53,11 +53,14 @@ def lift_all(
     covered = np.zeros(result.size_hw, np.int32)
     for segment in result.segments:
         inside_box(covered, segment.box)[segment.mask] += 1
-    lifted = []
+    others, lifted = covered > 0, []
     for segment in result.segments:
         mask = uncrop(segment.mask, segment.box, result.size_hw)
         clicks = segment.points.xy[segment.points.positive]
-        lifted.append(lift(depth, mask, clicks, to_target, covered > mask, settings))
+        own = inside_box(others, segment.box)
+        own[:] = inside_box(covered, segment.box) > segment.mask
+        lifted.append(lift(depth, mask, clicks, to_target, others, settings))
+        own[:] = inside_box(covered, segment.box) > 0
     last = [one.findings[-1] for one in lifted if one.box is None]
     is_unit = bool(last) and len(last) == len(lifted)
     is_unit = is_unit and all(finding.reason is Reason.UNIT for finding in last)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.space.numbers import cross, median
+
 Floats = NDArray[np.float64]
 
 DRAWS = 40
@@ -65,7 +67,7 @@ def find_support(
     p = points[:: max(1, len(points) // SAMPLE)].astype(np.float64)
     rng = np.random.Generator(np.random.PCG64(0))
     a, b, c = p[rng.integers(len(p), size=(3, DRAWS))]
-    normals = np.cross(b - a, c - a)
+    normals = cross(b - a, c - a)
     lengths = np.linalg.norm(normals, axis=1)
     usable = lengths > 1e-9
     normals = normals / np.where(usable, lengths, 1)[:, None]
@@ -86,5 +88,5 @@ def _fitted(points: Floats, eye: Floats) -> Plane:
     if normal @ (eye - centre) < 0:
         normal = -normal
     # Of a normal distribution, the median distance is 0.67 deviations.
-    noise = 1.4826 * float(np.median(np.abs((points - centre) @ normal)))
+    noise = 1.4826 * median(np.abs((points - centre) @ normal))
     return Plane(normal, float(normal @ centre), noise)

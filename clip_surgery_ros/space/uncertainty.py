@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.space.boxes import SpaceBox
+from clip_surgery_ros.space.numbers import cross
 from clip_surgery_ros.space.reasons import LOWER_BOUND, Reason
 
 Floats = NDArray[np.float64]
@@ -43,9 +44,9 @@ def centre_covariance(
     up = box.pose.rotation[:, 2]
     if abs(up @ ray) > 0.99:  # seen from above, any direction across the ray will do
         up = box.pose.rotation[:, 0]
-    side = np.cross(ray, up)
+    side = cross(ray, up)
     side /= np.linalg.norm(side)
-    axes = np.stack([ray, side, np.cross(side, ray)], axis=1)
+    axes = np.stack([ray, side, cross(side, ray)], axis=1)
     lower = LOWER_BOUND.intersection(reasons)
     deviations = OF_SIZE * np.linalg.norm(box.size) + OF_PIXEL * grain
     if lower:

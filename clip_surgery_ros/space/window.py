@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.space.depth import DepthImage
+from clip_surgery_ros.space.numbers import median
 from clip_surgery_ros.space.reasons import Finding, Reason
 from clip_surgery_ros.space.support import Plane
 from clip_surgery_ros.space.transforms import Rigid
@@ -65,12 +66,12 @@ class Window:
 
     def failure(self) -> Finding | None:
         """Return why no object can be found here, if none can."""
-        pixels, usable = int(self.mask.sum()), int((self.mask & self.has_depth).sum())
+        pixels, usable = np.count_nonzero(self.mask), np.count_nonzero(self.mask & self.has_depth)
         if usable >= LEAST_POINTS:
             return None
         measured = self.raw[self.mask & (self.raw > 0)]
         if len(measured) >= LEAST_POINTS:
-            (nearest, farthest), middle = self._limits, float(np.median(measured))
+            (nearest, farthest), middle = self._limits, median(measured)
             if middle < nearest / 50 or middle > farthest * 50:
                 text = f"the median depth is {middle:.3g} m; is the unit of depth right?"
                 return Finding(Reason.UNIT, text)
@@ -106,9 +107,11 @@ class Window:
         distance, labels = cv2.distanceTransformWithLabels(
             holes, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        of_label = np.zeros(int(labels.max()) + 1, np.float32)
-        of_label[labels[self.has_depth]] = self.metres[self.has_depth]
-        return np.where(distance <= HOLE, of_label[labels], np.float32(0))
+        filled = self.metres.copy()
+        near = holes.view(np.bool_) & (distance <= HOLE)
+        # Labels count the pixels with depth, row by row, from 1.
+        filled[near] = self.metres[self.has_depth][labels[near] - 1]
+        return filled
 
     def _seeds(self, clicks: NDArray[np.integer]) -> list[tuple[int, int]]:
         """Return for each click the nearest pixel of the mask that has depth."""
@@ -133,13 +136,13 @@ class Window:
         cut off.
         """
         kept = np.zeros_like(core)
-        least = max(LEAST_PIXELS, int(LEAST_PART * (self.mask & self.has_depth).sum()))
+        least = max(LEAST_PIXELS, int(LEAST_PART * np.count_nonzero(self.mask & self.has_depth)))
         rest = grown & self.mask & ~core
-        if rest.sum() < least:
+        if np.count_nonzero(rest) < least:
             return kept
         depths = self.metres[core]
         low, high = np.quantile(depths, [0.01, 0.99])
-        reach = 0.5 * np.sqrt(len(depths)) * float(np.median(depths)) / self._intrinsics.fx
+        reach = 0.5 * np.sqrt(len(depths)) * median(depths) / self._intrinsics.fx
         deep = max(float(high - low), reach)
         for _ in range(MOST_PARTS):
             _, labels, stats, _ = cv2.connectedComponentsWithStats(rest.astype(np.uint8))
@@ -153,8 +156,8 @@ class Window:
             inside = part & self.mask
             rest &= ~part
             rest.flat[at] = False
-            if inside.sum() >= least:
-                middle = float(np.median(self.metres[inside]))
+            if np.count_nonzero(inside) >= least:
+                middle = median(self.metres[inside])
                 if low - deep < middle < high + 0.6 * deep:
                     kept |= part
         return kept
@@ -166,7 +169,8 @@ class Window:
         mask = self.mask.astype(np.uint8)
         outside = cv2.distanceTransform(1 - mask, cv2.DIST_C, 3)
         inside = cv2.distanceTransform(mask, cv2.DIST_C, 3)
-        return np.rint(outside - np.maximum(inside - 1, 0)).astype(np.int32)
+        # Chessboard distances are whole numbers.
+        return (outside - np.maximum(inside - 1, 0)).astype(np.int32)
 
     def heights(self, plane: Plane, to_target: Rigid) -> NDArray[np.float32]:
         """Return how far the pixels' points are above a plane of the target frame, (h, w)."""
@@ -185,7 +189,7 @@ class Window:
     def median_depth(self, pixels: Mask) -> float:
         """Return the median depth of pixels, metres; of some of them, where they are many."""
         depths = self.metres[pixels]
-        return float(np.median(depths[:: max(1, len(depths) // SOME)]))
+        return median(depths[:: max(1, len(depths) // SOME)])
 
     def findings(self, kept: Mask, reached: Mask, at_border: bool) -> list[Finding]:
         """Return what is special about the object's pixels.
@@ -194,8 +198,8 @@ class Window:
         """
         found = []
         measured = self.mask & self.has_depth
-        share = measured.sum() / self.mask.sum()
-        inside = (reached & measured).sum() / measured.sum()
+        share = np.count_nonzero(measured) / np.count_nonzero(self.mask)
+        inside = np.count_nonzero(reached & measured) / np.count_nonzero(measured)
         if inside < 1 - LEFT_OUT:
             text = f"a step in depth divides the mask; the clicked part, {inside:.0%}, was kept"
             found.append(Finding(Reason.TWO_LAYERS, text))
@@ -221,7 +225,7 @@ class Window:
             outside[~self.beside] = np.inf
             kernel = np.ones((NEAR, NEAR), np.uint8)
             in_front |= outline & (cv2.erode(outside, kernel) < self.metres * (1 - STEP_OTHER))
-        return float(in_front.sum() / max(1, outline.sum()))
+        return np.count_nonzero(in_front) / max(1, np.count_nonzero(outline))
 
     def ring(self, width: int) -> Mask:
         """Return every third pixel round the mask, without those of other objects."""

@@ -225,7 +225,7 @@ class Window:
             outside[~self.beside] = np.inf
             kernel = np.ones((NEAR, NEAR), np.uint8)
             in_front |= outline & (cv2.erode(outside, kernel) < self.metres * (1 - STEP_OTHER))
-        return np.count_nonzero(in_front) / max(1, np.count_nonzero(outline))
+        return int(np.count_nonzero(in_front)) / max(1, int(np.count_nonzero(outline)))
 
     def ring(self, width: int) -> Mask:
         """Return every third pixel round the mask, without those of other objects."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
-from clip_surgery_ros.pictures.decode import UPRIGHT
+from clip_surgery_ros.pictures.decode import DECODE_ERRORS, MAX_BYTES, MAX_PIXELS, UPRIGHT
 from clip_surgery_ros.pictures.files import read_bytes, read_picture_file
 
 
@@ -66,3 +68,26 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not text in UTF-8: {error.reason}") from error
+
+
+def read_indices(path: Path) -> NDArray[np.uint8]:
+    """Read (H, W) palette indices or grey values; colours would not say which class.
+
+    :raises DatasetError: when the file is no picture, or has other values.
+    :raises ImageError: when it cannot be read.
+    """
+    data = read_bytes(path, MAX_BYTES)
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DatasetError(f"{path} claims {picture.width} x {picture.height} pixels")
+            picture.load()
+            values = np.asarray(picture)
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path} is not a picture, or damaged: {error}") from error
+    if values.ndim != 2 or values.dtype != np.uint8:
+        raise DatasetError(
+            f"{path} has {values.shape} values of type {values.dtype}, but needs one index of 8 "
+            "bits for each pixel"
+        )
+    return values

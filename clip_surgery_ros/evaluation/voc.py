@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +9,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from clip_surgery_ros.evaluation.annotated import DatasetError, read_annotated_picture, read_text
+from clip_surgery_ros.evaluation.annotated import (
+    DatasetError,
+    read_annotated_picture,
+    read_indices,
+    read_text,
+)
+from clip_surgery_ros.evaluation.class_names import VOC_NAMES
 from clip_surgery_ros.evaluation.examples import Example, sample_absent
-from clip_surgery_ros.pictures.decode import DECODE_ERRORS, MAX_BYTES, MAX_PIXELS
+from clip_surgery_ros.pictures.decode import MAX_BYTES
 from clip_surgery_ros.pictures.files import read_bytes
 
-VOC_NAMES: tuple[str, ...] = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
-    "tvmonitor",
-)  # fmt: skip
-"""Classes 1 to 20 of PASCAL VOC (Everingham et al. 2010)."""
 BORDER = 255
 """Index of pixels that VOC assigns to no class, along the borders of objects."""
 
@@ -49,12 +47,12 @@ def voc_examples(root: Path, count: int) -> Iterator[Example]:
 
 
 def _example(root: Path, class_file: Path, names: tuple[str, ...]) -> Example:
-    classes = objects = _read_indices(class_file)
+    classes = objects = read_indices(class_file)
     object_file = root / "SegmentationObject" / class_file.name
     description = (root / "Annotations" / class_file.name).with_suffix(".xml")
     sizes = {str(class_file): _size_hw(classes)}
     if object_file.exists():
-        objects = _read_indices(object_file)
+        objects = read_indices(object_file)
         sizes[str(object_file)] = _size_hw(objects)
     if description.exists():
         sizes[str(description)] = _read_xml_size(description)
@@ -85,25 +83,6 @@ def _find_picture(folder: Path, stem: str) -> Path:
 
 def _size_hw(values: NDArray) -> tuple[int, int]:
     return values.shape[0], values.shape[1]
-
-
-def _read_indices(path: Path) -> NDArray[np.uint8]:
-    """Read (H, W) palette indices or grey values; colours would not say which class."""
-    data = read_bytes(path, MAX_BYTES)
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise DatasetError(f"{path} claims {picture.width} x {picture.height} pixels")
-            picture.load()
-            values = np.asarray(picture)
-    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{path} is not a picture, or damaged: {error}") from error
-    if values.ndim != 2 or values.dtype != np.uint8:
-        raise DatasetError(
-            f"{path} has {values.shape} values of type {values.dtype}, but needs one index of 8 "
-            "bits for each pixel"
-        )
-    return values
 
 
 def _read_xml_size(path: Path) -> tuple[int, int]:

@@ -1,5 +1,5 @@
 """Compare recipes, or numbers of absent labels in the query, on generated or own pictures; or
-measure boxes in space, or how long ids last.
+measure boxes in space, how long ids last, or mIoU by the protocol of a paper.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.options import add_network_options, config_from_options
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
+from clip_surgery_ros.tools.published import add_protocol_options, run_protocol
 from clip_surgery_ros.tools.truth import (
     SETS,
     TRACK_KINDS,
@@ -26,6 +27,7 @@ from clip_surgery_ros.tools.truth import (
     add_world_option,
     check_sets,
     folder_with_truth,
+    picture_count,
     scenes,
 )
 
@@ -46,7 +48,7 @@ TRACK_SCENES = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``evaluate``, ``evaluate --coco FILE --images DIR``, ``--voc DIR``,
-    ``evaluate --space`` and ``evaluate --sequences``.
+    ``evaluate --protocol``, ``evaluate --space`` and ``evaluate --sequences``.
     """
     source = parser.add_argument_group("pictures")
     source.add_argument(
@@ -76,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_truth_options(source)
     _add_world_arguments(parser)
-    add_count_option(parser)
+    add_count_option(parser, all_of_some=True)
+    add_protocol_options(parser)
     parser.add_argument(
         "--output", type=nonempty_path, help="folder for the table, JSON and pictures"
     )
@@ -110,8 +113,12 @@ def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the metrics of every variant beside those of the first, those of boxes in space, or
-    those of ids that last.
+    those of ids that last, or those of a paper's protocol.
     """
+    if arguments.protocol:
+        return run_protocol(arguments)
+    if arguments.paper:
+        raise ConfigError("--paper is about the rules of --protocol; add --protocol")
     if arguments.space and arguments.sequences is not None:
         raise ConfigError("--space and --sequences measure two things; take one after the other")
     if arguments.space:
@@ -134,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     networks = load_networks(config)
     results = {
-        name: compare(networks, variants, examples(), name, arguments.count)
+        name: compare(networks, variants, examples(), name, picture_count(arguments))
         for name, examples in sources.items()
     }
     report = report_of(results)
@@ -236,7 +243,7 @@ def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     check_sets(names, arguments.world)
     absent = max(arguments.absent, default=None)
     return {
-        name: scenes(name, arguments.split, arguments.count, absent, arguments.world)
+        name: scenes(name, arguments.split, picture_count(arguments), absent, arguments.world)
         for name in names
     }
 

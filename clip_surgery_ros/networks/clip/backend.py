@@ -221,6 +221,11 @@ class ClipBackend:
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
         return scaled.to(self.dtype)
 
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return self._encoder.patch
+
     def grid_hw(self, pixel_values: Tensor) -> tuple[int, int]:
         """Return rows and columns of the token grid of (B, 3, h, w) pixel values."""
         height, width = pixel_values.shape[-2:]

@@ -34,6 +34,7 @@ ARGUMENTS = {
         "spaces",
     ),
     "target_frame": ("", "frame of the boxes in space, with z up; empty for the camera's"),
+    "tracking": ("", "true for ids that last (red mug/3) and ~/tracks, or false"),
     "params": (str(CONFIG / "demo.yaml"), "parameter file"),
     "query": ("", "what to look for from the start, such as 'red mug; screwdriver'"),
     "device": ("", "auto, cpu or cuda:N"),
@@ -52,6 +53,7 @@ PARAMETERS = {
     "query": ("default_query", str),
     "device": ("device", str),
     "target_frame": ("target_frame", str),
+    "tracking": ("tracking", bool),
     "autostart": ("autostart", bool),
     "use_sim_time": ("use_sim_time", bool),
 }

@@ -1,7 +1,7 @@
 """Every topic and service: its type, its QoS, and the header of results."""
 
 import pytest
-from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery
+from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery, TrackArray
 from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
@@ -63,11 +63,14 @@ SPACE_OUT = [
         for name, kind, reliable in SPACE_RESULTS
     ),
     ("/tf", TFMessage, RELIABLE, VOLATILE),
+    ("/clip_surgery/tracks", TrackArray, RELIABLE, VOLATILE),
 ]
 SERVICES = {
     "/clip_surgery/set_query": "clip_surgery_ros/srv/SetQuery",
     "/clip_surgery/segment": "clip_surgery_ros/srv/Segment",
     "/clip_surgery/enable": "std_srvs/srv/SetBool",
+    "/clip_surgery/locate": "clip_surgery_ros/srv/Locate",
+    "/clip_surgery/reset_tracks": "std_srvs/srv/Trigger",
 }
 
 
@@ -128,7 +131,7 @@ def graph_in_space():
     depth = ("-p", "depth_topics:=[depth/image_raw]", "-p", "publish_tf:=true")
     with ros_domain() as context:
         observer = Node("observer", context=context)
-        where = ("-r", f"__ns:={NAMESPACE}", "-p", "target_frame:=map")
+        where = ("-r", f"__ns:={NAMESPACE}", "-p", "target_frame:=map", "-p", "tracking:=true")
         with Process(*NODE, *where, *depth) as node:
             node.wait_for_line("active on", START_S)
             yield observer

@@ -266,7 +266,7 @@ class LifecycleParts:
             Cameras(),
             SimpleNamespace(listen=step("transforms"), stop=step("no transforms")),
             SimpleNamespace(start=step("start"), stop=step("stop"), is_running=True),
-            SimpleNamespace(report_no_query_again=lambda: None, on_image=None),
+            SimpleNamespace(begin=lambda _: None, on_image=None),
             self.logger,
             on_device_lost=lambda error: None,
         )

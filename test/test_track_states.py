@@ -147,6 +147,16 @@ def test_object_is_forgotten_once_after_its_time() -> None:
     assert watch.frame.numbers == (2,)  # ids are never used again
 
 
+def test_object_that_is_seen_after_its_time_has_a_new_id() -> None:
+    watch = Watch(TrackSettings(memory_s=10.0))
+    watch.see(0.0, shot(MUG, presence=0.95))
+    assert watch.see(11.0, shot(MUG, presence=0.95)) == {1: 2}
+    assert [(state.id, state.state) for state in watch.frame.tracks] == [
+        ("mug/2", State.SEEN),
+        ("mug/1", State.FORGOTTEN),
+    ]
+
+
 def test_skipped_frames_let_time_pass() -> None:
     watch = watch_mug()
     assert watch.tracker.advance(30_000_000_000) == ()

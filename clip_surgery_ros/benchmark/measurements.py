@@ -24,6 +24,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "labels": "sweeps:labels",
     "decoding": "sweeps:decoding",
     "judging": "judging:judging",
+    "tracks": "tracks:tracks",
     "sizes": "sweeps:sizes",
     "agreement": "rows:precision_agreement",
     "start": "rows:start",

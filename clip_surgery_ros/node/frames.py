@@ -18,13 +18,17 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.types import Query
+from clip_surgery_ros.msg import TrackArray
 from clip_surgery_ros.node.inference import Inference
+from clip_surgery_ros.node.tracking import Tracking
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import Camera, CameraImage
 from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.ros.outputs import Frame, Output, wanted_work
 from clip_surgery_ros.ros.pairing import Pairing
 from clip_surgery_ros.ros.parameters import NodeParameters
 from clip_surgery_ros.ros.queries import Queries
+from clip_surgery_ros.ros.track_messages import track_array
 
 REPEAT_S = 5.0
 """The same error about a camera's frames is logged at most once in this time, in seconds."""
@@ -50,6 +54,7 @@ class FrameHandler:
     :param queries: hold the query in force.
     :param worker: processes the images.
     :param inference: runs the networks.
+    :param tracking: follows objects from frame to frame.
     :param is_ending: tells whether the process ends: frames that fail then are not reported.
     """
 
@@ -60,14 +65,21 @@ class FrameHandler:
         queries: Queries,
         worker: NewestWorker,
         inference: Inference,
+        tracking: Tracking,
         is_ending: Callable[[], bool],
     ) -> None:
-        self._parameters, self._queries = parameters, queries
+        self._parameters, self._queries, self._tracking = parameters, queries, tracking
         self._worker, self._inference, self._is_ending = worker, inference, is_ending
         self._clock, self._logger = node.get_clock(), node.get_logger()
         self._has_reported_no_query = False
         self.enabled = True
         """False skips all images: ``~/enable`` was called with false."""
+
+    def begin(self, config: Config) -> None:
+        """Prepare for the cameras of a configuration."""
+        self.report_no_query_again()
+        if note := self._tracking.begin(config):
+            self._logger.info(note)
 
     def report_no_query_again(self) -> None:
         """Let the next image without a query be reported in the log once more."""
@@ -81,12 +93,14 @@ class FrameHandler:
         if reason := reason_on_arrival(camera, query, self.enabled, config.max_rate_hz):
             if reason == NO_QUERY:
                 self._report_no_query()
+            if reason in (NO_QUERY, SWITCHED_OFF):
+                self._let_time_pass(camera, message.header)
             camera.tally.count(reason)
             return
         pairing = None if camera.depth is None else camera.depth.pair(message.header, config)
         job = Job(
             run=partial(self._process, camera, message, pairing),
-            failed=partial(self._report_failure, camera),
+            failed=partial(self._report_failure, camera, message.header),
             dropped=partial(camera.tally.count, DROPPED),
         )
         if not self._worker.offer(camera, job):
@@ -142,17 +156,15 @@ class FrameHandler:
         this frame's mask. Then nothing is published, and the caller processes the frame again
         with the new query.
 
-        Results in space come last, since depth and transforms may be waited for.
+        Results in space come last, since depth and transforms may be waited for. So do those with
+        ids of objects that are followed over time, which may depend on places in space.
 
         :param any_threshold: publish also when only the presence threshold changed.
         :return: whether all results were published.
         """
-        query, config, outputs = (
-            self._queries.active,
-            self._parameters.config,
-            camera.subscribed_outputs(),
-        )
-        wanted = wanted_work(outputs)
+        query, config = self._queries.active, self._parameters.config
+        outputs = camera.subscribed_outputs()
+        wanted = wanted_work(outputs, camera.topic.tracking)
         if wanted is None or not query.query.labels:
             return False
         frame = self._inference.run(image_rgb, message.header, query, wanted, config)
@@ -160,14 +172,41 @@ class FrameHandler:
         if_current = partial(
             self._queries.publish_if_current, query_of_frame, any_threshold=any_threshold
         )
-        in_space = [output for output in outputs if output.in_space and pairing is not None]
-        others = [output for output in outputs if output not in in_space]
+        later = [
+            output
+            for output in outputs
+            if (output.in_space and pairing is not None)
+            or (output.shows_ids and camera.topic.tracking)
+        ]
+        others = [output for output in outputs if output not in later]
         if not self._publish(camera, others, frame, if_current):
             return False
-        if in_space and pairing is not None and camera.depth is not None:
-            frame = self._inference.locate(frame, pairing.wait(), config)
-            camera.depth.report(frame.space.failure if frame.space else None)
-        return self._publish(camera, in_space, frame, if_current)
+        if later:
+            frame = self._located(camera, frame, pairing, later, config)
+        if camera.topic.tracking and any(output.shows_ids for output in later):
+            # Before objects are followed: a frame that is processed again would count twice.
+            if not self._queries.is_current(query_of_frame, any_threshold=any_threshold):
+                return False
+            paired = None if pairing is None or frame.space is None else pairing.wait()
+            frame = self._inference.follow(self._tracking, camera.topic, frame, paired, config)
+        return self._publish(camera, later, frame, if_current)
+
+    def _located(
+        self,
+        camera: Camera,
+        frame: Frame,
+        pairing: Pairing | None,
+        outputs: Sequence[Output],
+        config: Config,
+    ) -> Frame:
+        """Return the frame with places in space, if outputs or ids that last need them."""
+        needs_space = any(output.in_space for output in outputs)
+        needs_space = needs_space or self._tracking.uses_space(camera.topic, config)
+        if pairing is None or camera.depth is None or not needs_space:
+            return frame
+        located = self._inference.locate(frame, pairing.wait(), config)
+        camera.depth.report(located.space.failure if located.space else None)
+        return located
 
     def _publish(
         self,
@@ -184,6 +223,18 @@ class FrameHandler:
             self._inference.tally.record(f"publish {output}", duration_s)
         return bool(seconds)
 
+    def _let_time_pass(self, camera: Camera, header: Header) -> None:
+        """Publish the objects that are remembered, at an image that has no results."""
+        if not camera.topic.tracking:
+            return
+        labels = self._queries.active.query.names
+
+        def message() -> TrackArray:
+            config = self._parameters.config
+            return track_array(self._tracking.pass_time(header, labels, config), header)
+
+        camera.publish_tracks(message)
+
     def _age_s(self, header: Header) -> float | None:
         return age_s(header, self._clock.now().nanoseconds)
 
@@ -193,10 +244,11 @@ class FrameHandler:
             self._has_reported_no_query = True
             self._logger.info("images arrive and nothing is asked for: no work is done")
 
-    def _report_failure(self, camera: Camera, error: Exception, text: str) -> None:
+    def _report_failure(self, camera: Camera, header: Header, error: Exception, text: str) -> None:
         """On the worker's thread: count a failed frame; log a new error, or an old one seldom."""
         if self._is_ending():
             return  # ROS was shut down while the frame was processed
+        self._let_time_pass(camera, header)
         is_new = str(error) != camera.last_error
         last_s = camera.tally.seconds_since("error logged")
         camera.last_error = str(error) or type(error).__name__

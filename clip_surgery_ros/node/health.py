@@ -15,6 +15,7 @@ from clip_surgery_ros.node.camera_set import CameraSet
 from clip_surgery_ros.node.frames import FRAME_COUNTS, FRAME_SPREADS
 from clip_surgery_ros.node.lifecycle import Lifecycle
 from clip_surgery_ros.node.networks import NodeNetworks
+from clip_surgery_ros.node.tracking import Tracking
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.camera import Camera, CameraImage
 from clip_surgery_ros.ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
@@ -43,6 +44,7 @@ class HealthReporter:
     :param cameras: of the node.
     :param lifecycle: of the node.
     :param tally: of the node.
+    :param tracking: of the node.
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class HealthReporter:
         cameras: CameraSet,
         lifecycle: Lifecycle,
         tally: Tally,
+        tracking: Tracking,
     ) -> None:
         self._node, self._parameters, self._networks = node, parameters, networks
         self._queries, self._cameras = queries, cameras
-        self._lifecycle, self._tally = lifecycle, tally
+        self._lifecycle, self._tally, self._tracking = lifecycle, tally, tracking
         self._logged: list[str] = []
         self._publisher = qos.open_publisher(node, DiagnosticArray, "/diagnostics", qos.result())
         # Steady time: simulated time may stand still, and diagnostics are published all the same.
@@ -99,6 +102,7 @@ class HealthReporter:
             texts=texts,
             counts=self._tally.counts,
             spreads=self._tally.spreads(),
+            objects=self._tracking.counts if self._parameters.config.tracking else {},
             last_error=self._lifecycle.last_error,
         )
 

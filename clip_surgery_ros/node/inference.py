@@ -15,6 +15,8 @@ from clip_surgery_ros.core.errors import DeviceLostError
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.node.networks import NodeNetworks
 from clip_surgery_ros.node.space import objects_in_space
+from clip_surgery_ros.node.tracking import Tracking
+from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import CameraImage
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
@@ -87,3 +89,17 @@ class Inference:
         space = objects_in_space(frame.result, paired, config)
         self.tally.record("space", time.perf_counter() - start_s)
         return replace(frame, space=space)
+
+    def follow(
+        self,
+        tracking: Tracking,
+        camera: CameraTopic,
+        frame: Frame,
+        paired: Paired | None,
+        config: Config,
+    ) -> Frame:
+        """Return the frame with the objects that its segments are; see :meth:`Tracking.follow`."""
+        start_s = time.perf_counter()
+        followed = tracking.follow(camera, frame, paired, config)
+        self.tally.record("tracks", time.perf_counter() - start_s)
+        return followed

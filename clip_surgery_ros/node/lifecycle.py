@@ -96,7 +96,7 @@ class Lifecycle:
         self._cameras.open(config.cameras)
         if config.target_frame and any(camera.topic.space for camera in self._cameras):
             self._transforms.listen()
-        self._frames.report_no_query_again()
+        self._frames.begin(config)
         self._worker.start()
         self._cameras.listen(config.image_transport, self._frames.on_image)
         topics = ", ".join(camera.image_topic for camera in self._cameras)

@@ -8,7 +8,9 @@ executor's thread only hand frames to it. This class connects the parts:
 - ``networks.py``: loads and releases the networks;
 - ``frames.py``: from a camera image to published results, with ``inference.py``;
 - ``space.py``: where the objects of a frame are in space;
+- ``tracking.py``: which object of a frame is which object of the frames before;
 - ``services.py``: ``~/segment`` and ``~/enable``;
+- ``track_services.py``: ``~/locate`` and ``~/reset_tracks``;
 - ``health.py``: diagnostics.
 """
 
@@ -30,6 +32,8 @@ from clip_surgery_ros.node.inference import Inference
 from clip_surgery_ros.node.lifecycle import Lifecycle, refuse_invalid_transitions
 from clip_surgery_ros.node.networks import NetworkLoader, NodeNetworks
 from clip_surgery_ros.node.services import SegmentService, open_enable_service
+from clip_surgery_ros.node.track_services import open_track_services
+from clip_surgery_ros.node.tracking import Tracking
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import Camera
 from clip_surgery_ros.ros.logs import NodeLog
@@ -103,12 +107,14 @@ class ClipSurgeryNode(LifecycleNode):
     def _connect_parts(self) -> None:
         parameters, queries, cameras = self._node_parameters, self._queries, self._camera_set
         inference = Inference(self._networks, self.tally, self._on_device_lost)
+        tracking = Tracking(self.get_clock())
         self._frames = FrameHandler(
             self,
             parameters,
             queries,
             self._worker,
             inference,
+            tracking,
             lambda: self._leaving.is_set() or not self.context.ok(),
         )
         self._lifecycle = Lifecycle(
@@ -122,11 +128,19 @@ class ClipSurgeryNode(LifecycleNode):
             self._on_device_lost,
         )
         open_enable_service(self, self._frames)
+        open_track_services(self, parameters, tracking)
         SegmentService(
             self, parameters, queries, cameras, self._transforms, self._worker, inference
         )
         HealthReporter(
-            self, parameters, self._networks, queries, cameras, self._lifecycle, self.tally
+            self,
+            parameters,
+            self._networks,
+            queries,
+            cameras,
+            self._lifecycle,
+            self.tally,
+            tracking,
         )
 
     @property

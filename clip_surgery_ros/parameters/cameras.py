@@ -41,11 +41,13 @@ class CameraTopic:
     :param name: its results are published below this name; empty for below the node's name.
     :param topic: image topic, before remapping.
     :param space: None for a camera without depth.
+    :param tracking: its objects are followed over time.
     """
 
     name: str
     topic: str
     space: SpaceTopics | None = None
+    tracking: bool = False
 
 
 def parse_cameras(entries: Sequence[str]) -> tuple[CameraTopic, ...]:

@@ -72,6 +72,7 @@ def check_together(config: Config) -> None:
     """
     cameras = config.cameras
     _check_space(config, any(camera.space is not None for camera in cameras))
+    _check_tracks(config)
     parse_templates(config.templates)
     try:
         parse_query(config.default_query)
@@ -115,6 +116,17 @@ def _check_space(config: Config, has_depth: bool) -> None:
             "what is up; set target_frame to a frame with z up, support to plane, or box_mode to "
             "oriented"
         )
+
+
+def _check_tracks(config: Config) -> None:
+    """Check the parameters of ids that last."""
+    for name in ("track_missed", "track_empty"):
+        if getattr(config, name) > config.track_memory:
+            raise ConfigError(
+                f"{name} is {getattr(config, name):g} s and track_memory {config.track_memory:g} "
+                "s, so objects would be forgotten before they are gone; track_memory must be at "
+                "least as long"
+            )
 
 
 def check_device(name: str) -> None:

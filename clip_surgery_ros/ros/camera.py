@@ -11,12 +11,13 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.msg import TrackArray
 from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.depth_input import DepthInput
 from clip_surgery_ros.ros.endpoints import Publishers, publishers_of
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
-from clip_surgery_ros.ros.outputs import Frame, Output, outputs_of
+from clip_surgery_ros.ros.outputs import TRACKS, Frame, Output, outputs_of
 from clip_surgery_ros.ros.rate_limit import RateLimit
 from clip_surgery_ros.ros.tally import Tally
 from clip_surgery_ros.ros.transforms import Transforms
@@ -40,10 +41,10 @@ class Camera:
             output: qos.open_publisher(
                 node,
                 output.message_type,
-                output.name if output.name.startswith("/") else prefix + output.name,
+                output.name if output.name.startswith(("/", "~/")) else prefix + output.name,
                 output.make_qos(),
             )
-            for output in outputs_of(topic.space)
+            for output in outputs_of(topic)
         }
         self.depth = None if topic.space is None else DepthInput(node, topic.space, transforms)
         """What places its objects in space; None for a camera without depth."""
@@ -129,6 +130,15 @@ class Camera:
             for output, publisher in self._publishers.items()
             if publisher.get_subscription_count()
         )
+
+    def publish_tracks(self, make_message: Callable[[], TrackArray]) -> None:
+        """Publish all objects that are remembered, without a result, if that has a subscriber.
+
+        :param make_message: called only if it has one.
+        """
+        publisher = self._publishers.get(TRACKS)
+        if publisher is not None and publisher.get_subscription_count():
+            publisher.publish(make_message())
 
     def publish(
         self,

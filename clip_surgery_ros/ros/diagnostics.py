@@ -7,7 +7,7 @@ but not as requested; OK, everything is in order, even when there is nothing to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -49,6 +49,7 @@ class NodeHealth:
     :param counts: runs of each stage and service calls, since the networks were loaded.
     :param spreads: durations of each stage.
     :param last_error: why the last transition failed; empty when it succeeded.
+    :param objects: how many objects that are followed over time are in each state.
     """
 
     name: str
@@ -68,6 +69,7 @@ class NodeHealth:
     counts: Mapping[str, int]
     spreads: Mapping[str, Spread]
     last_error: str
+    objects: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _node_status(health: NodeHealth) -> DiagnosticStatus:
         "texts encoded": health.texts.encoded,
         "text cache hits": health.texts.reused,
     }
+    values.update({f"objects: {name}": count for name, count in health.objects.items()})
     for stage, count in health.counts.items():
         values[f"{stage}: count"] = count
         values.update(_percentiles(stage, health.spreads))

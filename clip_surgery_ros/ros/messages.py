@@ -30,6 +30,7 @@ from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.ros.space_messages import place
 from clip_surgery_ros.space.objects import ObjectsInSpace
+from clip_surgery_ros.tracks.types import Remembered, shown_id
 
 NO_THRESHOLD = math.nan
 """In a message: this label uses the node's threshold."""
@@ -52,14 +53,24 @@ def query_message(query: Query, stamp: Time) -> TextQuery:
 
 
 def segment_array(
-    result: FrameResult, header: Header, query: TextQuery, space: ObjectsInSpace | None = None
+    result: FrameResult,
+    header: Header,
+    query: TextQuery,
+    space: ObjectsInSpace | None = None,
+    remembered: Remembered | None = None,
 ) -> SegmentArray:
     """Return the whole result of a frame as one message.
 
     :param query: the message of ``result.query``.
     :param space: where the objects are; None if that was not asked for.
+    :param remembered: all objects, where they are followed over time; else None.
     """
     segments = [_segment(segment, header) for segment in result.segments]
+    for message in segments:
+        track = remembered.of(message.id) if remembered is not None else None
+        if track is not None:
+            message.track_id = track.id
+            message.track_score, message.track_presence = track.score, track.presence
     if space is not None:
         for message, lifted in zip(segments, space.lifted, strict=True):
             message.place = place(lifted, space.frame, header)
@@ -96,20 +107,29 @@ def _points(points: PointPrompts) -> list[PromptPoint]:
     ]
 
 
-def detection_array(result: FrameResult, header: Header) -> Detection2DArray:
-    """Return the segments as boxes with a label and a score; empty when nothing was found."""
+def detection_array(
+    result: FrameResult, header: Header, remembered: Remembered | None = None
+) -> Detection2DArray:
+    """Return the segments as boxes with a label and a score; empty when nothing was found.
+
+    :param remembered: all objects, where they are followed over time; else None.
+    """
     return Detection2DArray(
-        header=header, detections=[_detection(segment, header) for segment in result.segments]
+        header=header,
+        detections=[
+            _detection(segment, shown_id(segment, remembered), header)
+            for segment in result.segments
+        ],
     )
 
 
-def _detection(segment: Segment, header: Header) -> Detection2D:
+def _detection(segment: Segment, object_id: str, header: Header) -> Detection2D:
     hypothesis = ObjectHypothesis(class_id=segment.name, score=float(segment.score))
     return Detection2D(
         header=header,
         results=[ObjectHypothesisWithPose(hypothesis=hypothesis)],
         bbox=_centred_box(segment.box),
-        id=str(segment.id),
+        id=object_id,
     )
 
 

@@ -113,13 +113,17 @@ class Queries:
         """
         self._settle(self._key_changed_s)
         with self._key_lock:
-            is_current = query.has_same_labels if any_threshold else query.has_same_key
-            if not is_current(self.active):
+            if not self.is_current(query, any_threshold):
                 return False
             self._settle(self._key_changed_s)  # the key may have changed twice meanwhile
             publish()
             self._published_s = time.monotonic()
             return True
+
+    def is_current(self, query: ActiveQuery, any_threshold: bool = False) -> bool:
+        """Whether results of a query would be published now; see :meth:`publish_if_current`."""
+        is_current = query.has_same_labels if any_threshold else query.has_same_key
+        return is_current(self.active)
 
     def _put_in_force(self, active: ActiveQuery) -> None:
         """Change query and key together and publish both; wait for the key's subscribers."""

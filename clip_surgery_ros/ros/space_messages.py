@@ -28,6 +28,7 @@ from clip_surgery_ros.space.boxes import SpaceBox
 from clip_surgery_ros.space.lifting import Lifted
 from clip_surgery_ros.space.objects import ObjectsInSpace
 from clip_surgery_ros.space.reasons import LOWER_BOUND, Reason
+from clip_surgery_ros.tracks.types import Remembered, shown_id
 
 POINT = np.dtype(
     {
@@ -68,7 +69,7 @@ def place(lifted: Lifted, frame: str, header: Header) -> Place:
     if lifted.findings:
         message.reason = _main_reason(lifted).value
     if lifted.box is not None:
-        message.box, message.size = _pose(lifted.box), _size(lifted.box)
+        message.box, message.size = pose_of(lifted.box), size_of(lifted.box)
     return message
 
 
@@ -80,13 +81,15 @@ def _main_reason(lifted: Lifted) -> Reason:
     return next((reason for reason in reasons if reason in LOWER_BOUND), reasons[0])
 
 
-def _pose(box: SpaceBox) -> Pose:
+def pose_of(box: SpaceBox) -> Pose:
+    """Return centre and axes of a box."""
     x, y, z = box.centre.tolist()
     qx, qy, qz, qw = box.pose.quaternion.tolist()
     return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
-def _size(box: SpaceBox) -> Vector3:
+def size_of(box: SpaceBox) -> Vector3:
+    """Return the size of a box along its axes."""
     x, y, z = box.size.tolist()
     return Vector3(x=x, y=y, z=z)
 
@@ -110,7 +113,10 @@ def boxes(
 
 
 def detection_array(
-    result: FrameResult, found: ObjectsInSpace, header: Header
+    result: FrameResult,
+    found: ObjectsInSpace,
+    header: Header,
+    remembered: Remembered | None = None,
 ) -> Detection3DArray:
     """Return the objects that have a box; an object's id is that of its 2D detection."""
     own = header_in(found.frame, header)
@@ -118,14 +124,14 @@ def detection_array(
     for segment, box, lifted in boxes(result, found):
         hypothesis = ObjectHypothesis(class_id=segment.name, score=float(segment.score))
         placed = ObjectHypothesisWithPose(hypothesis=hypothesis)
-        placed.pose.pose = _pose(box)
+        placed.pose.pose = pose_of(box)
         placed.pose.covariance = _covariance(lifted)
         detections.append(
             Detection3D(
                 header=own,
                 results=[placed],
-                bbox=BoundingBox3D(center=_pose(box), size=_size(box)),
-                id=str(segment.id),
+                bbox=BoundingBox3D(center=pose_of(box), size=size_of(box)),
+                id=shown_id(segment, remembered),
             )
         )
     return Detection3DArray(header=own, detections=detections)
@@ -134,7 +140,7 @@ def detection_array(
 def cloud(
     points: NDArray[np.float32],
     image_rgb: NDArray[np.uint8],
-    ids: NDArray[np.uint16],
+    ids: NDArray[np.uint32],
     header: Header,
 ) -> PointCloud2:
     """Return an organised cloud.
@@ -172,18 +178,28 @@ def cloud(
     return message
 
 
-def markers(result: FrameResult, found: ObjectsInSpace, header: Header) -> MarkerArray:
-    """Return boxes and names for rviz; the first marker removes those of the image before."""
+def markers(
+    result: FrameResult,
+    found: ObjectsInSpace,
+    header: Header,
+    remembered: Remembered | None = None,
+) -> MarkerArray:
+    """Return boxes and names for rviz; the first marker removes those of the image before.
+
+    The names of objects that are followed over time have their numbers.
+    """
     own = header_in(found.frame, header)
     shown = [Marker(header=own, action=Marker.DELETEALL)]
-    for segment, box, _ in boxes(result, found):
+    for index, (segment, box, _) in enumerate(boxes(result, found), 1):
         r, g, b = (value / 255 for value in colour_of(segment.label))
-        cube = Marker(header=own, ns="boxes", id=segment.id, type=Marker.CUBE, pose=_pose(box))
-        cube.scale = _size(box)
+        number = segment.id or -index
+        cube = Marker(header=own, ns="boxes", id=number, type=Marker.CUBE, pose=pose_of(box))
+        cube.scale = size_of(box)
         cube.color = ColorRGBA(r=r, g=g, b=b, a=0.5)
-        name = Marker(header=own, ns="names", id=segment.id, type=Marker.TEXT_VIEW_FACING)
-        name.text = f"{segment.name} {segment.score:.2f}"
-        name.pose = _pose(box)
+        name = Marker(header=own, ns="names", id=number, type=Marker.TEXT_VIEW_FACING)
+        shown_name = (remembered and shown_id(segment, remembered)) or segment.name
+        name.text = f"{shown_name} {segment.score:.2f}"
+        name.pose = pose_of(box)
         name.pose.position.z += float(box.size.max()) / 2 + TEXT_HEIGHT
         name.scale.z = TEXT_HEIGHT
         name.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
@@ -194,10 +210,15 @@ def markers(result: FrameResult, found: ObjectsInSpace, header: Header) -> Marke
 
 
 def transforms(result: FrameResult, found: ObjectsInSpace, header: Header) -> TFMessage:
-    """Return the centres and axes of boxes as frames; ``red mug`` with id 1 is ``red_mug_1``."""
+    """Return the centres and axes of boxes as frames; ``red mug`` with id 1 is ``red_mug_1``.
+
+    Objects that are followed over time have none until they have an id.
+    """
     frames = []
     for segment, box, _ in boxes(result, found):
-        pose = _pose(box)
+        if not segment.id:
+            continue
+        pose = pose_of(box)
         position = pose.position
         frames.append(
             TransformStamped(

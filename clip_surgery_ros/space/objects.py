@@ -69,14 +69,14 @@ def lift_all(
 
 def object_points(
     result: FrameResult, found: ObjectsInSpace, depth: DepthImage
-) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """Return the points of objects, and which object each belongs to.
 
     :return: (H, W, 3) metres in the camera's frame, NaN outside objects; (H, W) ids of segments,
         0 outside. Where objects share a pixel, the later one of the list has it.
     """
     points = np.full((*result.size_hw, 3), np.nan, np.float32)
-    ids = np.zeros(result.size_hw, np.uint16)
+    ids = np.zeros(result.size_hw, np.uint32)
     for segment, lifted in zip(result.segments, found.lifted, strict=True):
         rows, columns = lifted.rows, lifted.columns
         points[rows, columns] = depth.points_at(columns, rows)

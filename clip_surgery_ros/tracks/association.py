@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.core.types import Box
 from clip_surgery_ros.tracks.cloud import distance, thinned
 from clip_surgery_ros.tracks.estimates import likeness
 from clip_surgery_ros.tracks.image_motion import ImageBox
@@ -131,14 +132,16 @@ def cost(sought: Sought, seen: Seen, camera: str, width: int, settings: TrackSet
     :param camera: of the observation.
     :param width: of its picture, pixels.
     """
-    alike = likeness(sought.track.appearance, seen.observation.appearance)
     if sought.sample is not None and sought.sight is not None:
         value = _in_space(sought, sought.sample, sought.sight, seen, settings)
     else:
         value = _in_image(sought.track, seen.observation, camera, sought.unseen_s, width)
+    if value == np.inf:
+        return value
+    alike = likeness(sought.track.appearance, seen.observation.appearance)
     if alike is not None:
         value += LOOKS * min(1.0, max(0.0, 1 - alike))
-    return min(value, 0.999) if np.isfinite(value) else value
+    return min(value, 0.999)
 
 
 def _in_space(
@@ -150,17 +153,29 @@ def _in_space(
     image is the track, and what does not is another object, however near it is.
     """
     observation = seen.observation
-    visible = ~sight.hidden & ~sight.empty
-    overlap = share_inside(
-        sight.columns[visible], sight.rows[visible], observation.box, observation.mask
-    )
+    overlap = 0.0
+    if sight.standing_box is not None and _meet(sight.standing_box, observation.box):
+        overlap = share_inside(*sight.standing, observation.box, observation.mask)
     if seen.sample is None:
         return 0.5 + OVERLAP * (1 - overlap) if overlap >= LEAST_OVERLAP else float(np.inf)
     gate = _gate(sought, settings)
+    if sought.stays and overlap < LEAST_OVERLAP and _gap(sought, seen) > SAME:
+        return float(np.inf)  # the distance is no less than the gap, and takes longer
     far = distance(seen.sample, sample)
     if far > gate or (sought.stays and overlap < LEAST_OVERLAP and far > SAME):
         return float(np.inf)
     return PLACE * far / gate + OVERLAP * (1 - overlap)
+
+
+def _meet(a: Box, b: Box) -> bool:
+    """Return whether two boxes have a pixel in common."""
+    across = a.x < b.x + b.width and b.x < a.x + a.width
+    return across and a.y < b.y + b.height and b.y < a.y + a.height
+
+
+def _gap(sought: Sought, seen: Seen) -> float:
+    """Return by how much the points of a track and of an observation are apart along an axis."""
+    return float(np.maximum(sought.low - seen.high, seen.low - sought.high).max())
 
 
 def _gate(sought: Sought, settings: TrackSettings) -> float:

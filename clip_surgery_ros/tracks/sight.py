@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -55,27 +56,45 @@ class Sight:
     inside: float
     beyond: float
 
+    @cached_property
+    def standing(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Columns and rows of the pixels of points that nothing hides and depth does not deny."""
+        chosen = ~self.hidden & ~self.empty
+        return self.columns[chosen], self.rows[chosen]
+
+    @cached_property
+    def standing_box(self) -> Box | None:
+        """The box of :attr:`standing`; None if that is empty."""
+        columns, rows = self.standing
+        if not len(columns):
+            return None
+        x, y = int(columns.min()), int(rows.min())
+        return Box(x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1)
+
     @property
     def is_outside(self) -> bool:
         """Whether most of the track is outside the picture."""
         return self.inside < OUTSIDE
 
-    @property
+    @cached_property
     def is_measured(self) -> bool:
         """Whether enough depth is measured at the track's front to tell something."""
-        return bool(len(self.known)) and float(self.known.mean()) >= MEASURED
+        count = len(self.known)
+        return bool(count and np.count_nonzero(self.known) / count >= MEASURED)
 
-    @property
+    @cached_property
     def is_hidden(self) -> bool:
         """Whether something in front hides most of the track."""
-        return self.is_measured and float(self.hidden.sum() / self.known.sum()) > HIDDEN
+        hidden, known = np.count_nonzero(self.hidden), np.count_nonzero(self.known)
+        return bool(self.is_measured and hidden / known > HIDDEN)
 
-    @property
+    @cached_property
     def stays(self) -> bool:
         """Whether most of what can be seen of the place still has the track's surface."""
-        there = int((self.known & ~self.hidden & ~self.empty).sum())
-        visible = int((self.known & ~self.hidden).sum())
-        return self.is_measured and visible > 0 and 2 * there >= visible
+        visible = self.known & ~self.hidden
+        there = np.count_nonzero(visible & ~self.empty)
+        count = np.count_nonzero(visible)
+        return bool(self.is_measured and count > 0 and 2 * there >= count)
 
     @property
     def is_empty(self) -> bool:

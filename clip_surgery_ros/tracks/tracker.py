@@ -97,6 +97,7 @@ class Tracker:
         """
         stamp_ns = self._on_time(stamp_ns, view.camera)
         self._labels = frozenset(labels)
+        late = self._drop([t for t in self._tracks if t.number and not t.age(stamp_ns)])
         asked = [track for track in self._tracks if track.label in self._labels]
         look = None
         if view.depth is not None and view.to_common is not None:
@@ -119,17 +120,23 @@ class Tracker:
                 self._tracks.append(matches[index])
         for index in sorted(matches):  # numbers follow the order of observations
             self._confirm(matches[index])
-        forgotten = self._forget(stamp_ns)
+        forgotten = (*late, *self._forget(stamp_ns))
         numbers = tuple(
             matches[i].number if i in matches else NO_ID for i in range(len(observations))
         )
         return TrackedFrame(numbers, (*self.states(), *forgotten))
 
-    def advance(self, stamp_ns: int) -> tuple[TrackState, ...]:
+    def advance(
+        self, stamp_ns: int, labels: Iterable[str] | None = None
+    ) -> tuple[TrackState, ...]:
         """Let time pass without a frame, as when frames are skipped; return what was forgotten.
 
         An older stamp than the newest one changes nothing.
+
+        :param labels: all labels that are asked for now; None for those of the last frame.
         """
+        if labels is not None:
+            self._labels = frozenset(labels)
         return self._forget(self._not_before_newest(stamp_ns))
 
     def reset(self) -> None:
@@ -256,11 +263,16 @@ class Tracker:
         for track in kept[:-MOST_TRACKS]:
             track.state = State.FORGOTTEN
             track.reason = f"more than {MOST_TRACKS} objects are remembered"
-        kept = kept[-MOST_TRACKS:]
-        keys = {id(track) for track in kept}
-        dropped = [track for track in self._tracks if id(track) not in keys and track.number]
-        self._tracks = kept
-        return tuple(track.snapshot(track.label in self._labels) for track in dropped)
+        keys = {id(track) for track in kept[-MOST_TRACKS:]}
+        return self._drop([track for track in self._tracks if id(track) not in keys])
+
+    def _drop(self, tracks: Sequence[Track]) -> tuple[TrackState, ...]:
+        """Drop tracks; return those that had a number."""
+        keys = {id(track) for track in tracks}
+        self._tracks = [track for track in self._tracks if id(track) not in keys]
+        return tuple(
+            track.snapshot(track.label in self._labels) for track in tracks if track.number
+        )
 
 
 def _seconds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import SpaceError
 from clip_surgery_ros.core.types import Box, Segment
+from clip_surgery_ros.space.boxes import SpaceBox
 from clip_surgery_ros.space.depth import DepthImage
 from clip_surgery_ros.space.lifting import Lifted
 from clip_surgery_ros.space.reasons import Reason
 from clip_surgery_ros.space.transforms import Rigid
+from clip_surgery_ros.tracks.boxes import TrackBoxes
 
 Floats = NDArray[np.float64]
 NO_ID = 0
@@ -211,6 +213,39 @@ class TrackState:
             return None
         low, high = np.quantile(self.points, [0.01, 0.99], axis=0)
         return np.asarray((low + high) / 2, np.float64)
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """All objects that a node remembers.
+
+    :param tracks: the oldest number first, then tentative ones.
+    :param frame: of their places; empty if none has a place.
+    :param boxes: makes their boxes.
+    """
+
+    tracks: tuple[TrackState, ...] = ()
+    frame: str = ""
+    boxes: TrackBoxes = field(default_factory=TrackBoxes)
+
+    def of(self, number: int) -> TrackState | None:
+        """Return the object of a number; None if there is none, as for :data:`NO_ID`."""
+        found = (track for track in self.tracks if track.number == number)
+        return next(found, None) if number != NO_ID else None
+
+    def box(self, track: TrackState) -> SpaceBox | None:
+        """Return the box round the points of all views of an object; None if it has no place."""
+        return self.boxes.of(track.number, track.points)
+
+
+def shown_id(segment: Segment, remembered: Remembered | None) -> str:
+    """Return a segment's id as messages have it: of the object ("red mug/3"), which is empty
+    until it is confirmed, or without tracking the segment's own.
+    """
+    if remembered is None:
+        return str(segment.id)
+    track = remembered.of(segment.id)
+    return track.id if track is not None else ""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_configs_that_differ_in_live_parameters_share_networks():
 def test_network_parameters_are_the_fixed_ones_that_networks_use():
     of_node = {"image_topics", "image_transport", "autostart"}
     of_node |= {"depth_topics", "depth_transport", "camera_info_topics", "depth_info_topics"}
-    of_node |= {"publish_tf"}
+    of_node |= {"publish_tf", "tracking"}
     fixed = {entry.name for entry in PARAMETERS if not entry.live}
     assert set(NETWORK_PARAMETERS) == fixed - of_node
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tabletop import TWINS, Cuboid, Watch, looking, orbit, shot
 
-from clip_surgery_ros.core.types import PointPrompts, Segment
+from clip_surgery_ros.core.types import Box, PointPrompts, Segment
 from clip_surgery_ros.space.lifting import lift
 from clip_surgery_ros.tracks.estimates import RunningMean
 from clip_surgery_ros.tracks.numbers import Numbers
@@ -64,6 +64,31 @@ def test_object_behind_a_board_is_hidden_and_comes_back() -> None:
     assert state.unseen_s == 10.0
     assert "behind something" in state.reason
     assert watch.see(12.0, shot(MUG)) == {1: 1}
+
+
+def test_false_detection_in_front_does_not_take_the_id_of_a_hidden_object() -> None:
+    watch = watch_mug()
+    hiding = shot({**MUG, 9: BOARD})
+    for k in range(4, 10):
+        watch.see(k / 2, hiding)
+    rows, columns = slice(50, 62), slice(74, 86)  # on the board
+    y, x = np.mgrid[rows, columns].reshape(2, -1)
+    points = hiding.view.to_common.apply(hiding.view.depth.points_at(x, y))
+    mask = np.ones((12, 12), np.bool_)
+    false = Observation("mug", Box(74, 50, 12, 12), mask, 0.8, 0.8, points)
+    for k in range(10, 12):
+        frame = watch.tracker.update(k * 500_000_000, hiding.view, [false], ("mug", "box"))
+        assert 1 not in frame.numbers
+    assert frame.of(1).state is State.HIDDEN
+    assert watch.see(6.0, shot(MUG)) == {1: 1}
+
+
+def test_something_small_does_not_take_the_id_of_an_object_that_was_moved() -> None:
+    watch = watch_mug()
+    small = Cuboid(0.12, 0.05, (0.015, 0.015, 0.015))
+    for k in range(4, 6):
+        watch.see(k / 2, shot({2: small}))
+    assert watch.frame.numbers != (1,)
 
 
 def test_object_behind_another_one_says_which() -> None:

@@ -8,7 +8,7 @@ from clip_surgery_ros.msg import SegmentArray, Track, TrackArray
 from clip_surgery_ros.srv import Locate
 from ros.depth_scene import FOCAL, FRAME, NEAR, DepthScene, S, of, stamp
 from ros.harness import wait_until
-from ros.rig import values_of, wait_readers
+from ros.rig import values_of, wait_frames, wait_readers
 from ros.things import MUG, SAW, TEXTURE, ThingsEngine, depth_of
 from ros.tracked_camera import IN_MAP, Deep, Flat
 from sensor_msgs.msg import Image
@@ -212,6 +212,22 @@ def test_images_without_results_let_time_pass(rig_of):
     assert track_of(flat.show(5, MUG)[0], "mug/1").unseen == 4.0
     assert track_of(flat.show(22, MUG)[0], "mug/1").state == Track.FORGOTTEN
     assert len(rig.engine.requests) == 2
+
+
+def test_fast_camera_without_a_query_is_told_of_five_times_a_second(rig_of):
+    rig = rig_of()
+    flat = Flat(rig)
+    for step in range(2):
+        flat.show(step, MUG)
+    rig.ask("")
+    before = rig.node.cameras[0].tally.counts["in"]
+    for step in range(60, 90):  # 30 Hz
+        header = Header(stamp=stamp(flat.start_ns + step * S // 30), frame_id=FRAME)
+        rig.images.publish(image_message(TEXTURE, "rgb8", header))
+        wait_frames(rig, "in", before + step - 59)
+    flat.show(4)
+    stamps = [message.header.stamp for message in flat.inboxes["tracks"].messages]
+    assert len(stamps) == 2 + 5 + 1
 
 
 # The query.

@@ -25,11 +25,13 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.camera import Camera, CameraImage
 from clip_surgery_ros.ros.newest_worker import Job, NewestWorker
 from clip_surgery_ros.ros.outputs import Frame, Output, wanted_work
-from clip_surgery_ros.ros.pairing import Pairing
+from clip_surgery_ros.ros.pairing import Pairing, stamp_ns
 from clip_surgery_ros.ros.parameters import NodeParameters
 from clip_surgery_ros.ros.queries import Queries
 from clip_surgery_ros.ros.track_messages import track_array
 
+TELL_NS = 200_000_000
+"""Least time between two images at which remembered objects are published without results."""
 REPEAT_S = 5.0
 """The same error about a camera's frames is logged at most once in this time, in seconds."""
 NO_QUERY, SWITCHED_OFF = "skipped: nothing asked", "skipped: switched off"
@@ -224,9 +226,12 @@ class FrameHandler:
         return bool(seconds)
 
     def _let_time_pass(self, camera: Camera, header: Header) -> None:
-        """Publish the objects that are remembered, at an image that has no results."""
-        if not camera.topic.tracking:
+        """Publish the objects that are remembered, at an image that has no results; not at every
+        image of a fast camera, as that would keep the executor's thread busy.
+        """
+        if not camera.topic.tracking or 0 <= stamp_ns(header) - camera.told_ns < TELL_NS:
             return
+        camera.told_ns = stamp_ns(header)
         labels = self._queries.active.query.names
 
         def message() -> TrackArray:

@@ -54,6 +54,8 @@ class Camera:
         self.tally = Tally()
         self.newest_image: CameraImage | None = None
         """The image that arrived last since :meth:`listen`."""
+        self.told_ns = -1
+        """Stamp of the last image without results at which remembered objects were published."""
         self.last_error = ""
         """Why the last frame could not be processed; empty when it was."""
         self.age_s: float | None = None

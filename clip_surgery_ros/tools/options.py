@@ -15,6 +15,8 @@ _NODE_PARAMETERS = (
     *("depth_topics", "depth_transport", "camera_info_topics", "depth_info_topics"),
     *("depth_max_skew", "depth_unit", "min_depth", "max_depth", "target_frame", "tf_wait"),
     *("box_mode", "support", "publish_tf"),
+    *("tracking", "track_memory", "track_missed", "track_empty", "track_gate", "track_speed"),
+    *("track_sure_presence", "track_smooth"),
 )
 """Parameters of a running node, which are no options of the command line."""
 

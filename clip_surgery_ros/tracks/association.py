@@ -38,6 +38,9 @@ REACH, REACH_UNSURE = 0.5, 1.0
 picture's motion known, or not."""
 REACH_S = 0.15
 """By how much this grows for each second, in widths of the picture."""
+LEAST_EXTENT = 0.4
+"""Ratio of lengths below which an observation elsewhere is not of a track, with depth: of an
+object of any shape, a view shows more than half of the length."""
 LEAST_SIZE = 0.25
 """Ratio of areas below which two masks are not of one object, without depth."""
 
@@ -161,10 +164,22 @@ def _in_space(
     gate = _gate(sought, settings)
     if sought.stays and overlap < LEAST_OVERLAP and _gap(sought, seen) > SAME:
         return float(np.inf)  # the distance is no less than the gap, and takes longer
+    if overlap < LEAST_OVERLAP and _is_too_small(sought, seen):
+        return float(np.inf)
     far = distance(seen.sample, sample)
     if far > gate or (sought.stays and overlap < LEAST_OVERLAP and far > SAME):
         return float(np.inf)
     return PLACE * far / gate + OVERLAP * (1 - overlap)
+
+
+def _is_too_small(sought: Sought, seen: Seen) -> bool:
+    """Return whether an observation is of something much smaller than a track. Of an object that
+    something cuts, any size may be seen.
+    """
+    if seen.observation.partial or sought.track.partial:
+        return False
+    ours = float(np.linalg.norm(seen.high - seen.low))
+    return ours < LEAST_EXTENT * sought.track.extent
 
 
 def _meet(a: Box, b: Box) -> bool:
@@ -179,9 +194,14 @@ def _gap(sought: Sought, seen: Seen) -> float:
 
 
 def _gate(sought: Sought, settings: TrackSettings) -> float:
-    """Return how far from a track's points an observation of it may be on average, metres."""
+    """Return how far from a track's points an observation of it may be on average, metres.
+
+    It does not grow while something hides the track, or what is found in front would take its id.
+    """
     if sought.stays:  # another side of it
         return settings.gate_m + float((sought.high - sought.low).max()) / 2
+    if sought.sight is not None and sought.sight.is_hidden:
+        return settings.gate_m
     return settings.gate_m + settings.speed_m_s * min(sought.unseen_s, GROWS_S)
 
 

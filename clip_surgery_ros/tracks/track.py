@@ -99,6 +99,11 @@ class Track:
         """Whether it was found to be no longer at its place."""
         return self.state is State.GONE
 
+    @property
+    def extent(self) -> float:
+        """Length of the diagonal of its points' box, metres; 0 without points."""
+        return float(np.linalg.norm(self.high - self.low))
+
     def use(self, settings: TrackSettings) -> None:
         """Go on with other settings."""
         self.settings = settings

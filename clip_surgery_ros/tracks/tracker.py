@@ -13,6 +13,7 @@ import numpy as np
 
 from clip_surgery_ros.tracks.assignment import assign
 from clip_surgery_ros.tracks.association import (
+    LEAST_EXTENT,
     UNLIKE,
     Seen,
     Sought,
@@ -250,6 +251,8 @@ class Tracker:
             if other.number == NO_ID or other.label != track.label:
                 continue
             if other.seen_ns == track.seen_ns or not _is_lost(other, track):
+                continue
+            if not track.partial and 0 < track.extent < LEAST_EXTENT * other.extent:
                 continue
             alike = likeness(other.appearance, track.appearance)
             if alike is None or alike >= UNLIKE:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pages import ROOT, rows
 from PIL import Image
+from pretended_gpu import PretendedGpu
 from small_networks import PATCH, small_clip
 
 from clip_surgery_ros.core.errors import ConfigError
@@ -374,6 +375,21 @@ def test_ended_run_goes_on_where_it_was(
     assert repr(measure(clip, protocol, pictures, kept, keep_s=0)) == repr(whole)
     assert "goes on after 2 of 3 pictures" in capsys.readouterr().err
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("which", [("voc21", "sclip"), ("explain-voc", "clip-surgery")])
+def test_figures_on_a_pretended_gpu_are_those_of_the_cpu(
+    clip: ClipBackend, tmp_path: Path, which: tuple[str, str]
+) -> None:
+    pictures = voc_pictures(made_up_voc(tmp_path, clip, ["a", "b"]), background=True)
+    expected = measure(clip, PROTOCOLS[which], pictures)
+    with PretendedGpu():
+        network, tokenizer = small_clip(), open_clip.SimpleTokenizer()
+        on_gpu = ClipBackend(network, tokenizer, device="cuda:0", templates=("a {}",))
+        found = measure(on_gpu, PROTOCOLS[which], pictures)
+    for method in (PLAIN, SURGERY):
+        assert found[method].miou == pytest.approx(expected[method].miou, abs=1e-4)
+        assert found[method].miou > 0
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 damaged", b"nothing"])

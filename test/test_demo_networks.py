@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.evaluation.examples import sample_absent
+from clip_surgery_ros.evaluation.fitting import fit_presence
 from clip_surgery_ros.evaluation.metrics import auroc
 from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
 from clip_surgery_ros.networks.clip.backend import ClipBackend
@@ -21,7 +22,6 @@ from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.training.card import Measurements, measure_networks
 from clip_surgery_ros.training.clip_model import encode_images
-from clip_surgery_ros.training.export import fit_presence
 from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 from clip_surgery_ros.world.scene_sets import SCENE_SETS

@@ -1,15 +1,17 @@
 """Converts results to messages: every field against values written by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from clip_surgery_ros.msg import SegmentArray
 from rclpy.serialization import deserialize_message, serialize_message
 from ros.fakes import SIZE_HW, frame_result
 from std_msgs.msg import Header
 
-from clip_surgery_ros.core.types import Label, Query
+from clip_surgery_ros.core.types import Calibration, Label, Query
 from clip_surgery_ros.ros import messages
 from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, wanted_work
 
@@ -64,6 +66,16 @@ def test_stage_times_have_names(frame):
         "clip": 0.25,
         "sam": 0.5,
     }
+
+
+def test_a_consumer_can_tell_whether_values_are_calibrated(frame):
+    message = messages.segment_array(frame.result, HEADER, frame.query)
+    assert message.calibration_pictures == SegmentArray.UNCALIBRATED == 0
+    assert math.isnan(message.presence_error) and math.isnan(message.score_error)
+    fitted = replace(frame.result, calibration=Calibration(400, 100, 0.0625, 0.25, 0.9, 0.03))
+    message = messages.segment_array(fitted, HEADER, frame.query)
+    assert message.calibration_pictures == 400
+    assert (message.score_error, message.presence_error) == (0.0625, 0.25)
 
 
 def test_detection_box_has_centre_and_size(result):

@@ -13,14 +13,13 @@ from clip_surgery_ros.core.interfaces import CandidateBatch
 from clip_surgery_ros.core.ranking import (
     FEATURES,
     WEIGHTS,
+    RankingModel,
     RasterMaps,
     candidate_features,
-    predicted_iou,
-    probability_correct,
     raster_maps,
     rasterize,
 )
-from clip_surgery_ros.training.fit_ranking import fit_logistic
+from clip_surgery_ros.evaluation.fitting import fit_logistic
 
 
 def box(top: int, left: int, bottom: int, right: int, size: int = 16) -> NDArray[np.bool_]:
@@ -146,7 +145,9 @@ def test_predicted_iou_is_highest_for_the_mask_on_the_map() -> None:
     scores = np.array([0.8, 0.8, 0.8], np.float32)
     masks, everywhere = np.stack([matching, wide, beside]), box(0, 0, 16, 16)
 
-    quality = predicted_iou(features_of_one_prompt(masks, scores, blob(matching), everywhere))
+    quality = RankingModel().predicted_iou(
+        features_of_one_prompt(masks, scores, blob(matching), everywhere)
+    )
 
     assert quality[0] > quality[1] > quality[2]
     assert WEIGHTS.shape == (len(FEATURES), len(FEATURES))
@@ -154,6 +155,7 @@ def test_predicted_iou_is_highest_for_the_mask_on_the_map() -> None:
 
 
 def test_probability_correct_grows_with_quality_and_fits_the_data() -> None:
+    probability_correct = RankingModel().probability_correct
     for further in (False, True):
         values = [probability_correct(quality, further) for quality in (0.0, 0.3, 0.6, 1.0)]
         assert values == sorted(values) and values[0] < 0.1 and values[-1] > 0.9

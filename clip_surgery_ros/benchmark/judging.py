@@ -18,8 +18,8 @@ from clip_surgery_ros.core.ranking import (
     FEATURES,
     MASS_FROM,
     RING,
+    RankingModel,
     overlap,
-    predicted_iou,
     raster_maps,
     rasterize,
 )
@@ -62,7 +62,7 @@ def rank_one_by_one(
             _features(masks, index, own, scaled, wins)
             for index, own in enumerate(candidates.quality)
         ]
-        quality.append(predicted_iou(np.array(rows, np.float32)))
+        quality.append(RankingModel().predicted_iou(np.array(rows, np.float32)))
     return np.concatenate(quality)
 
 

@@ -72,6 +72,9 @@ class Constant:
     know_demo_only, sources = False, "stand-ins of the benchmark"
     text_counts = TextCounts()
 
+    def calibration(self, config: Config) -> None:
+        """Return that nothing was fitted."""
+
     def pipeline(self, config: Config) -> Constant:
         """Return itself, whatever the parameters."""
         return self
@@ -129,6 +132,9 @@ class TrueSize:
     def __init__(self, sam_model: str, precision: str) -> None:
         self._setting, self.precision = Setting(sam_model, precision), precision
         random_texts(self._setting.networks[0], LABELS)
+
+    def calibration(self, config: Config) -> None:
+        """Return that nothing was fitted."""
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return the pipeline, the same that is measured without ROS."""

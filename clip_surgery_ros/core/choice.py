@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.interfaces import MaskCandidates
 from clip_surgery_ros.core.ranking import (
+    RankingModel,
     candidate_features,
     overlap,
-    predicted_iou,
     raster_maps,
     rasterize,
 )
@@ -70,6 +70,7 @@ def rank_candidates(
     labels: Sequence[int],
     maps: NDArray[np.float32],
     inner_hw: tuple[int, int],
+    model: RankingModel = RankingModel(),
 ) -> list[Candidate]:
     """Return the candidates of all prompts with their predicted IoU, in order of prompt.
 
@@ -77,6 +78,7 @@ def rank_candidates(
     :param labels: index into ``maps`` of each prompt's label.
     :param maps: (T, h, w) similarity of every label that is in the image.
     :param inner_hw: rows and columns of the logits that show the image.
+    :param model: predicts the IoU.
     """
     if not offered:
         return []
@@ -89,7 +91,7 @@ def rank_candidates(
     features = candidate_features(
         masks, own_quality, prompts, label_of, raster_maps(maps, raster_hw)
     )
-    quality = predicted_iou(features)
+    quality = model.predicted_iou(features)
     pool: list[Candidate] = []
     for prompt, candidates in enumerate(offered):
         first = len(pool)

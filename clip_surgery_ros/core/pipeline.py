@@ -79,7 +79,8 @@ class Pipeline:
     def _run(self, image_rgb: NDArray[np.uint8], query: Query, wanted: Wanted) -> FrameResult:
         """Process a frame whose image was checked, for labels that CLIP knows."""
         if not query.labels:
-            return _empty_result(query, image_rgb, self._recognizer.grid_hw(image_rgb))
+            empty = _empty_result(query, image_rgb, self._recognizer.grid_hw(image_rgb))
+            return replace(empty, calibration=self._settings.calibration)
         view = self._views.view_of(image_rgb)
         if view.last_run and view.last_run[:2] == (query, wanted):
             return replace(view.last_run[2], stage_seconds={})
@@ -119,6 +120,7 @@ class Pipeline:
             absent=tuple(AbsentLabel(query.labels[i].name, absent[i]) for i in sorted(absent)),
             stage_seconds=clock.seconds,
             plain_similarity=recognition.plain_maps,
+            calibration=self._settings.calibration,
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -63,16 +63,36 @@ best mask; the second for its further masks, which are more often parts or neigh
 ``train-demo ranking --scenes 60``: 420 development scenes of all sets."""
 
 
-def probability_correct(quality: float, is_further: bool) -> float:
-    """Return the probability that a mask of this predicted IoU is correct (Platt 1999).
+@dataclass(frozen=True, eq=False)
+class RankingModel:
+    """How features become a predicted IoU, and this the probability that a mask is correct.
 
-    :param is_further: whether its label has a better mask.
+    :param weights: (F, F) as :data:`WEIGHTS`.
+    :param first: offset and scale as :data:`FIRST_LOGISTIC`, of a label's best mask.
+    :param further: the same of its further masks.
 
-    >>> round(probability_correct(0.8, is_further=False), 2)
+    >>> round(RankingModel().probability_correct(0.8, is_further=False), 2)
     0.98
     """
-    offset, scale = FURTHER_LOGISTIC if is_further else FIRST_LOGISTIC
-    return 1 / (1 + math.exp(-(offset + scale * quality)))
+
+    weights: NDArray[np.float32] = field(default_factory=lambda: WEIGHTS)
+    first: tuple[float, float] = FIRST_LOGISTIC
+    further: tuple[float, float] = FURTHER_LOGISTIC
+
+    def predicted_iou(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (M,) predicted IoU with an object of the label, 0 to 1.
+
+        :param features: (M, F) of :func:`candidate_features`.
+        """
+        return np.clip(np.einsum("mf,fg,mg->m", features, self.weights, features), 0, 1)
+
+    def probability_correct(self, quality: float, is_further: bool) -> float:
+        """Return the probability that a mask of this predicted IoU is correct (Platt 1999).
+
+        :param is_further: whether its label has a better mask.
+        """
+        offset, scale = self.further if is_further else self.first
+        return 1 / (1 + math.exp(-(offset + scale * quality)))
 
 
 def rasterize(offered: Sequence[MaskCandidates], inner_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -179,11 +199,6 @@ def candidate_features(
             * (area > 0)[:, None]
         )
     return features
-
-
-def predicted_iou(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the (M,) predicted IoU with an object of the label, 0 to 1, from (M, F) features."""
-    return np.clip(np.einsum("mf,fg,mg->m", features, WEIGHTS, features), 0, 1)
 
 
 def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

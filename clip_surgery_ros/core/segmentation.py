@@ -19,7 +19,6 @@ from clip_surgery_ros.core.masks import (
     resize_map,
 )
 from clip_surgery_ros.core.prompts import LabelPrompt
-from clip_surgery_ros.core.ranking import probability_correct
 from clip_surgery_ros.core.recognition import Recognition
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
@@ -80,7 +79,9 @@ class Segmentation:
             present = sorted(set(labels))
             maps = recognition.label_maps[present]
             rows = [present.index(label) for label in labels]
-            return choose_objects(rank_candidates(offered, rows, maps, embedding.inner_hw))
+            return choose_objects(
+                rank_candidates(offered, rows, maps, embedding.inner_hw, self._settings.ranking)
+            )
         return [
             Choice(prompt, *best_candidate(candidates))
             for prompt, candidates in enumerate(offered)
@@ -128,7 +129,7 @@ class Segmentation:
     def _mask_score(self, choice: Choice) -> float:
         """Return how good the mask is if its label is present, 0 to 1."""
         if self._settings.recipe.score == "probability":
-            return probability_correct(choice.quality, choice.is_further)
+            return self._settings.ranking.probability_correct(choice.quality, choice.is_further)
         return min(max(choice.quality, 0.0), 1.0)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clip_surgery_ros.core.presence import DISTRACTORS, PresenceLevel
+from clip_surgery_ros.core.ranking import RankingModel
 from clip_surgery_ros.core.recipes import RECIPES, Recipe
+from clip_surgery_ros.core.types import Calibration
 from clip_surgery_ros.core.vocabulary import Vocabulary
 
 
@@ -18,6 +20,8 @@ class Settings:
     them, and ``networks.factory.settings_of`` converts them.
 
     :param presence_level: how cosines of this CLIP become presence.
+    :param ranking: how masks are ranked and scored, by the mask choice ``"objects"``.
+    :param calibration: what presence and score were fitted on; None if not for these networks.
     :param threshold: raw similarity below which tokens are ignored; None for no threshold.
     :param label_thresholds: the same for single labels, by case-folded name.
     :param distractor_names: names that are compared along with the labels; may be empty.
@@ -31,6 +35,8 @@ class Settings:
     """
 
     presence_level: PresenceLevel = field(default_factory=PresenceLevel)
+    ranking: RankingModel = field(default_factory=RankingModel)
+    calibration: Calibration | None = None
     presence_threshold: float = 0.5
     threshold: float | None = None
     label_thresholds: Mapping[str, float] = field(default_factory=dict)

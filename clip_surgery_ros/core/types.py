@@ -6,6 +6,7 @@ Pixels are (x, y) in the source image unless a name says ``_hw`` (rows, columns)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -150,6 +151,44 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What the presence and score of a pair of networks were fitted on, and how far they are off.
+
+    A calibration error is the mean distance between a predicted probability and how often it came
+    true. The rates are at the default presence threshold.
+
+    :param pictures: number of pictures that they were fitted on.
+    :param held_out: number of other pictures, on which the errors and rates were measured.
+    :param score_error: upper end of the 95 % interval of the score's calibration error; NaN where
+        the score was not fitted, because the pictures had no masks or the recipe has no
+        probability.
+    :param presence_error: the same of presence.
+    :param found: lower end of the 95 % interval of the share of present labels with a segment.
+    :param false_alarms: upper end of the 95 % interval of that share of absent labels.
+
+    >>> Calibration(400, 100, 0.05, 0.04, 0.9, 0.03).pictures
+    400
+    """
+
+    pictures: int
+    held_out: int
+    score_error: float
+    presence_error: float
+    found: float
+    false_alarms: float
+
+    @property
+    def sentence(self) -> str:
+        """What it says, for people."""
+        score = "" if math.isnan(self.score_error) else f"score to {self.score_error:.2f}, "
+        return (
+            f"fitted on {self.pictures} pictures; on {self.held_out} others: {score}presence to "
+            f"{self.presence_error:.2f}, at least {self.found:.0%} of present labels found, at "
+            f"most {self.false_alarms:.0%} false alarms (95 %)"
+        )
+
+
+@dataclass(frozen=True)
 class FrameResult:
     """The result of one frame.
 
@@ -164,6 +203,7 @@ class FrameResult:
     :param absent: labels without a segment, with the reason.
     :param stage_seconds: time per stage, in the order they ran.
     :param plain_similarity: (T, h, w) float32 of the unmodified network, if wanted.
+    :param calibration: of presence and score; None if they were not fitted for these networks.
 
     >>> none = np.zeros(0, np.float32)
     >>> maps = np.zeros((0, 14, 14), np.float32)
@@ -182,3 +222,4 @@ class FrameResult:
     absent: tuple[AbsentLabel, ...] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     plain_similarity: NDArray[np.float32] | None = None
+    calibration: Calibration | None = None

@@ -11,7 +11,7 @@ from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
-from clip_surgery_ros.networks.factory import LoadedNetworks, settings_of
+from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
 from clip_surgery_ros.parameters.config import Config
 
@@ -47,7 +47,7 @@ def compare(
     """
     segmenter = CachingSegmenter(networks.sam)
     pipelines = {
-        config: Pipeline(networks.clip, segmenter, settings_of(config, networks.clip))
+        config: Pipeline(networks.clip, segmenter, networks.settings(config))
         for config in {variant.config for variant in variants.values()}
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in variants}

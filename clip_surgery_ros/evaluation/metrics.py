@@ -145,6 +145,21 @@ def presence_auroc(outcomes: Sequence[Outcome]) -> float:
     return auroc(positive, [presence for presence, is_present in pairs if not is_present])
 
 
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a rate (Wilson 1927); (0, 1) without trials.
+
+    >>> [round(end, 3) for end in wilson(0, 100)]
+    [0.0, 0.037]
+    """
+    if not trials:
+        return 0.0, 1.0
+    z, rate = 1.96, successes / trials
+    middle = rate + z**2 / (2 * trials)
+    half = z * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / trials) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
 @dataclass(frozen=True)
 class Bin:
     """Predicted probabilities in [low, high) of a reliability table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,12 +138,23 @@ def match_objects(
     :param objects: (H, W) bool of each object.
     :return: index of an object to index of its segment.
     """
+    overlaps = [[iou(mask, each) for each in objects] for mask in masks]
+    return match_overlaps(np.array(overlaps, np.float64).reshape(len(masks), len(objects)))
+
+
+def match_overlaps(overlaps: NDArray[np.floating[Any]]) -> dict[int, int]:
+    """Match segments with objects as :func:`match_objects` does.
+
+    :param overlaps: (M, O) IoU of each segment, highest score first, with each object.
+
+    >>> match_overlaps(np.array([[0.6, 0.7], [0.1, 0.8]]))
+    {1: 0}
+    """
     matched: dict[int, int] = {}
-    for segment, mask in enumerate(masks):
-        free = [index for index in range(len(objects)) if index not in matched]
-        overlaps = [iou(mask, objects[index]) for index in free]
-        if overlaps and max(overlaps) >= MATCH_IOU:
-            matched[free[int(np.argmax(overlaps))]] = segment
+    for segment, row in enumerate(overlaps):
+        free = [index for index in range(len(row)) if index not in matched]
+        if free and row[free].max() >= MATCH_IOU:
+            matched[free[int(row[free].argmax())]] = segment
     return matched
 
 

@@ -19,10 +19,12 @@ from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.presence import DISTRACTORS
 from clip_surgery_ros.core.query import query_of
-from clip_surgery_ros.core.recipes import RECIPES
+from clip_surgery_ros.core.ranking import RankingModel
+from clip_surgery_ros.core.recipes import RECIPES, Recipe
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.types import Calibration
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import load_text_features
@@ -32,6 +34,7 @@ from clip_surgery_ros.networks.devices import (
     resolve_precision,
     use_tf32,
 )
+from clip_surgery_ros.networks.profiles import FOLDER, Conditions, Profile, find_profiles
 from clip_surgery_ros.networks.sam.backend import SamBackend
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 from clip_surgery_ros.parameters.config import DEMO, Config
@@ -56,6 +59,7 @@ class LoadedNetworks:
     :param device: torch device of both.
     :param precision: of CLIP, never ``auto``; where SAM's is another, it is named too.
     :param config: the configuration that they were loaded for.
+    :param profiles: what was fitted for this pair, under whatever conditions.
 
     >>> networks = load_networks(Config.from_values({"device": "cpu"}))
     >>> networks.sources
@@ -69,6 +73,7 @@ class LoadedNetworks:
     device: str
     precision: str
     config: Config
+    profiles: tuple[Profile, ...] = ()
 
     @property
     def sources(self) -> str:
@@ -116,19 +121,39 @@ class LoadedNetworks:
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return a pipeline with the live parameters of a configuration; nothing is loaded."""
-        return Pipeline(self.clip, self.sam, settings_of(config, self.clip), self.device)
+        return Pipeline(self.clip, self.sam, self.settings(config), self.device)
+
+    def settings(self, config: Config) -> Settings:
+        """Return the settings of a pipeline for the live parameters of a configuration."""
+        return settings_of(config, self.clip, self.profile(config))
+
+    def profile(self, config: Config) -> Profile | None:
+        """Return what was fitted for this pair under the conditions of a configuration."""
+        conditions = conditions_of(config, self.clip)
+        return next((each for each in self.profiles if each.conditions == conditions), None)
+
+    def calibration(self, config: Config) -> Calibration | None:
+        """Return what presence and score were fitted on; None where they were not."""
+        return self.settings(config).calibration
 
 
-def settings_of(config: Config, clip: ClipBackend) -> Settings:
-    """Return the live parameters of a configuration, with the calibration and names of a CLIP."""
+def settings_of(config: Config, clip: ClipBackend, profile: Profile | None = None) -> Settings:
+    """Return the live parameters of a configuration, with the calibration and names of a CLIP.
+
+    :param profile: fitted for CLIP, the segmenter and these parameters; None if there is none.
+    """
     names = clip.vocabulary.names or DISTRACTORS
+    level = profile.presence if profile else clip.presence_level(config.windows)
+    recipe = RECIPES[config.recipe]
     return Settings(
-        presence_level=clip.presence_level(config.windows),
+        presence_level=level,
+        ranking=(profile.ranking if profile else None) or RankingModel(),
+        calibration=_calibration(profile, recipe) if profile else None,
         presence_threshold=config.presence_threshold,
         threshold=None if math.isnan(config.threshold) else config.threshold,
         label_thresholds=parse_thresholds(config.label_thresholds),
         distractor_names=names if config.distractors else (),
-        recipe=RECIPES[config.recipe],
+        recipe=recipe,
         windows=config.windows,
         point_threshold=config.point_threshold,
         min_area=config.min_area,
@@ -136,6 +161,19 @@ def settings_of(config: Config, clip: ClipBackend) -> Settings:
         stage_waits=config.stage_waits,
         vocabulary=clip.vocabulary,
     )
+
+
+def _calibration(profile: Profile, recipe: Recipe) -> Calibration:
+    """Return the calibration of a profile, without that of the score where this is not fitted."""
+    if profile.ranking and recipe.score == "probability":
+        return profile.calibration
+    return replace(profile.calibration, score_error=math.nan)
+
+
+def conditions_of(config: Config, clip: ClipBackend) -> Conditions:
+    """Return the parameters that change what a profile of a CLIP describes."""
+    templates = parse_templates(config.templates)
+    return Conditions(clip.input_size, config.attention, config.windows, templates)
 
 
 def load_networks(config: Config) -> LoadedNetworks:
@@ -172,7 +210,8 @@ def load_networks(config: Config) -> LoadedNetworks:
         clip = _load_clip(replace(config, precision=precisions[0]), device)
         sam = _load_sam(replace(config, precision=precisions[1]), device)
         precision = ", SAM ".join(dict.fromkeys(precisions))
-        networks = LoadedNetworks(clip, sam, device, precision, config)
+        profiles = find_profiles(profile_folders(), *network_files(config))
+        networks = LoadedNetworks(clip, sam, device, precision, config, profiles)
         if device != "cpu":
             networks.warm_up()
     return networks
@@ -186,18 +225,34 @@ def weight_files(config: Config) -> list[Path]:
     >>> [file.name for file in weight_files(Config.from_values())]
     ['clip_demo.safetensors', 'clip_demo_texts.safetensors', 'sam_demo.safetensors']
     """
-    files: list[Path] = []
-    if config.clip_model == DEMO:
-        files += [demo_weights("clip_demo"), demo_weights("clip_demo_texts")]
-    else:
-        files.append(checkpoint_file(_resolve_model(config.clip_model, config.clip_checkpoint)[1]))
-    if config.sam_model == DEMO:
-        files.append(demo_weights("sam_demo"))
-    else:
-        files.append(checkpoint_file(_resolve_model(config.sam_model, config.sam_checkpoint)[1]))
+    clip, sam = network_files(config)
+    texts = [demo_weights("clip_demo_texts")] if config.clip_model == DEMO else []
+    files = [clip, *texts, sam]
     for file in files:
         check_file(file)
     return files
+
+
+def network_files(config: Config) -> tuple[Path, Path]:
+    """Return the files of CLIP and of the segmenter, which may be missing.
+
+    :raises WeightsError: when the weights of a pretrained network are not installed.
+    """
+    return (
+        _network_file(config.clip_model, config.clip_checkpoint, "clip_demo"),
+        _network_file(config.sam_model, config.sam_checkpoint, "sam_demo"),
+    )
+
+
+def _network_file(model: str, checkpoint: str, demo: str) -> Path:
+    if model == DEMO:
+        return demo_weights(demo)
+    return checkpoint_file(_resolve_model(model, checkpoint)[1])
+
+
+def profile_folders() -> tuple[Path, ...]:
+    """Return the folders of profiles: the user's own, then the package's."""
+    return weights_folder() / FOLDER, demo_weights("clip_demo").parent
 
 
 def _load_clip(config: Config, device: str) -> ClipBackend:

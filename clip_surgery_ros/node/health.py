@@ -14,7 +14,7 @@ from clip_surgery_ros.core.text import TextCounts, beyond_latin
 from clip_surgery_ros.node.camera_set import CameraSet
 from clip_surgery_ros.node.frames import FRAME_COUNTS, FRAME_SPREADS
 from clip_surgery_ros.node.lifecycle import Lifecycle
-from clip_surgery_ros.node.networks import NodeNetworks
+from clip_surgery_ros.node.networks import NodeNetworks, calibration_note
 from clip_surgery_ros.node.tracking import Tracking
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.camera import Camera, CameraImage
@@ -91,6 +91,7 @@ class HealthReporter:
             state=self._node._state_machine.current_state[1],
             device=networks.device if networks else "",
             precision=networks.precision if networks else "",
+            calibration=calibration_note(networks, self._parameters.config) if networks else "",
             fell_back=bool(networks and networks.fell_back),
             query=query,
             unreadable=unreadable,

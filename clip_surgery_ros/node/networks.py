@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.text import TextCounts
-from clip_surgery_ros.core.types import FrameResult, Query, Wanted
+from clip_surgery_ros.core.types import Calibration, FrameResult, Query, Wanted
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.logs import RosLogger
@@ -61,6 +61,9 @@ class Networks(Protocol):
     def text_counts(self) -> TextCounts:
         """How many texts were encoded, and how many came from the cache."""
 
+    def calibration(self, config: Config) -> Calibration | None:
+        """Return what presence and score were fitted on; None if not for these networks."""
+
     def pipeline(self, config: Config) -> Engine:
         """Return an engine with these networks and the live parameters of ``config``; cheap."""
 
@@ -107,6 +110,7 @@ class NodeNetworks:
             f"networks loaded in {time.monotonic() - start_s:.1f} s on {networks.device} in "
             f"{networks.precision}: {networks.sources}"
         )
+        self._logger.info(f"presence and score: {calibration_note(networks, config)}")
         if networks.fell_back:
             self._logger.warning(
                 f"device {config.device} is not available; running on the CPU, as "
@@ -132,6 +136,14 @@ class NodeNetworks:
     def unknown_notes(self, query: Query) -> list[str]:
         """Return a note for each label that the networks do not know; empty without networks."""
         return self.loaded.vocabulary.unknown_notes(query) if self.loaded else []
+
+
+def calibration_note(networks: Networks, config: Config) -> str:
+    """Return what presence and score were fitted on, for people."""
+    calibration = networks.calibration(config)
+    if calibration is None:
+        return "uncalibrated for these networks and parameters; `clip_surgery fit` fits them"
+    return calibration.sentence
 
 
 def run_on_short_lived_thread(load: Callable[[], Networks]) -> Networks:

@@ -38,6 +38,8 @@ class NodeHealth:
     :param state: lifecycle state.
     :param device: where the networks run; empty when none are loaded.
     :param precision: the number format they compute in; empty when none are loaded.
+    :param calibration: what presence and score were fitted on, in words; empty when no networks
+        are loaded.
     :param fell_back: CUDA was requested and the CPU is used.
     :param unreadable: labels of the query in letters that CLIP cannot read.
     :param unknown: labels of the query that CLIP does not know, a sentence for each.
@@ -57,6 +59,7 @@ class NodeHealth:
     state: str
     device: str
     precision: str
+    calibration: str
     fell_back: bool
     query: Query
     unreadable: Sequence[str]
@@ -124,6 +127,7 @@ def _node_status(health: NodeHealth) -> DiagnosticStatus:
         "precision asked for": config.precision,
         "CLIP": config.clip_model,
         "SAM": config.sam_model,
+        "calibration": health.calibration or "none",
         "query": "; ".join(health.query.names),
         "query sequence": health.query.sequence,
         "queries refused": health.refused,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import math
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -24,7 +25,14 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.core.types import (
+    Box,
+    Calibration,
+    FrameResult,
+    PointPrompts,
+    Query,
+    Segment,
+)
 from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, PromptPoint, SegmentArray, TextQuery
 from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.ros.images import image_message
@@ -81,7 +89,20 @@ def segment_array(
         absent=[AbsentLabel(label=label.name, reason=label.reason) for label in result.absent],
         stage_names=list(result.stage_seconds),
         stage_seconds=list(result.stage_seconds.values()),
+        **_calibration(result.calibration),
     )
+
+
+def _calibration(calibration: Calibration | None) -> dict[str, Any]:
+    """Return the fields of a SegmentArray that say what presence and score were fitted on."""
+    if calibration is None:
+        unknown = {"presence_error": math.nan, "score_error": math.nan}
+        return {"calibration_pictures": SegmentArray.UNCALIBRATED, **unknown}
+    return {
+        "calibration_pictures": calibration.pictures,
+        "presence_error": calibration.presence_error,
+        "score_error": calibration.score_error,
+    }
 
 
 def _segment(segment: Segment, header: Header) -> SegmentMessage:

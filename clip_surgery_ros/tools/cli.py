@@ -26,6 +26,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "compare": "Draw the maps of plain CLIP and of CLIP Surgery with each of its attentions.",
     "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",
     "calibrate": "Propose thresholds of raw similarity for your own pictures, as parameters.",
+    "fit": "Fit presence and scores to your networks and pictures, and write a profile.",
     "benchmark": "Measure the time of a frame, beside the same work with the unmodified packages.",
     "world": "Render scenes with exact truth, of generated objects or of your textured models.",
     "weights": "Pretrained networks: list them, fetch them, verify files, print paths.",

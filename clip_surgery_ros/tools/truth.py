@@ -48,7 +48,9 @@ def add_truth_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--voc", type=nonempty_path, help="folder in PASCAL VOC's layout")
 
 
-def add_count_option(parser: argparse._ActionsContainer, *, all_of_some: bool = False) -> None:
+def add_count_option(
+    parser: argparse._ActionsContainer, default: int = PICTURES, *, all_of_some: bool = False
+) -> None:
     """Add ``--count N``.
 
     :param all_of_some: whether the subcommand also has measurements of all pictures; the default
@@ -58,8 +60,8 @@ def add_count_option(parser: argparse._ActionsContainer, *, all_of_some: bool = 
     parser.add_argument(
         "--count",
         type=whole_number(1, "at least one picture is needed"),
-        default=None if all_of_some else PICTURES,
-        help=f"largest number of pictures of each source (default: {PICTURES}{but})",
+        default=None if all_of_some else default,
+        help=f"largest number of pictures of each source (default: {default}{but})",
     )
 
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.evaluation.fitting import fit_presence
 from clip_surgery_ros.evaluation.scene_source import SceneSource
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
@@ -153,42 +152,6 @@ def presence_cosines(
 def _claims(scenes: SceneSource, count: int) -> Iterator[Example]:
     for name in scenes.sets:
         yield from scenes.claims(name, "development", count)
-
-
-def fit_presence(present: Sequence[Tensor], absent: Sequence[Tensor]) -> PresenceLevel:
-    """Fit presence to cosines by logistic regression; present and absent labels weigh the same.
-
-    In training, a name is absent fifty times as often as it is present, and the CLIP's own offset
-    reflects that. A user queries things that are about as likely present as absent. Likewise, the
-    kinds of present labels weigh the same, and those of absent ones.
-
-    :param present: (P, 1 or 2) of each kind, columns as :func:`presence_cosines` returns them.
-    :param absent: (A, 1 or 2) of each kind, likewise.
-    """
-    centre = (_mean_of_kinds(present) + _mean_of_kinds(absent)) / 2
-    weights = torch.full_like(centre, 10.0).requires_grad_()
-    bias = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
-
-    def losses(kinds: Sequence[Tensor], sign: int) -> list[Tensor]:
-        return [F.softplus(sign * ((kind - centre) @ weights + bias)) for kind in kinds]
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        total = _mean_of_kinds(losses(present, -1)) + _mean_of_kinds(losses(absent, 1))
-        total.backward()
-        return total
-
-    optimizer.step(loss)
-    fitted = weights.detach()
-    scale = float(fitted[0])
-    offset = (float(centre @ fitted) - bias.item()) / scale
-    return PresenceLevel(scale, offset, float(fitted[1:].sum()) / scale)
-
-
-def _mean_of_kinds(kinds: Sequence[Tensor]) -> Tensor:
-    """Return the mean over kinds of their means over rows."""
-    return torch.stack([kind.mean(dim=0) for kind in kinds]).mean(dim=0)
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:

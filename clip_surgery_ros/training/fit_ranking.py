@@ -19,19 +19,14 @@ from clip_surgery_ros.core.choice import Candidate, Choice, choose_objects, rank
 from clip_surgery_ros.core.interfaces import ImageEmbedding
 from clip_surgery_ros.core.points import instance_points
 from clip_surgery_ros.core.query import query_of_names
-from clip_surgery_ros.core.ranking import FEATURES
 from clip_surgery_ros.core.types import PointPrompts, Wanted
 from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.evaluation.fitting import fit_logistic, fit_ranking
 from clip_surgery_ros.evaluation.outcome import iou, match_objects
 from clip_surgery_ros.evaluation.scene_source import SceneSource
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 
-RIDGE = 30.0
-"""Penalty that keeps the weights of correlated features small. Fitted on a sixth of these scenes,
-3 to 10 gave the best masks on another sixth."""
-NEWTON_STEPS = 25
-"""Many more than two parameters need."""
 TRAINING_SETS = ("mixed", "several", "several", "small", "occluded")
 """The sets for fitting; the others show how well the weights generalize. ``several`` counts
 twice: with as many scenes of each set, a mask of two objects often ranks first for a click on one
@@ -54,12 +49,9 @@ def fit_weights(
             rows.append(features)
             targets.append(overlaps)
     features, y = np.concatenate(rows).astype(np.float64), np.concatenate(targets)
-    rows_of_pairs, columns_of_pairs = np.triu_indices(len(FEATURES))
-    x = features[:, rows_of_pairs] * features[:, columns_of_pairs]
-    solution = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ y)
-    weights = np.zeros((len(FEATURES), len(FEATURES)))
-    weights[rows_of_pairs, columns_of_pairs] = solution
-    return weights, float(np.corrcoef(x @ solution, y)[0, 1])
+    weights = fit_ranking(features.astype(np.float64), y)
+    predicted = np.einsum("mf,fg,mg->m", features, weights, features)
+    return weights, float(np.corrcoef(predicted, y)[0, 1])
 
 
 def fit_probabilities(
@@ -79,21 +71,6 @@ def fit_probabilities(
             samples[choice.is_further].append((choice.quality, is_object))
     best, others = (np.array(samples[further]).T for further in (False, True))
     return fit_logistic(best[0], best[1] > 0), fit_logistic(others[0], others[1] > 0)
-
-
-def fit_logistic(x: NDArray[np.float64], true: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the most likely offset and scale of ``sigmoid(offset + scale * x)``, found by
-    Newton's method.
-
-    :param x: (N,) predictors.
-    :param true: (N,) outcomes.
-    """
-    design, solution = np.column_stack([np.ones_like(x), x]), np.zeros(2)
-    for _ in range(NEWTON_STEPS):
-        probability = 1 / (1 + np.exp(-design @ solution))
-        curvature = design.T @ (design * (probability * (1 - probability))[:, None])
-        solution = solution + np.linalg.solve(curvature, design.T @ (true - probability))
-    return float(solution[0]), float(solution[1])
 
 
 def _labelled_choices(

@@ -25,6 +25,9 @@ LEAST_SHARE = 0.35
 WHOLE = 0.3
 """Probability that a window is the whole view, squeezed into a square as the node does it."""
 
+FROM_OBJECTS = 0.6
+"""Share of the tokens of a step that objects have, where not all tokens are computed."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -129,13 +132,18 @@ def _owners(ids: NDArray[np.uint8], objects: Sequence[NamedObject]) -> NDArray[n
 def choose_tokens(
     owners: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw tokens, (count,) in order: those of objects before others.
+    """Draw tokens, (count,) in order: :data:`FROM_OBJECTS` of them of objects, where there are as
+    many, the others of all that are left.
+
+    With those of objects alone, tokens of the room are hardly learnt, and names that are not there
+    find their best token in it.
 
     :param owners: (N,) as a :class:`Window` has them; N is at least ``count``.
     """
     order = rng.permutation(len(owners))
-    first = np.argsort(owners[order] < 0, kind="stable")
-    return np.sort(order[first][:count])
+    of_objects = order[owners[order] >= 0][: round(FROM_OBJECTS * count)]
+    others = order[~np.isin(order, of_objects)]
+    return np.sort(np.concatenate([of_objects, others])[:count])
 
 
 def disturbed(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -80,6 +80,9 @@ class FakeNetworks:
         self.engine = engine or FakeEngine()
         self.configs: list[object] = []
 
+    def calibration(self, config: object) -> None:
+        """Return that nothing was fitted for a fake."""
+
     def pipeline(self, config: object) -> FakeEngine:
         """Return the engine; record the parameters."""
         self.configs.append(config)

@@ -142,7 +142,10 @@ def calibration_note(networks: Networks, config: Config) -> str:
     """Return what presence and score were fitted on, for people."""
     calibration = networks.calibration(config)
     if calibration is None:
-        return "uncalibrated for these networks and parameters; `clip_surgery fit` fits them"
+        return (
+            "uncalibrated: there is no profile of these networks and parameters, and the values in "
+            "force were fitted on the demo's networks; `clip_surgery fit` makes a profile"
+        )
     return calibration.sentence
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -213,15 +214,20 @@ def _in_image(
     if place is None:
         return float(np.inf)
     box = observation.box
+    x, y = box.x + box.width / 2 - place.box.x, box.y + box.height / 2 - place.box.y
+    away, held = math.hypot(x, y), place.box.width * place.box.height
+    grows = REACH_S * width * min(unseen_s, GROWS_S) * (1 if place.sure else 2)
+    share = REACH if place.sure else REACH_UNSURE
+    apart = abs(x) > (box.width + place.box.width) / 2 + 1  # 1 as boxes are rounded
+    apart = apart or abs(y) > (box.height + place.box.height) / 2 + 1
+    if apart and away > share * math.sqrt(max(box.width * box.height, held)) + grows:
+        return float(np.inf)  # as below, where masks are looked at, which takes longer
     area = float(np.count_nonzero(observation.mask))
-    grown = place.box.width * place.box.height / place.mask.size
+    grown = held / place.mask.size
     size = area / max(1.0, float(np.count_nonzero(place.mask)) * grown)
     size = min(size, 1 / max(size, 1e-6))
     iou = mask_iou(place.box, place.mask, observation)
-    away = np.hypot(box.x + box.width / 2 - place.box.x, box.y + box.height / 2 - place.box.y)
-    own = np.sqrt(max(area, place.box.width * place.box.height))
-    reach = (REACH if place.sure else REACH_UNSURE) * own
-    reach += REACH_S * width * min(unseen_s, GROWS_S) * (1 if place.sure else 2)
+    reach = share * math.sqrt(max(area, held)) + grows
     if iou < LEAST_IOU and (away > reach or size < LEAST_SIZE):
         return float(np.inf)
     return float(0.6 * (1 - iou) + 0.3 * min(1.0, away / reach) + 0.1 * (1 - size))

@@ -6,6 +6,8 @@ No kernel runs, so this shows nothing about speed, memory or the errors of kerne
 - Every operation that makes the host wait for the device is counted, with the line that caused it.
 - Every operation that launches kernels is counted. Views and allocations launch none.
 - Values are true: results can be compared with those of the CPU.
+- A CUDA graph computes anew, from its own memory, what was captured; capturing refuses what makes
+  the host wait or what comes from the host, as CUDA does.
 
 Only the thread that enters :class:`PretendedGpu` sees the devices.
 """
@@ -16,7 +18,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from unittest.mock import patch
@@ -44,6 +46,8 @@ KERNELS = {"aten::sort": 3, "aten::convolution": 2, "aten::index_put_": 2}
 """Kernels of operations that launch more than one; those of a sort are a guess."""
 INDEXING = ("aten::index", "aten::index_put_", "aten::index_put")
 FUSED = "aten::scaled_dot_product_attention"
+WHOLE = (FUSED, "aten::batch_norm")
+"""Operations whose parts are CUDA's own: they are computed as one."""
 
 
 @dataclass
@@ -83,6 +87,8 @@ class PretendedGpu:
         self.failure = ""
         """What CUDA says of an error after which it computes nothing any more; empty for none."""
         self.counts = Counts()
+        self.captured: list[Callable[[], object]] | None = None
+        """What replays the operations of the graph that is being captured."""
         self._entered = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -122,12 +128,12 @@ class PretendedGpu:
         ours = [x for x in tensors if isinstance(x, PretendedTensor)]
         named = [x for x in arguments if isinstance(x, torch.device)]  # by Tensor.to
         if not ours and not any(map(_is_gpu, [options.get("device"), *named])):
-            return function(*arguments, **options)
+            return function(*arguments, **_on_cpu(options))
         self.check()
         name = function._schema.name
         if name == "aten::to":
             return self._to(function, arguments, options)
-        if name != FUSED and tensors:
+        if name not in WHOLE and tensors:
             composite = torch._C.DispatchKey.CompositeImplicitAutograd
             if composite not in function.py_kernels:
                 result = function.decompose(*arguments, **options)
@@ -141,7 +147,7 @@ class PretendedGpu:
         self._note_waits(name, arguments)
         inner = tree_map(_inner, (arguments, _on_cpu(options)))
         out = function(*inner[0], **inner[1])
-        self._launch(function, arguments, options)
+        self._launch(function, arguments, options, out)
         return _wrapped(function, arguments, options, out, device)
 
     def _to(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -164,15 +170,19 @@ class PretendedGpu:
         target = _numbered(options.get("device") or source.device)
         rest = {k: v for k, v in options.items() if k not in ("device", "pin_memory")}
         cpu = torch.device("cpu")
-        inner = torch.ops.aten._to_copy.default(_inner(source), device=cpu, **rest)
-        if inner.numel() and inner.data_ptr() == _inner(source).data_ptr():
-            inner = inner.clone()
+
+        def converted() -> Tensor:
+            inner = torch.ops.aten._to_copy.default(_inner(source), device=cpu, **rest)
+            shares = inner.numel() and inner.data_ptr() == _inner(source).data_ptr()
+            return inner.clone() if shares else inner
+
+        inner = converted()
         is_blocking = not options.get("non_blocking")
         if target.type == "cpu":
             self._download(source, is_blocking)
             return inner
         if isinstance(source, PretendedTensor):
-            self.counts.launches[line()] += 1
+            self._note_launches(1, lambda: inner.copy_(converted()))
         else:
             self._upload(source, is_blocking)
         return PretendedTensor(inner, target)
@@ -185,17 +195,32 @@ class PretendedGpu:
         elif not isinstance(target, PretendedTensor):
             self._download(source, is_blocking)
         else:
-            self.counts.launches[line()] += 1
+            self._note_launches(1, lambda: function(_inner(target), _inner(source)))
         function(_inner(target), _inner(source))
         return target
 
+    def _note_launches(self, kernels: int, again: Callable[[], object]) -> None:
+        """Count kernels, or keep what computes them again for the graph that is captured."""
+        if self.captured is None:
+            self.counts.launches[line()] += kernels
+        else:
+            self.captured.append(again)
+
+    def _refuse_capture(self) -> None:
+        if self.captured is not None:
+            raise torch.AcceleratorError(
+                "CUDA error: operation not permitted when stream is capturing\nMore about it"
+            )
+
     def _upload(self, source: Tensor, is_blocking: bool) -> None:
+        self._refuse_capture()
         self.counts.uploads[line()] += 1
         self.counts.bytes_up += source.nbytes
         if is_blocking or not getattr(source, "was_pinned", False):
             self.counts.waits[f"upload, {line()}"] += 1
 
     def _download(self, source: Tensor, is_blocking: bool) -> None:
+        self._refuse_capture()
         self.counts.bytes_down += source.nbytes
         if is_blocking:
             self.counts.waits[f"download, {line()}"] += 1
@@ -230,9 +255,12 @@ class PretendedGpu:
             for index in arguments[1]
         )
         if name in WAITING or is_selection:
+            self._refuse_capture()
             self.counts.waits[f"{name.removeprefix('aten::')}, {line()}"] += 1
 
-    def _launch(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def _launch(
+        self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any], out: Any
+    ) -> None:
         name = function._schema.name
         if function.is_view or name in FREE:
             return
@@ -241,7 +269,42 @@ class PretendedGpu:
             mask = options.get("attn_mask", arguments[3] if len(arguments) > 3 else None)
             # The fused kernels read masks whose rows are aligned; others are padded first.
             kernels = 3 if mask is not None and mask.shape[-1] % 8 else 1
-        self.counts.launches[line()] += kernels
+
+        def again() -> None:
+            inner = tree_map(_inner, (arguments, _on_cpu(options)))
+            new = function(*inner[0], **inner[1])
+            for old, value in zip(tree_flatten(out)[0], tree_flatten(new)[0], strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != value.data_ptr():
+                    old.copy_(value)
+
+        self._note_launches(kernels, again)
+
+
+class PretendedGraph:
+    """``torch.cuda.CUDAGraph``: computes again what was captured, as one launch."""
+
+    def __init__(self) -> None:
+        self.captured: list[Callable[[], object]] = []
+
+    def pool(self) -> tuple[int, int]:
+        return 0, 1
+
+    def replay(self) -> None:
+        gpu = PretendedTensor.gpus[-1]
+        gpu.check()
+        gpu.counts.launches[line()] += 1
+        for again in self.captured:
+            again()
+
+    @contextlib.contextmanager
+    def capture(self, **options: object) -> Iterator[None]:
+        """Capture as ``torch.cuda.graph`` does."""
+        gpu = PretendedTensor.gpus[-1]
+        gpu.captured = self.captured
+        try:
+            yield
+        finally:
+            gpu.captured = None
 
 
 class PretendedTensor(Tensor):
@@ -369,6 +432,10 @@ def _patches(gpu: PretendedGpu) -> list[tuple[Any, str, Any]]:
         "current_stream": lambda device=None: _numbered(device or "cuda"),
         "empty_cache": lambda: None,
         "Event": Event,
+        "CUDAGraph": PretendedGraph,
+        "graph": lambda graph, **options: graph.capture(**options),
+        "Stream": lambda device=None: _numbered(device or "cuda"),
+        "device": lambda device: contextlib.nullcontext(),
     }
     return [
         *((torch.cuda, name, answer) for name, answer in cuda.items()),

@@ -20,6 +20,7 @@ from clip_surgery_ros.core.query import parse_query, query_of
 from clip_surgery_ros.core.recipes import RECIPES, Recipe
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.types import PointPrompts, Query, Wanted
+from clip_surgery_ros.core.windows import encode_image
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (90, 90, 90)}
 NAMES = list(COLOURS)
@@ -51,6 +52,11 @@ class ColourClip:
 
     def plain_tokens(self, pixel_values: Tensor) -> Tensor:
         return self.surgery_tokens(pixel_values)
+
+    def image_tokens(
+        self, image_rgb: NDArray[np.uint8], windows: bool, surgery: bool = True
+    ) -> tuple[Tensor, tuple[int, int]]:
+        return encode_image(self, self.surgery_tokens, image_rgb, windows)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         rows = [

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from onednn import needs_onednn
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from clip_surgery_ros.arithmetic.layers import MIN_ONEDNN_WIDTH, ComputeTarget
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
@@ -26,6 +27,7 @@ from clip_surgery_ros.networks.sam.encoder_attention import (
     HeadwiseAttention,
     ProductAttention,
     ScoreBuffer,
+    WideFoldedAttention,
     candidate_forms,
 )
 
@@ -33,6 +35,7 @@ CPU = torch.device("cpu")
 FORMS = [
     ExplicitAttention(),
     FoldedAttention(),
+    WideFoldedAttention(SDPBackend.MATH),
     ChunkedAttention(1),  # one grid row of one head
     ChunkedAttention(3 * 20**3),  # three rows, not a divisor of 20
     ChunkedAttention(2**24),
@@ -164,6 +167,18 @@ def test_encoder_uses_segment_anything_if_all_forms_are_wrong(
     stock, x = encoder("vit_b"), pixels()
     result = FastImageEncoder(stock, forms=[WithoutPositions()])(x)
     assert "no fast attention is correct on this machine" in caplog.text
+    torch.testing.assert_close(result, stock(x), atol=1e-4, rtol=0)
+
+
+def test_form_whose_kernel_the_device_lacks_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A CPU has no cuDNN; nobody is warned of that."""
+    stock, x = encoder("vit_b"), pixels()
+    with caplog.at_level(logging.INFO):
+        result = FastImageEncoder(stock, forms=[WideFoldedAttention(), FoldedAttention()])(x)
+    assert "CUDNN_ATTENTION: 3>) does not run on cpu" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     torch.testing.assert_close(result, stock(x), atol=1e-4, rtol=0)
 
 

@@ -27,9 +27,9 @@ def build_networks(
 ) -> tuple[ClipBackend, PromptableSegmenter]:
     """Return CLIP and segmenter as this package runs them."""
     tokenize = open_clip.get_tokenizer(CLIP_MODEL)
-    clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision)
+    clip = ClipBackend(random_clip(), tokenize, device=device, precision=precision, graphs=True)
     network, dtype = random_sam(sam_model), PRECISIONS[precision]
-    return clip, SEGMENTERS[sam_model].wrap(network, device=device, dtype=dtype)
+    return clip, SEGMENTERS[sam_model].wrap(network, device=device, dtype=dtype, graphs=True)
 
 
 def build_reference(sam_model: str, precision: str, device: str = "cpu") -> ReferenceFlow:

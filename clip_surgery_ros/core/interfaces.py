@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.types import PointPrompts
 
+RgbImage = NDArray[np.uint8] | torch.Tensor
+"""(H, W, 3) uint8 RGB: an array, or a tensor on the networks' GPU."""
+
 
 class ImageEncoder(Protocol):
     """The image encoder of a CLIP."""
 
-    def preprocess(self, *images_rgb: NDArray[np.uint8]) -> torch.Tensor:
+    def preprocess(self, *images_rgb: RgbImage) -> torch.Tensor:
         """Resize and normalise: B (H, W, 3) uint8 RGB images to (B, 3, h, w) pixel values."""
 
     def grid_hw(self, pixel_values: torch.Tensor) -> tuple[int, int]:
@@ -34,6 +37,11 @@ class ImageEncoder(Protocol):
 
 class ImageTextEncoder(ImageEncoder, Protocol):
     """A CLIP whose image tokens can be compared with texts."""
+
+    def image_tokens(
+        self, image_rgb: RgbImage, windows: bool, surgery: bool = True
+    ) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Return what :func:`core.windows.encode_image` returns, with or without surgery."""
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Return (T, C) unit rows, each the mean of a text's prompts."""
@@ -106,7 +114,7 @@ class CandidateBatch(Sequence[MaskCandidates]):
 class PromptableSegmenter(Protocol):
     """A SAM: encode once per frame, decode once per prompt, enlarge the chosen masks."""
 
-    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+    def encode(self, image_rgb: RgbImage) -> ImageEmbedding:
         """Encode a (H, W, 3) uint8 RGB image."""
 
     def decode(

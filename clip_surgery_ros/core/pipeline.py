@@ -51,7 +51,7 @@ class Pipeline:
         self._settings, self._device = settings, device
         self._recognizer = Recognizer(clip, settings)
         self._segmentation = Segmentation(segmenter, settings)
-        self._views = Views(settings.still_threshold)
+        self._views = Views(settings.still_threshold, device)
 
     @property
     def vocabulary(self) -> Vocabulary:

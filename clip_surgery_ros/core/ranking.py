@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.interfaces import CandidateBatch, MaskCandidates
+from clip_surgery_ros.core.transfer import download
 
 RASTER = 64
 """Largest number of rows and columns of the raster: finer than any map, and fast."""
@@ -109,7 +110,7 @@ def rasterize(offered: Sequence[MaskCandidates], inner_hw: tuple[int, int]) -> N
     batch = offered if isinstance(offered, CandidateBatch) else None
     parts = batch.parts if batch else [candidates.logits for candidates in offered]
     thinned = [(part[thin] > 0).flatten(0, -3) for part in parts]
-    masks = np.asarray(torch.cat(thinned).cpu().numpy())
+    masks = download(torch.cat(thinned))
     return masks[batch.rows] if batch else masks
 
 

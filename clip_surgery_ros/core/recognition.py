@@ -15,9 +15,10 @@ from clip_surgery_ros.core.names import join_maps, names_of, per_label, per_part
 from clip_surgery_ros.core.presence import presence_score
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
+from clip_surgery_ros.core.transfer import download
 from clip_surgery_ros.core.types import Label, Query, Wanted
 from clip_surgery_ros.core.views import View
-from clip_surgery_ros.core.windows import Encode, encode_image, token_grid
+from clip_surgery_ros.core.windows import token_grid
 
 FLAT = 1e-6
 """A map whose values span less than this is constant."""
@@ -66,7 +67,9 @@ class Recognizer:
             texts, distractors = self._text_features(query)
         if view.tokens is None:
             with clock.stage("clip"):
-                view.tokens, view.grid_hw = self._encode(view, self._clip.surgery_tokens)
+                view.tokens, view.grid_hw = self._clip.image_tokens(
+                    view.pixels, self._settings.windows
+                )
         with clock.stage("maps"):
             recognition = self._compare(view, view.tokens, texts, distractors, query)
         if wanted.plain_similarity:
@@ -89,10 +92,6 @@ class Recognizer:
         features = self._clip.text_features([*names, *others])
         return features[: len(names)], features[len(names) :]
 
-    def _encode(self, view: View, encode: Encode) -> tuple[Tensor, tuple[int, int]]:
-        """Return the tokens of a view and their grid."""
-        return encode_image(self._clip, encode, view.image_rgb, self._settings.windows)
-
     def _compare(
         self, view: View, tokens: Tensor, texts: Tensor, distractors: Tensor, query: Query
     ) -> Recognition:
@@ -105,7 +104,7 @@ class Recognizer:
         probabilities = zero_shot_probabilities(tokens[:, 0], all_texts)[0, : len(texts)]
         # One copy of everything: on a GPU, this is where the host waits.
         columns = [cosines, name_presence[:, None], probabilities[:, None]]
-        values = torch.cat(columns, dim=1).cpu().numpy()
+        values = download(torch.cat(columns, dim=1))
         maps, presence, probability = values[:, :-2], values[:, -2], values[:, -1]
         part_maps, label_maps = join_maps(
             maps.reshape(-1, *view.grid_hw), presence, query, self._settings.presence_threshold
@@ -133,7 +132,9 @@ class Recognizer:
     ) -> NDArray[np.float32]:
         """Return (T, h, w) cosines without surgery."""
         if view.plain_tokens is None:
-            view.plain_tokens, _ = self._encode(view, self._clip.plain_tokens)
+            view.plain_tokens, _ = self._clip.image_tokens(
+                view.pixels, self._settings.windows, surgery=False
+            )
         maps = (view.plain_tokens @ texts.T)[0, 1:].T.unflatten(-1, view.grid_hw).cpu().numpy()
         _, label_maps = join_maps(maps, name_presence, query, self._settings.presence_threshold)
         return label_maps

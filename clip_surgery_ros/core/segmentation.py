@@ -50,7 +50,7 @@ class Segmentation:
         embedding = view.embedding
         if embedding is None:
             with clock.stage("sam encoder"):
-                embedding = view.embedding = self._segmenter.encode(view.image_rgb)
+                embedding = view.embedding = self._segmenter.encode(view.pixels)
         with clock.stage("sam decoder"):
             offered = self._segmenter.decode(embedding, [prompt.points for prompt in prompts])
             choices = self._choose(

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.core.interfaces import ImageEmbedding
+from clip_surgery_ros.core.interfaces import ImageEmbedding, RgbImage
+from clip_surgery_ros.core.transfer import upload
 from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 
 CAPACITY = 4
@@ -29,6 +31,7 @@ class View:
     """An image and what was computed of it so far.
 
     :param image_rgb: (H, W, 3) uint8.
+    :param device: of the networks.
     :param grid_hw: token grid.
     :param tokens: (1, 1 + N, C) unit rows, with surgery.
     :param plain_tokens: (1, 1 + N, C) unit rows, without surgery.
@@ -37,12 +40,27 @@ class View:
     """
 
     image_rgb: NDArray[np.uint8]
+    device: str = "cpu"
     grid_hw: tuple[int, int] = (0, 0)
     tokens: Tensor | None = None
     plain_tokens: Tensor | None = None
     embedding: ImageEmbedding | None = None
     last_run: tuple[Query, Wanted, FrameResult] | None = None
     _blocks: NDArray[np.uint8] | None = field(default=None, repr=False)
+    _uploaded: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def pixels(self) -> RgbImage:
+        """The image where networks read it: on a GPU, to which it is copied once."""
+        if self.device == "cpu":
+            return self.image_rgb
+        if self._uploaded is None:
+            self._uploaded = upload(self.image_rgb, torch.device(self.device))
+        return self._uploaded
+
+    def forget(self) -> None:
+        """Drop everything that was computed, and the image's copy on a GPU."""
+        self.tokens = self.plain_tokens = self.embedding = self.last_run = self._uploaded = None
 
     def has_pixels(self, image_rgb: NDArray[np.uint8]) -> bool:
         """Whether every pixel equals that of an image of the same size."""
@@ -65,23 +83,24 @@ class Views:
 
     :param still_threshold: largest :meth:`View.change` at which an image counts as unchanged;
         with 0, all pixels must be equal.
+    :param device: of the networks.
     """
 
-    def __init__(self, still_threshold: float = 0.0) -> None:
-        self._still_threshold = still_threshold
+    def __init__(self, still_threshold: float = 0.0, device: str = "cpu") -> None:
+        self._still_threshold, self._device = still_threshold, device
         self._views: list[View] = []
 
     def view_of(self, image_rgb: NDArray[np.uint8]) -> View:
         """Return the view of an image: one of those kept, or a new one."""
         # A copy, because callers may fill the same array with the next image.
-        found = self._find(image_rgb) or View(image_rgb.copy())
+        found = self._find(image_rgb) or View(image_rgb.copy(), self._device)
         self._views = [found, *(view for view in self._views if view is not found)][:CAPACITY]
         return found
 
     def forget(self) -> None:
         """Drop all views, also what callers' views hold of the device's memory."""
         for view in self._views:
-            view.tokens = view.plain_tokens = view.embedding = view.last_run = None
+            view.forget()
         self._views = []
 
     def _find(self, image_rgb: NDArray[np.uint8]) -> View | None:

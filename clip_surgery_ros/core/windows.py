@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.core.interfaces import ImageEncoder
+from clip_surgery_ros.core.interfaces import ImageEncoder, RgbImage
 
 SHARE = 0.6
 """A window's share of the image's height and width. On development scenes, the IoU was 0.005 lower
@@ -28,7 +28,7 @@ Encode = Callable[[Tensor], Tensor]
 
 
 def encode_image(
-    clip: ImageEncoder, encode: Encode, image_rgb: NDArray[np.uint8], windows: bool
+    clip: ImageEncoder, encode: Encode, image_rgb: RgbImage, windows: bool
 ) -> tuple[Tensor, tuple[int, int]]:
     """Return the tokens of an image, and their grid.
 
@@ -76,9 +76,9 @@ def merge_windows(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
 
 
 def _crop_windows(
-    image_rgb: NDArray[np.uint8], grid_hw: tuple[int, int], fine_hw: tuple[int, int]
-) -> list[NDArray[np.uint8]]:
-    """Return the windows in the order of :data:`CORNERS`.
+    image_rgb: RgbImage, grid_hw: tuple[int, int], fine_hw: tuple[int, int]
+) -> list[RgbImage]:
+    """Return the windows, which share the image's memory, in the order of :data:`CORNERS`.
 
     A window has the same share of the image as the grid has of the fine grid.
     """

@@ -31,7 +31,7 @@ def results_by_attention(
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
         clip = networks.clip.with_attention(attention)
-        pipeline = Pipeline(clip, segmenter, settings_of(config, clip))
+        pipeline = Pipeline(clip, segmenter, settings_of(config, clip), networks.device)
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results
 

@@ -47,7 +47,7 @@ def compare(
     """
     segmenter = CachingSegmenter(networks.sam)
     pipelines = {
-        config: Pipeline(networks.clip, segmenter, networks.settings(config))
+        config: Pipeline(networks.clip, segmenter, networks.settings(config), networks.device)
         for config in {variant.config for variant in variants.values()}
     }
     outcomes: dict[str, list[Outcome]] = {name: [] for name in variants}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from clip_surgery_ros.core.recipes import RECIPES, Recipe
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.templates import TEMPLATES, parse_templates
 from clip_surgery_ros.core.text import TextCounts
-from clip_surgery_ros.core.types import Calibration
+from clip_surgery_ros.core.types import Calibration, PointPrompts
 from clip_surgery_ros.core.vocabulary import Vocabulary
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import load_text_features
@@ -36,6 +37,7 @@ from clip_surgery_ros.networks.devices import (
 )
 from clip_surgery_ros.networks.profiles import FOLDER, Conditions, Profile, find_profiles
 from clip_surgery_ros.networks.sam.backend import SamBackend
+from clip_surgery_ros.networks.sam.prompts import ROUNDED
 from clip_surgery_ros.networks.sam.segmenters import load_segmenter
 from clip_surgery_ros.parameters.config import DEMO, Config
 from clip_surgery_ros.parameters.thresholds import parse_thresholds
@@ -108,16 +110,24 @@ class LoadedNetworks:
         return self.clip.text_counts
 
     def warm_up(self) -> None:
-        """Process a picture of noise, so that a GPU's kernels and libraries are loaded.
+        """Process pictures of noise, so that a GPU's kernels and libraries are loaded.
 
-        Each is loaded when it is first used, for which the first frame would have to wait.
+        Each is loaded when it is first used, for which the first frame would have to wait. From
+        the second picture on, CUDA graphs are captured: for images of :data:`WARM_UP_HW`, and for
+        one click in each prompt.
         """
         names = self.vocabulary.names or ("thing",)
         config = replace(
             self.config, presence_threshold=0.0, threshold=math.nan, label_thresholds=""
         )
-        noise = np.random.default_rng(0).integers(0, 256, (*WARM_UP_HW, 3), np.uint8)
-        self.pipeline(config).run(noise, query_of(names[:1]))
+        pipeline, rng = self.pipeline(config), np.random.default_rng(0)
+        for _ in range(2):
+            noise = rng.integers(0, 256, (*WARM_UP_HW, 3), np.uint8)
+            pipeline.run(noise, query_of(names[:1]))
+        embedding = self.sam.encode(noise)
+        click = PointPrompts(np.zeros((1, 2), np.int32), np.ones(1, np.bool_))
+        for count in [*ROUNDED, *ROUNDED] if config.cuda_graphs else ():
+            self.sam.decode(embedding, [click] * count)
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return a pipeline with the live parameters of a configuration; nothing is loaded."""
@@ -262,6 +272,7 @@ def _load_clip(config: Config, device: str) -> ClipBackend:
         "input_size": config.clip_input_size or None,
         "attention": config.attention,
         "templates": parse_templates(config.templates),
+        "graphs": config.cuda_graphs,
     }
     if config.clip_model == DEMO:
         clip = ClipBackend.from_file(demo_weights("clip_demo"), **options)
@@ -279,11 +290,15 @@ def _load_clip(config: Config, device: str) -> ClipBackend:
 
 
 def _load_sam(config: Config, device: str) -> PromptableSegmenter:
-    dtype = PRECISIONS[config.precision]
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": PRECISIONS[config.precision],
+        "graphs": config.cuda_graphs,
+    }
     if config.sam_model == DEMO:
-        return SamBackend.from_file(demo_weights("sam_demo"), device=device, dtype=dtype)
+        return SamBackend.from_file(demo_weights("sam_demo"), **options)
     architecture, checkpoint = _resolve_model(config.sam_model, config.sam_checkpoint)
-    return load_segmenter(architecture, checkpoint, device=device, dtype=dtype)
+    return load_segmenter(architecture, checkpoint, **options)
 
 
 def _source(model: str, checkpoint: str) -> str:

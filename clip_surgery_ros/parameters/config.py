@@ -115,6 +115,13 @@ class Config:
         "float32 is asked for to be exact, and TF32 has errors of about 0.001; bfloat16 is faster "
         "still",
     )
+    cuda_graphs: bool = parameter(
+        True,
+        "on GPUs, launch all kernels of a network with one call (CUDA graphs), from the second "
+        "image of a size on; they keep the memory that a frame takes",
+        "launching kernels one by one takes longer than a large GPU computes; a graph whose "
+        "results differ is not used",
+    )
     cpu_threads: int = parameter(
         0,
         "CPU threads for the networks; 0 takes one per core or the value of OMP_NUM_THREADS, and "

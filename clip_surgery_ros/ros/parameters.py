@@ -164,7 +164,8 @@ def check_fixed(changes: Mapping[str, Any], values: Mapping[str, Any], is_fixed:
 NETWORK_PARAMETERS = (
     *("clip_model", "clip_checkpoint", "clip_sha256", "clip_input_size", "attention"),
     *("sam_model", "sam_checkpoint", "sam_sha256"),
-    *("device", "allow_cpu_fallback", "precision", "allow_tf32", "cpu_threads"),
+    *("device", "allow_cpu_fallback", "precision", "allow_tf32", "cuda_graphs"),
+    "cpu_threads",
     *("templates", "text_cache"),
 )
 """Parameters that need the networks loaded again when they change."""

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from clip_surgery_ros.arithmetic.attention import fastest_attention
+from clip_surgery_ros.arithmetic.graphs import Graphs
 from clip_surgery_ros.arithmetic.layers import ComputeTarget
 from clip_surgery_ros.core.errors import ConfigError, WeightsError
+from clip_surgery_ros.core.interfaces import RgbImage
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.templates import TEMPLATES
 from clip_surgery_ros.core.text import TextCounts
+from clip_surgery_ros.core.transfer import on_device
 from clip_surgery_ros.core.vocabulary import Vocabulary
+from clip_surgery_ros.core.windows import encode_image, fine_grid
 from clip_surgery_ros.networks.clip.hugging_face_text import get_tokenizer, is_multilingual
 from clip_surgery_ros.networks.clip.loading import (
     build_open_clip_model,
@@ -35,7 +37,7 @@ from clip_surgery_ros.networks.clip.surgery import check_attention, surgery_enco
 from clip_surgery_ros.networks.clip.text_tower import TextTower
 from clip_surgery_ros.networks.clip.traits import ClipTraits, read_traits
 from clip_surgery_ros.networks.devices import PRECISIONS
-from clip_surgery_ros.networks.transfer import upload
+from clip_surgery_ros.networks.resizing import BICUBIC, resize_images, resize_on_host
 from clip_surgery_ros.weights.files import checkpoint_file
 from clip_surgery_ros.weights.provenance import find_provenance
 from clip_surgery_ros.weights.state_dicts import load_state_dict
@@ -57,6 +59,7 @@ class ClipBackend:
     :param traits: facts about the network that its weights do not contain.
     :param attention: the attention of surgery's new path, one of ``surgery.ATTENTIONS``.
     :param templates: prompts with one ``{}``, over which a text's features are averaged.
+    :param graphs: whether images are encoded by CUDA graphs, on a GPU.
     :raises ConfigError: when an argument has no such value, or surgery does not support the
         model's image tower.
 
@@ -82,6 +85,7 @@ class ClipBackend:
         traits: ClipTraits = ClipTraits(),
         attention: str = "v-v",
         templates: Sequence[str] = TEMPLATES,
+        graphs: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision '{precision}' is none of {', '.join(PRECISIONS)}")
@@ -107,6 +111,7 @@ class ClipBackend:
         self._encoder = encoder.with_attention(attention, self._attend)
         self._mean = torch.tensor(traits.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(traits.std, device=self.device).view(3, 1, 1)
+        self._graphs = Graphs("CLIP", graphs and self.device.type == "cuda")
 
     @classmethod
     def from_state_dict(
@@ -194,6 +199,7 @@ class ClipBackend:
         clip = copy.copy(self)
         clip._attention = attention
         clip._encoder = self._encoder.with_attention(attention, self._attend)
+        clip._graphs = Graphs(self._graphs.name, self._graphs.enabled)
         return clip
 
     def presence_level(self, windows: bool) -> PresenceLevel:
@@ -206,20 +212,33 @@ class ClipBackend:
         with_tokens = self.traits.presence_with_tokens or self.traits.presence
         return (self.traits.presence_with_windows if windows else None) or with_tokens
 
-    def preprocess(self, *images_rgb: NDArray[np.uint8]) -> Tensor:
+    def preprocess(self, *images_rgb: RgbImage) -> Tensor:
         """Squash images to the input size (bicubic, antialiased) and normalise them.
 
-        :param images_rgb: B of them, (H, W, 3) uint8 RGB each, of any size.
+        Pillow resizes on a CPU, where it is faster; a GPU computes the same.
+
+        :param images_rgb: B of them, (H, W, 3) uint8 RGB each, of any size; arrays, or tensors on
+            the backend's device.
         :returns: (B, 3, S, S) in the backend's precision, on its device.
         """
-        size = (self.input_size, self.input_size)
-        squashed = [
-            np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-            for image in images_rgb
-        ]
-        pixels = upload(np.stack(squashed), self.device)
-        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
-        return scaled.to(self.dtype)
+        pixels = _squash(images_rgb, self.input_size, self.device)
+        return ((pixels / 255 - self._mean) / self._std).to(self.dtype)
+
+    def image_tokens(
+        self, image_rgb: RgbImage, windows: bool, surgery: bool = True
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Return the tokens of an image, see :func:`~clip_surgery_ros.core.windows.encode_image`.
+
+        :param surgery: with surgery, or of the unchanged network.
+        """
+        encode = self.surgery_tokens if surgery else self.plain_tokens
+        cells = self.input_size // self._encoder.patch
+        (tokens,) = self._graphs(
+            (windows, surgery),
+            lambda image: encode_image(self, encode, image, windows)[:1],
+            on_device(image_rgb, self.device),
+        )
+        return tokens, fine_grid((cells, cells)) if windows else (cells, cells)
 
     @property
     def patch(self) -> int:
@@ -270,18 +289,30 @@ class ClipBackend:
 
     def _checked(self, pixel_values: Tensor) -> Tensor:
         """Return pixel values on the device, after a check of their shape."""
-        patch = self._encoder.patch
-        if (
-            pixel_values.ndim != 4
-            or pixel_values.shape[1] != 3
-            or any(side % patch or not side for side in pixel_values.shape[2:])
-        ):
-            raise ConfigError(
-                f"pixel values want (B, 3, h, w) with h and w multiples of {patch}, got "
-                f"{tuple(pixel_values.shape)}"
-            )
+        _check_shape(pixel_values, self._encoder.patch)
         return pixel_values.to(self.device, self.dtype)
 
 
 def _nearest_multiple(size: int, patch: int) -> int:
     return max(1, round(size / patch)) * patch
+
+
+def _squash(images_rgb: Sequence[RgbImage], side: int, device: torch.device) -> Tensor:
+    """Return (B, 3, S, S) whole numbers of 0 to 255, in float32: images as squares of one size."""
+    size = (side, side)
+    if device.type == "cpu":
+        squashed = [resize_on_host(np.asarray(image), size, BICUBIC) for image in images_rgb]
+        return torch.from_numpy(np.stack(squashed)).permute(0, 3, 1, 2).float()
+    return resize_images([on_device(image, device) for image in images_rgb], size, BICUBIC)
+
+
+def _check_shape(pixel_values: Tensor, patch: int) -> None:
+    if (
+        pixel_values.ndim != 4
+        or pixel_values.shape[1] != 3
+        or any(side % patch or not side for side in pixel_values.shape[2:])
+    ):
+        raise ConfigError(
+            f"pixel values want (B, 3, h, w) with h and w multiples of {patch}, got "
+            f"{tuple(pixel_values.shape)}"
+        )

@@ -27,6 +27,7 @@ from clip_surgery_ros.arithmetic.attention import (
     fused_attention,
     split_heads,
 )
+from clip_surgery_ros.arithmetic.graphs import reads
 from clip_surgery_ros.arithmetic.layers import ComputeTarget
 from clip_surgery_ros.arithmetic.transformer import TransformerBlock
 from clip_surgery_ros.core.errors import ConfigError
@@ -293,7 +294,7 @@ def _naclip(attend: AttentionFunction, layer: LayerInput) -> Tensor:
     attention logit.
     """
     key = layer.key
-    bias = _neighbourhood_bias(layer.grid_hw, key.dtype, key.device)
+    bias = reads(_neighbourhood_bias(layer.grid_hw, key.dtype, key.device))
     attended = F.scaled_dot_product_attention(key, key, layer.value, attn_mask=bias)
     return attended.transpose(1, 2).flatten(2)
 

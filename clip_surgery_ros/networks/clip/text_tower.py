@@ -23,9 +23,9 @@ from clip_surgery_ros.core.text import (
     TextCounts,
     beyond_latin,
 )
+from clip_surgery_ros.core.transfer import upload
 from clip_surgery_ros.networks.clip.hugging_face_text import padding_id, strip_padding
 from clip_surgery_ros.networks.clip.text_features import TextStore, text_tower_digest
-from clip_surgery_ros.networks.transfer import upload
 
 MAX_CUT_TEXTS = 256
 """Most texts reported as cut: as many as a query may have labels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,15 +16,17 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 
+from clip_surgery_ros.arithmetic.graphs import Graphs
 from clip_surgery_ros.core.errors import ImageError
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
+from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, RgbImage
+from clip_surgery_ros.core.transfer import download, on_device
 from clip_surgery_ros.core.types import PointPrompts
+from clip_surgery_ros.networks.resizing import BILINEAR, resize_images, resize_on_host
 from clip_surgery_ros.networks.sam.build import build_sam, load_weights, read_spec
-from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
+from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, ProjectedImage
 from clip_surgery_ros.networks.sam.encoder import FastImageEncoder, encoder_dtype
 from clip_surgery_ros.networks.sam.full_size import full_size_masks
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
-from clip_surgery_ros.networks.transfer import upload
 from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 _LOG = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class SamBackend:
     :param dtype: torch dtype of the image encoder, unless float32 is faster on this machine.
         Prompts and decoder use float32, which takes little time and keeps mask borders exact.
     :param chunk: prompts decoded in one call, see :class:`PromptDecoder`.
+    :param graphs: whether encoder and decoder run as CUDA graphs, on a GPU.
     :param make_encoder: makes the image encoder; MobileSAM has its own.
 
     >>> from clip_surgery_ros.weights.files import demo_weights
@@ -80,14 +84,15 @@ class SamBackend:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         chunk: int | None = None,
+        graphs: bool = False,
         make_encoder: EncoderMaker = make_fast_encoder,
     ) -> None:
         self._device = torch.device(device)
         self._encoder = make_encoder(sam.image_encoder, self._device, dtype)
         self._decoder = FastMaskDecoder(sam.prompt_encoder, sam.mask_decoder, self._device)
-        self._prompts = PromptDecoder(self._decoder, self._device, chunk)
+        self._prompts = PromptDecoder(self._decoder, self._device, chunk, graphs)
+        self._graphs = Graphs("SAM's encoder", graphs and self._device.type == "cuda")
         self._mean, self._std = sam.pixel_mean.to(self._device), sam.pixel_std.to(self._device)
-        self._resize = ResizeLongestSide(self._decoder.input_size)
 
     @classmethod
     def from_file(cls, path: str | Path, **options: Any) -> SamBackend:
@@ -101,24 +106,26 @@ class SamBackend:
         load_weights(sam, tensors, path, "of its own sizes")
         return cls(sam, **options)
 
-    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+    def encode(self, image_rgb: RgbImage) -> ImageEmbedding:
         """Return the embedding of an image.
 
-        :param image_rgb: (H, W, 3) uint8 RGB.
+        :param image_rgb: (H, W, 3) uint8 RGB, an array or a tensor on the backend's device.
         :raises ImageError: when its short side has no pixel left at the network's input size.
         """
         height, width = image_rgb.shape[:2]
-        side = self._resize.target_length
-        if min(self._resize.get_preprocess_shape(height, width, side)) < 1:
+        side = self._decoder.input_size
+        inner_hw = ResizeLongestSide.get_preprocess_shape(height, width, side)
+        if min(inner_hw) < 1:
             raise ImageError(
                 f"an image of {width} x {height} pixels is too narrow: SAM shrinks its long side "
                 f"to {side}, which leaves nothing of the short one; crop it"
             )
         with torch.inference_mode():
-            resized = self._resize.apply_image(image_rgb)
-            pixels = self._preprocess(upload(resized, self._device))
-            image = self._decoder.project_image(self._encoder(pixels, resized.shape[0]).float())
-        return self._prompts.embedding(image, (height, width), resized.shape[:2])
+            encode = partial(self._encode, inner_hw)
+            image = ProjectedImage.of(
+                self._graphs(inner_hw, encode, on_device(image_rgb, self._device))
+            )
+        return self._prompts.embedding(image, (height, width), inner_hw)
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
@@ -130,12 +137,23 @@ class SamBackend:
         """Return (K, H, W) masks for (K, l, l) logits, enlarged as segment-anything does."""
         inner, side = embedding.features.input_hw, self._decoder.input_size
         with torch.inference_mode():
-            return full_size_masks(logits, side, inner, embedding.size_hw).cpu().numpy()
+            return download(full_size_masks(logits, side, inner, embedding.size_hw))
 
-    def _preprocess(self, resized: Tensor) -> Tensor:
-        """Return (1, 3, S, S) pixels for an (h, w, 3) uint8 image, normalised and zero-padded."""
-        pixels = resized.permute(2, 0, 1).float()
-        height, width = resized.shape[:2]
+    def _encode(self, inner_hw: tuple[int, int], image: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the projected image for an (H, W, 3) image."""
+        features = self._encoder(self._preprocess(image, inner_hw), inner_hw[0])
+        return self._decoder.project_image(features.float()).tensors
+
+    def _preprocess(self, image: Tensor, inner_hw: tuple[int, int]) -> Tensor:
+        """Return (1, 3, S, S) pixels of an (H, W, 3) image, resized, normalised and zero-padded.
+
+        Pillow resizes on a CPU, where it is faster; a GPU computes the same.
+        """
+        if self._device.type == "cpu":
+            resized = torch.from_numpy(resize_on_host(image.numpy(), inner_hw, BILINEAR))
+            pixels = resized.permute(2, 0, 1)[None].float()
+        else:
+            pixels = resize_images([image], inner_hw, BILINEAR)
         side = self._decoder.input_size
-        padding = (0, side - width, 0, side - height)
-        return F.pad((pixels - self._mean) / self._std, padding).unsqueeze(0)
+        padding = (0, side - inner_hw[1], 0, side - inner_hw[0])
+        return F.pad((pixels - self._mean) / self._std, padding)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
+from clip_surgery_ros.core.interfaces import (
+    ImageEmbedding,
+    MaskCandidates,
+    PromptableSegmenter,
+    RgbImage,
+)
 from clip_surgery_ros.core.types import PointPrompts
 
 
@@ -20,12 +26,15 @@ class CachingSegmenter:
 
     def __init__(self, segmenter: PromptableSegmenter) -> None:
         self._segmenter = segmenter
-        self._last: tuple[NDArray[np.uint8], ImageEmbedding] | None = None
+        self._last: tuple[Tensor, ImageEmbedding] | None = None
 
-    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+    def encode(self, image_rgb: RgbImage) -> ImageEmbedding:
         """Return the embedding of an image; the last image is not encoded again."""
-        if self._last is None or not np.array_equal(self._last[0], image_rgb):
-            self._last = (image_rgb.copy(), self._segmenter.encode(image_rgb))
+        # A copy of an array, which callers may fill with the next image.
+        copied = image_rgb.copy() if isinstance(image_rgb, np.ndarray) else image_rgb
+        image = torch.as_tensor(copied)
+        if self._last is None or not torch.equal(self._last[0], image):
+            self._last = (image, self._segmenter.encode(image_rgb))
         return self._last[1]
 
     def decode(

@@ -33,18 +33,26 @@ class ProjectedImage:
     """An image as the decoder's first block needs it; the same for all prompts.
 
     :param tokens: (1, N, C), the features plus the embedding of "no mask prompt".
-    :param key: (1, N, D), for the prompts' attention to the image.
-    :param value: (1, N, D), for the same attention.
-    :param query: (1, N, D), for the image's attention to the prompts.
+    :param projections: (1, N, 3 D): keys for the prompts' attention to the image, queries for the
+        image's attention to the prompts, and values for the prompts'.
     :param fine: SAM 2's features at two and four times the grid's size, (1, N, 2 * 2, C / 4) and
         (1, N, 2 * 2, 2 * 2 * C / 8); empty for other networks.
     """
 
     tokens: Tensor
-    key: Tensor
-    value: Tensor
-    query: Tensor
+    projections: Tensor
     fine: tuple[Tensor, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, as :meth:`of` takes them."""
+        return self.tokens, self.projections, *self.fine
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> ProjectedImage:
+        """Make it from its :attr:`tensors`."""
+        tokens, projections, *fine = tensors
+        return cls(tokens, projections, tuple(fine))
 
 
 class FastMaskDecoder:
@@ -91,10 +99,9 @@ class FastMaskDecoder:
         :param fine_features: SAM 2's (1, C, 2 h, 2 w) and (1, C, 4 h, 4 w).
         """
         tokens = features.flatten(2).mT + self._no_mask
-        key, query, value = self._projections[0](tokens)
         levels = zip(self._fine_layers, fine_features, strict=True)
         fine = tuple(_group_by_token(layer(level), self._grid_hw) for layer, level in levels)
-        return ProjectedImage(tokens, key, value, query, fine)
+        return ProjectedImage(tokens, self._projections[0].project(tokens), fine)
 
     def __call__(
         self, image: ProjectedImage, points: Tensor, labels: Tensor, is_padded: bool = False
@@ -128,8 +135,9 @@ class FastMaskDecoder:
         :param used: (K, T), false for padding; None without padding.
         """
         first, *later = self._blocks
-        queries = _update_prompts(first, tokens, tokens, image.key, image.value, used)
-        image_tokens = _update_image(first, queries, tokens, image.tokens, image.query, used)
+        key, query, value = image.projections.chunk(3, dim=-1)
+        queries = _update_prompts(first, tokens, tokens, key, value, used)
+        image_tokens = _update_image(first, queries, tokens, image.tokens, query, used)
         for block, project in zip(later, self._projections[1:], strict=True):
             key, query, value = project(image_tokens)
             queries = _update_prompts(block, queries, tokens, key, value, used)
@@ -184,7 +192,11 @@ class ImageProjections:
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Project (K, N, C) to (K, N, D) for each layer, the positioned ones first."""
-        return self._product(image).add_(self._table).chunk(self._layer_count, dim=-1)
+        return self.project(image).chunk(self._layer_count, dim=-1)
+
+    def project(self, image: Tensor) -> Tensor:
+        """Project (K, N, C) to (K, N, layers * D)."""
+        return self._product(image).add_(self._table)
 
 
 class Upscaling:

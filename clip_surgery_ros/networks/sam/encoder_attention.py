@@ -19,7 +19,9 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from clip_surgery_ros.arithmetic.graphs import reads
 from clip_surgery_ros.arithmetic.layers import ComputeTarget, is_onednn_available, onednn_product
 
 
@@ -70,6 +72,27 @@ class FoldedAttention:
         return out[..., : v.shape[-1]].transpose(1, 2).flatten(2)
 
 
+@dataclass(frozen=True)
+class WideFoldedAttention:
+    """:class:`FoldedAttention` by one kernel of torch, for values narrower than queries.
+
+    On Hopper cuDNN has a kernel for queries and keys of 192 channels and values of 128, which are
+    those of SAM's global layers: 64 of a head, 64 rows and 64 columns. (Not measured.)
+
+    :param backend: the kernel; it raises RuntimeError where it cannot compute.
+    """
+
+    backend: SDPBackend = SDPBackend.CUDNN_ATTENTION
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """See :class:`AttentionForm`."""
+        queries, keys = _folded(q, k, rows, columns, multiple=64)
+        values = F.pad(v, (0, -v.shape[-1] % 128))
+        with sdpa_kernel(self.backend):
+            out = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        return out[..., : v.shape[-1]].transpose(1, 2).flatten(2)
+
+
 def _folded(
     q: Tensor, k: Tensor, rows: Tensor, columns: Tensor, multiple: int
 ) -> tuple[Tensor, Tensor]:
@@ -82,7 +105,7 @@ def _folded(
     queries[..., d : d + h] = rows.flatten(2, 3)
     queries[..., d + h : used] = columns.flatten(2, 3)
     keys[..., :d] = k
-    keys[..., d:used] = _one_hot_positions(h, w, k.dtype, k.device)
+    keys[..., d:used] = reads(_one_hot_positions(h, w, k.dtype, k.device))
     queries[..., used:], keys[..., used:] = 0, 0
     return queries, keys
 
@@ -223,7 +246,8 @@ class ScoreBuffer:
 def candidate_forms(target: ComputeTarget) -> tuple[AttentionForm, ...]:
     """Return the forms worth timing: chunks for the CPU's L2 and L3 caches, larger for GPUs."""
     if target.device.type != "cpu":
-        return ChunkedAttention(2**24), ChunkedAttention(2**27), FoldedAttention()
+        chunked = ChunkedAttention(2**24), ChunkedAttention(2**27)
+        return *chunked, FoldedAttention(), WideFoldedAttention()
     return (
         ChunkedAttention(2**20),
         ChunkedAttention(2**22),

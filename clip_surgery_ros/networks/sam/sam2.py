@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates
+from clip_surgery_ros.arithmetic.graphs import Graphs
+from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, RgbImage
+from clip_surgery_ros.core.transfer import download, on_device
 from clip_surgery_ros.core.types import PointPrompts
-from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder
+from clip_surgery_ros.networks.sam.decoder import FastMaskDecoder, ProjectedImage
 from clip_surgery_ros.networks.sam.full_size import masks_per_step
 from clip_surgery_ros.networks.sam.packages import import_package
 from clip_surgery_ros.networks.sam.prompts import PromptDecoder
 from clip_surgery_ros.networks.sam.stock_encoder import inference_copy
-from clip_surgery_ros.networks.transfer import upload
 from clip_surgery_ros.weights.state_dicts import ignore_warnings
 
 CONFIGS: Mapping[str, str] = {
@@ -81,6 +82,7 @@ class Sam2Backend:
     :param dtype: torch dtype of the image encoder, unless float32 is faster on this machine.
         Prompts and decoder use float32.
     :param chunk: prompts decoded in one call, see :class:`PromptDecoder`.
+    :param graphs: whether encoder and decoder run as CUDA graphs, on a GPU.
     """
 
     def __init__(
@@ -90,25 +92,28 @@ class Sam2Backend:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         chunk: int | None = None,
+        graphs: bool = False,
     ) -> None:
         self._device = torch.device(device)
         self._encoder = HieraEncoder(sam, self._device, dtype)
         self._decoder = FastMaskDecoder(sam.sam_prompt_encoder, sam.sam_mask_decoder, device)
-        self._prompts = PromptDecoder(self._decoder, self._device, chunk)
+        self._prompts = PromptDecoder(self._decoder, self._device, chunk, graphs)
+        self._graphs = Graphs("SAM's encoder", graphs and self._device.type == "cuda")
         self._input_hw = (self._decoder.input_size, self._decoder.input_size)
         self._mean = torch.tensor(_MEAN, device=self._device).view(3, 1, 1)
         self._std = torch.tensor(_STD, device=self._device).view(3, 1, 1)
 
-    def encode(self, image_rgb: NDArray[np.uint8]) -> ImageEmbedding:
+    def encode(self, image_rgb: RgbImage) -> ImageEmbedding:
         """Return the embedding of an image.
 
-        :param image_rgb: (H, W, 3) uint8 RGB.
+        :param image_rgb: (H, W, 3) uint8 RGB, an array or a tensor on the backend's device.
         """
         with torch.inference_mode():
-            # A copy, because torch warns about read-only memory, and a message's may be that.
-            pixels = self._preprocess(upload(np.array(image_rgb), self._device))
-            image = self._decoder.project_image(*self._encoder(pixels))
-        return self._prompts.embedding(image, image_rgb.shape[:2], self._input_hw)
+            image = ProjectedImage.of(
+                self._graphs(None, self._encode, on_device(image_rgb, self._device))
+            )
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        return self._prompts.embedding(image, size_hw, self._input_hw)
 
     def decode(
         self, embedding: ImageEmbedding, prompts: Sequence[PointPrompts]
@@ -124,7 +129,11 @@ class Sam2Backend:
             step = masks_per_step(logits)
             for part, small in zip(masks.split(step), logits[:, None].split(step), strict=True):
                 torch.gt(F.interpolate(small, size_hw, mode="bilinear")[:, 0], 0, out=part)
-            return masks.cpu().numpy()
+            return download(masks)
+
+    def _encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the projected image for an (H, W, 3) image."""
+        return self._decoder.project_image(*self._encoder(self._preprocess(image))).tensors
 
     def _preprocess(self, image: Tensor) -> Tensor:
         """Return (1, 3, S, S) pixels for an (H, W, 3) uint8 image, squashed and normalised."""

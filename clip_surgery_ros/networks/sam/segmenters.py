@@ -47,12 +47,14 @@ def load_segmenter(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    graphs: bool = False,
 ) -> PromptableSegmenter:
     """Load the checkpoint of a pretrained network.
 
     :param name: one of :data:`SEGMENTERS`.
     :param path: of the file, or of a folder with one.
     :param dtype: of the image encoder.
+    :param graphs: whether it runs as CUDA graphs, on a GPU.
     :raises ConfigError: when a package that the network needs is not installed.
     :raises WeightsError: when the file is damaged or of another network.
 
@@ -64,4 +66,4 @@ def load_segmenter(
     tensors, _ = load_state_dict(path)
     network = SEGMENTERS[name].build()
     load_weights(network, tensors, path, name)
-    return SEGMENTERS[name].wrap(network, device=device, dtype=dtype)
+    return SEGMENTERS[name].wrap(network, device=device, dtype=dtype, graphs=graphs)

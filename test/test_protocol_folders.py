@@ -283,3 +283,15 @@ def test_command_refuses_in_one_sentence(
     assert status == 2
     error = capsys.readouterr().err
     assert sentence in error and len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("dataset", ["coco-stuff", "coco-object", "explain-coco"])
+def test_command_reads_masks_of_coco_before_it_loads_networks(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco_folder(tmp_path, np.full((1, 2), 11, np.uint8))
+    (root / "images/val2017").rename(tmp_path / "pictures")
+    options = ["--coco", str(root), "--images", str(tmp_path / "pictures")]
+    # A checkpoint that does not exist would be named if networks came first.
+    assert main(["evaluate", "--protocol", dataset, *options, "--sam-model", "vit_b"]) == 2
+    assert "000000000139.png has the value 11, which is no class" in capsys.readouterr().err

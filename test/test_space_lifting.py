@@ -146,6 +146,20 @@ def test_border_of_a_mask_is_moved_to_where_the_surface_ends(pixels: int) -> Non
     assert np.linalg.norm(box_in(wrong).centre - PLACE) < 0.006
 
 
+@pytest.mark.parametrize(("step", "limit"), [(2, 0.002), (4, 0.004)])
+def test_small_pictures_are_lifted_too(step: int, limit: float) -> None:
+    """320 x 240 and 160 x 120: distances in pixels follow the picture's width."""
+    depth, ids = cast(BLOCK)
+    camera, (height, width) = CAMERA, (CAMERA.height // step, CAMERA.width // step)
+    numbers = (n / step for n in (camera.fx, camera.fy, camera.cx, camera.cy))
+    small = DepthImage(
+        np.ascontiguousarray(depth.metres[::step, ::step]), Intrinsics(*numbers, width, height)
+    )
+    result = lifted(small, np.ascontiguousarray(ids[::step, ::step]))
+    assert result.findings == ()
+    assert np.linalg.norm(box_in(result).centre - PLACE) < limit
+
+
 def test_noise_does_not_raise_the_top() -> None:
     depth, ids = cast(BLOCK)
     for seen in (depth, noisy(depth)):
@@ -335,6 +349,40 @@ def test_holes_make_a_lower_bound() -> None:
     result = lifted(depth, ids)
     assert result.is_lower_bound
     assert "of the mask has depth" in reasons(result)[Reason.HOLES]
+
+
+HANDLE = Cuboid((0.11, 0.0, 0.055), (0.16, 0.009, 0.009))
+"""Ten pixels wide, beside the block."""
+
+
+@pytest.mark.parametrize(("pixels", "is_told"), [(-6, True), (0, False), (6, False)])
+def test_part_that_a_small_mask_lacks_is_told(pixels: int, is_told: bool) -> None:
+    depth, ids = cast(Cuboid(PLACE, SIZE), HANDLE)
+    right = ids > 0
+    result = lift(depth, changed(right, pixels), middle_of(ids == 1), VIEW, settings=UPRIGHT)
+    told = reasons(result).get(Reason.MASK_TOO_SMALL, "")
+    assert bool(told) == result.is_lower_bound == is_told
+    assert (0.2 < box_in(result).size[:2].max() < 0.3) == (not is_told)
+    if is_told:
+        assert "the surface goes 6 pixels beyond the mask, and more than 16 in places" in told
+
+
+def test_right_mask_is_not_too_small_where_something_unknown_touches() -> None:
+    other = Cuboid((-0.05, 0.06, 0.05), (0.04, 0.16, 0.1), 0.4)
+    depth, ids = cast(BLOCK, other)
+    result = lift(depth, ids == 1, middle_of(ids == 1), VIEW, settings=UPRIGHT)
+    assert result.findings == ()
+
+
+def test_mask_of_mostly_support_is_told() -> None:
+    depth, ids = cast(Cuboid((0, 0, 0.006), (0.05, 0.09, 0.012)))
+    mask = changed(ids == 1, 30)
+    result = lift(depth, mask, middle_of(ids == 1), VIEW, settings=UPRIGHT)
+    assert (
+        "pixels of the surface in the mask are above the support"
+        in (reasons(result)[Reason.SMALL_PART])
+    )
+    assert not lifted(depth, ids).findings
 
 
 def test_object_in_the_air_has_no_support() -> None:

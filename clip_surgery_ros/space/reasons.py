@@ -41,15 +41,19 @@ class Reason(Enum):
     """Much of the mask has no depth, so the box may be too small."""
     CUT_BY_BORDER = "cut_by_border"
     """The picture's border cuts the object: the box is a lower bound."""
+    MASK_TOO_SMALL = "mask_too_small"
+    """The mask ends before its surface does, which goes on: the box is a lower bound."""
     HIDDEN = "hidden"
     """Something in front hides a part of the object: the box is a lower bound."""
     NO_SUPPORT = "no_support"
     """No support was found round the object, so nothing was cut off below."""
+    SMALL_PART = "small_part"
+    """Only a small part of the mask is the object's, so its border may be wrong by much."""
     FLAT = "flat"
     """The object is hardly higher than its support, so the support was not cut off."""
 
 
-LOWER_BOUND = frozenset({Reason.CUT_BY_BORDER, Reason.HIDDEN, Reason.HOLES})
+LOWER_BOUND = frozenset({Reason.CUT_BY_BORDER, Reason.MASK_TOO_SMALL, Reason.HIDDEN, Reason.HOLES})
 """Reasons that make a box a lower bound of the object's true box."""
 
 

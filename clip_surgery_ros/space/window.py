@@ -19,6 +19,8 @@ Part = tuple[slice, slice]
 STEP = 0.04
 """Largest step of depth between neighbours of one surface, as a share: 27 mm at 0.67 m. At 3 %
 objects break, at 5 % what is behind them joins."""
+WIDTH = 640
+"""Of the picture, pixels, for which distances in pixels are given here; others scale them."""
 HOLE = 12
 """Pixels without depth from a surface that still count as joined to it."""
 LEAST_PART = 0.02
@@ -29,6 +31,8 @@ LEAST_POINTS = 30
 """Points that a box needs."""
 MOST_PARTS = 30
 """Parts without a click that are looked at."""
+LEAST_BEYOND = 8
+"""Pixels of a surface at a distance from the mask, in a band of two, from which it goes on."""
 LEFT_OUT = 0.1
 """Share of a mask's measured pixels that may be left out before it is reported."""
 MEASURED = 0.5
@@ -36,7 +40,7 @@ MEASURED = 0.5
 OUTLINE = 0.1
 """Share of an object's outline at something in front from which it counts as hidden."""
 NEAR = 11
-"""Width, in pixels, of the window beside the outline in which something in front is looked for."""
+"""Width, in pixels, an odd number, of the window beside the outline in which something in front is looked for."""
 STEP_OTHER = 0.01
 """Share by which another object must be nearer to be in front; surfaces that are not known to be
 another object need :data:`STEP`, as the support in front of an object is nearer too."""
@@ -44,6 +48,8 @@ SOME = 2000
 """Pixels that are enough for a median."""
 EVERY = 3
 """Of the ring round the mask, every third row and column is used."""
+APART = 3
+"""Pixels between the mask and the ring round it."""
 
 
 class Window:
@@ -58,6 +64,7 @@ class Window:
         self, depth: DepthImage, part: Part, mask: Mask, beside: Mask, limits: tuple[float, float]
     ) -> None:
         self._intrinsics, self._part, self._limits = depth.intrinsics, part, limits
+        self._scale = depth.intrinsics.width / WIDTH
         self.raw = depth.metres[part]
         near, far = (np.float32(limit) for limit in limits)
         self.has_depth = (self.raw >= near) & (self.raw <= far)
@@ -80,12 +87,15 @@ class Window:
         text = f"{usable} of {pixels} pixels have depth; is it metal, glass, black or too near?"
         return Finding(Reason.TOO_FEW_POINTS, text)
 
-    def object_pixels(self, clicks: NDArray[np.integer], grow: int) -> Mask:
+    def object_pixels(
+        self, clicks: NDArray[np.integer], grow: int, beside: Mask | None = None
+    ) -> Mask:
         """Return the pixels of the mask grown by some pixels that a surface joins to the clicks.
 
         :param clicks: (K, 2) x, y in the part.
+        :param beside: (h, w) pixels that are not the object's; None for those of other objects.
         """
-        grown = dilated(self.mask, grow) & ~self.beside
+        grown = dilated(self.mask, grow) & ~(self.beside if beside is None else beside)
         logs = np.where(grown, np.log(np.maximum(self._filled(), 1e-6)), np.float32(-99))
         height, width = grown.shape
         # Filled pixels are walls of later fills, so one array serves all.
@@ -108,7 +118,7 @@ class Window:
             holes, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
         filled = self.metres.copy()
-        near = holes.view(np.bool_) & (distance <= HOLE)
+        near = holes.view(np.bool_) & (distance <= max(2.0, HOLE * self._scale))
         # Labels count the pixels with depth, row by row, from 1.
         filled[near] = self.metres[self.has_depth][labels[near] - 1]
         return filled
@@ -214,25 +224,52 @@ class Window:
             found.append(Finding(Reason.HIDDEN, text))
         return found
 
+    def goes_on(
+        self,
+        clicks: NDArray[np.integer],
+        kept: Mask,
+        above: Mask | None,
+        moved: int,
+        reach: int,
+    ) -> bool:
+        """Return whether the surface at the clicks goes on beyond the mask, but for what is beside
+        other objects, whose masks are then too small as well.
+
+        :param clicks: (K, 2) x, y in the part.
+        :param kept: the object's pixels.
+        :param above: the pixels above the support; None if there is none.
+        :param moved: pixels by which masks are too small.
+        :param reach: pixels beyond the mask that are looked at.
+        """
+        surface = self.object_pixels(clicks, reach, dilated(self.beside, moved + 2) & ~kept)
+        beyond = self.beyond_border()
+        band = surface & (beyond >= reach - 1) & (beyond <= reach)
+        if above is not None:
+            band &= above
+        stats = cv2.connectedComponentsWithStats(band.astype(np.uint8))[2]
+        return bool((stats[1:, cv2.CC_STAT_AREA] >= LEAST_BEYOND).any())
+
     def _hidden_share(self, kept: Mask) -> float:
         """Return the share of the object's outline beside which something is nearer."""
         outline = kept & ~(cv2.erode(kept.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
         # Stereo cameras measure nothing in a strip beside what is in front.
-        kernel = np.ones((5, NEAR), np.uint8)
+        near, high = (2 * max(1, round(side * self._scale / 2 - 0.5)) + 1 for side in (NEAR, 5))
+        kernel = np.ones((high, near), np.uint8)
         outside = np.where(kept | ~self.has_depth, np.float32(np.inf), self.metres)
         in_front = outline & (cv2.erode(outside, kernel) < self.metres * (1 - STEP))
         if self.beside.any():
             outside[~self.beside] = np.inf
-            kernel = np.ones((NEAR, NEAR), np.uint8)
+            kernel = np.ones((near, near), np.uint8)
             in_front |= outline & (cv2.erode(outside, kernel) < self.metres * (1 - STEP_OTHER))
         return int(np.count_nonzero(in_front)) / max(1, int(np.count_nonzero(outline)))
 
     def ring(self, width: int) -> Mask:
-        """Return every third pixel round the mask, without those of other objects."""
-        objects = dilated(self.mask | self.beside, 3)
+        """Return some pixels round the mask, without those of other objects."""
+        objects = dilated(self.mask | self.beside, max(1, round(APART * self._scale)))
+        every = max(1, round(EVERY * self._scale))
         ring = dilated(self.mask, width) & ~objects & self.has_depth
         thin = np.zeros_like(ring)
-        thin[::EVERY, ::EVERY] = ring[::EVERY, ::EVERY]
+        thin[::every, ::every] = ring[::every, ::every]
         return thin
 
     def points(

@@ -30,6 +30,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "start": "rows:start",
     "busy": "busy:busy_machine",
     "memory": "rows:peak_memory",
+    "space": "space:objects_in_space",
     "world": "world:world_rates",
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",

@@ -31,11 +31,11 @@ def world_rates(setting: Setting) -> list[Row]:
     rows = []
     for side, wanted in SIDES.items():
         count = scenes * VIEWS
-        rate = count / _cpu_seconds(_training_views(side).__next__, count)
+        rate = count / cpu_seconds(_training_views(side).__next__, count)
         what = f"training views of {side} x {side} a second and core, {VIEWS} of a scene"
         rows.append(Row(what, rate, wanted, "/s"))
     scene = make_scene(SPLITS["development"].start)
-    seconds = _cpu_seconds(lambda: _camera_frame(scene), scenes) / scenes
+    seconds = cpu_seconds(lambda: _camera_frame(scene), scenes) / scenes
     rows.append(Row("RGB-D frame of 640 x 480, one core", seconds, "under 1.5", "s"))
     return rows
 
@@ -57,7 +57,7 @@ def _camera_frame(scene: Scene) -> object:
     return view(scene, choose_camera(scene, np.random.default_rng(1), 640, 480))
 
 
-def _cpu_seconds(run: Callable[[], object], times: int) -> float:
+def cpu_seconds(run: Callable[[], object], times: int) -> float:
     """Return the processor's seconds of running something, after a first time that is not
     measured.
     """

@@ -40,7 +40,8 @@ MEASURED = 0.5
 OUTLINE = 0.1
 """Share of an object's outline at something in front from which it counts as hidden."""
 NEAR = 11
-"""Width, in pixels, an odd number, of the window beside the outline in which something in front is looked for."""
+"""Width, in pixels, of the window beside the outline in which something in front is looked for;
+it is odd."""
 STEP_OTHER = 0.01
 """Share by which another object must be nearer to be in front; surfaces that are not known to be
 another object need :data:`STEP`, as the support in front of an object is nearer too."""

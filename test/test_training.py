@@ -37,7 +37,7 @@ from clip_surgery_ros.training.options import ClipOptions, Machine, RunFiles, Sa
 from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
 from clip_surgery_ros.training.sam_prompts import MaskedPicture, click_excluding_others
-from clip_surgery_ros.training.validate_clip import Findings
+from clip_surgery_ros.training.validate_clip import CLEAR, Findings
 from clip_surgery_ros.training.windows import (
     LEAST_PIXELS,
     MIXED,
@@ -392,6 +392,12 @@ def test_findings_count_pointing_colours_and_binding() -> None:
     assert (findings.bound, findings.unbound) == ([1.0, 0.5], [0.0, 1.0])
     assert findings.figures()["auroc"] == 1.0
     assert findings.figures()["binding"] == pytest.approx(0.625)
+    shares = [float((window.owners == index).mean()) for index in (0, 1)]
+    assert min(shares) >= CLEAR and findings.clear_inside == findings.inside
+    tiny = replace(window, owners=np.where(window.owners == 1, ROOM, window.owners))
+    tiny.owners[on_bowl] = 1  # one token
+    findings.add_names(tiny, names, names.amax(0))
+    assert findings.inside[-2:] == [True, True] and len(findings.clear_inside) == 5
 
 
 def picture(*names: str) -> MaskedPicture:

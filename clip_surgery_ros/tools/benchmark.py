@@ -105,7 +105,7 @@ def _draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def measure(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Row]:
-    """Make all rows of these measurements, and print each at once, with a progress bar."""
+    """Make all rows of these measurements, with a progress bar; print each when it was taken."""
     from tqdm import tqdm
 
     from clip_surgery_ros.benchmark.setting import Setting
@@ -122,9 +122,10 @@ def measure(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Row
         for name in progress:
             progress.set_postfix_str(name)
             for row in measurement(name)(setting):
-                progress.write(table_row(row))
-                sys.stdout.flush()  # an interrupted run has shown it
                 yield row
+                # Printed after it was written: what an interrupted run has shown is in the file.
+                progress.write(table_row(row))
+                sys.stdout.flush()
 
 
 def table_row(row: Row) -> str:

@@ -235,6 +235,10 @@ def test_the_command_fits_resumes_and_is_used_by_the_next_one(
         (["--names", "n.json", "--world"], "--world is for --sets"),
         (["--coco", "a.json"], "give both"),
         (["--sets", "binding"], "add --world"),
+        (
+            ["--sets", "mixed", "--recipe", "reference"],
+            "ranks no masks, so there is nothing to fit",
+        ),
         (["--names", "missing.json"], "missing.json"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,9 @@ def results_by_attention(
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
         clip = networks.clip.with_attention(attention)
-        pipeline = Pipeline(clip, segmenter, settings_of(config, clip), networks.device)
+        profile = networks.profile(replace(config, attention=attention))
+        settings = settings_of(config, clip, profile)
+        pipeline = Pipeline(clip, segmenter, settings, networks.device)
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results
 

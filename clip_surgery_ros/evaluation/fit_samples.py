@@ -85,7 +85,7 @@ class Sampler:
 
     def samples(self, example: Example) -> PictureSamples:
         """Return the samples of a picture."""
-        view = View(example.image)
+        view = View(example.image, self._networks.device)
         self._recognize(view, example.queried[:1])  # computes the tokens
         assert view.tokens is not None
         texts = self._networks.clip.text_features(example.queried)
@@ -98,7 +98,7 @@ class Sampler:
         """Yield the candidates of every label, among all labels and by itself."""
         if not example.masks or not example.present:
             return
-        embedding = self._networks.sam.encode(example.image)
+        embedding = self._networks.sam.encode(view.pixels)
         yield from self._of_query(view, embedding, example, example.present)
         if len(example.present) > 1:
             for label in example.present:

@@ -144,7 +144,8 @@ class LoadedNetworks:
 
     def calibration(self, config: Config) -> Calibration | None:
         """Return what presence and score were fitted on; None where they were not."""
-        return self.settings(config).calibration
+        profile = self.profile(config)
+        return _calibration(profile, RECIPES[config.recipe]) if profile else None
 
 
 def settings_of(config: Config, clip: ClipBackend, profile: Profile | None = None) -> Settings:
@@ -220,8 +221,7 @@ def load_networks(config: Config) -> LoadedNetworks:
         clip = _load_clip(replace(config, precision=precisions[0]), device)
         sam = _load_sam(replace(config, precision=precisions[1]), device)
         precision = ", SAM ".join(dict.fromkeys(precisions))
-        profiles = find_profiles(profile_folders(), *network_files(config))
-        networks = LoadedNetworks(clip, sam, device, precision, config, profiles)
+        networks = LoadedNetworks(clip, sam, device, precision, config, profiles_of(config))
         if device != "cpu":
             networks.warm_up()
     return networks
@@ -260,9 +260,14 @@ def _network_file(model: str, checkpoint: str, demo: str) -> Path:
     return checkpoint_file(_resolve_model(model, checkpoint)[1])
 
 
-def profile_folders() -> tuple[Path, ...]:
-    """Return the folders of profiles: the user's own, then the package's."""
-    return weights_folder() / FOLDER, demo_weights("clip_demo").parent
+def profiles_of(config: Config) -> tuple[Profile, ...]:
+    """Return what was fitted for the networks of a configuration; nothing is loaded.
+
+    :raises WeightsError: when a profile is damaged, or weights are not installed.
+    """
+    # The user's own come before the package's.
+    folders = weights_folder() / FOLDER, demo_weights("clip_demo").parent
+    return find_profiles(folders, *network_files(config))
 
 
 def _load_clip(config: Config, device: str) -> ClipBackend:

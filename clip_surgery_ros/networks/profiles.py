@@ -87,6 +87,22 @@ class Profile:
         pair = f"{self.clip.sha256[:_NAME_DIGITS]}-{self.sam.sha256[:_NAME_DIGITS]}"
         return f"{pair}-{_short_digest(conditions)}{_SUFFIX}"
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """Everything it says, for JSON."""
+        return {
+            "format": FORMAT,
+            "clip": asdict(self.clip),
+            "sam": asdict(self.sam),
+            "conditions": asdict(self.conditions),
+            "presence": asdict(self.presence),
+            "ranking": self.ranking and _ranking_values(self.ranking),
+            "calibration": {
+                name: None if math.isnan(value) else value
+                for name, value in asdict(self.calibration).items()
+            },
+        }
+
 
 def _short_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]
@@ -98,22 +114,10 @@ def write_profile(profile: Profile, folder: Path) -> Path:
     :returns: the file.
     :raises WeightsError: the folder cannot be written.
     """
-    values = {
-        "format": FORMAT,
-        "clip": asdict(profile.clip),
-        "sam": asdict(profile.sam),
-        "conditions": asdict(profile.conditions),
-        "presence": asdict(profile.presence),
-        "ranking": profile.ranking and _ranking_values(profile.ranking),
-        "calibration": {
-            name: None if math.isnan(value) else value
-            for name, value in asdict(profile.calibration).items()
-        },
-    }
     path = folder / profile.file_name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(values, indent=1, allow_nan=False).encode() + b"\n")
+        write_whole(path, json.dumps(profile.values, indent=1, allow_nan=False).encode() + b"\n")
     except OSError as error:
         raise WeightsError(f"profile {path} cannot be written: {error.strerror}") from error
     return path

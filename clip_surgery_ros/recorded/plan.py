@@ -13,7 +13,7 @@ from typing import Any
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.types import Query
-from clip_surgery_ros.networks.factory import weight_files
+from clip_surgery_ros.networks.factory import profiles_of, weight_files
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.bag_parts import FrameTime, Part, open_part, parts_of_bag
 from clip_surgery_ros.weights.files import sha256
@@ -96,6 +96,7 @@ def make_plan(
         "version": version("clip_surgery_ros"),
         "query": [asdict(label) for label in query.labels],
         "weights": [sha256(file) for file in weight_files(config)],
+        "profiles": [profile.values for profile in profiles_of(config)],
         "parameters": {k: v for k, v in asdict(config).items() if k not in _WHERE_ONLY},
     }
     items: list[Item] = []

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.parameters.arguments import nonempty_path
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.options import add_network_options, config_from_options
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
@@ -60,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fit, measure on every fifth picture, print what was before beside it, write a profile."""
     config = config_from_options(arguments)
-    _check(arguments)
+    _check(arguments, config)
     check_output_folder(arguments.output)
     source, examples = _source(arguments)
     next(examples())  # so that an error of the pictures comes before networks are loaded
@@ -96,7 +98,7 @@ def _report(folder: Path, outcomes: Outcomes) -> None:
         write(report, unfinished)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace, config: Config) -> None:
     """Check options that depend on each other.
 
     :raises ConfigError: with what to do, when they contradict each other.
@@ -109,6 +111,11 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError("--world is for --sets; give both")
     if arguments.sets:
         check_sets(arguments.sets, arguments.world)
+    if RECIPES[config.recipe].mask_choice != "objects":
+        raise ConfigError(
+            f"recipe {config.recipe} ranks no masks, so there is nothing to fit; leave --recipe "
+            "out"
+        )
 
 
 def _source(arguments: argparse.Namespace) -> tuple[str, Callable[[], Iterator[Example]]]:

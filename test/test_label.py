@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,18 @@ from test_bag import record, storage_file
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.masks import class_mask
+from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
+from clip_surgery_ros.core.types import Calibration
+from clip_surgery_ros.networks.factory import network_files
+from clip_surgery_ros.networks.profiles import (
+    FOLDER,
+    Conditions,
+    NetworkFile,
+    Profile,
+    write_profile,
+)
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.recorded.plan import IMAGES_PER_ITEM, make_plan
 from clip_surgery_ros.recorded.run import only_run
@@ -191,6 +203,29 @@ def test_keys_depend_on_bag_query_and_parameters_but_not_on_the_place(tmp_path: 
     assert keys(record(tmp_path / "other", count=5)) != one
     (tmp_path / "elsewhere").mkdir()
     assert keys(bag.rename(tmp_path / "elsewhere" / "bag")) == one
+
+
+def test_keys_depend_on_what_was_fitted_for_the_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path / "home"))
+    bag = record(tmp_path / "bag")
+    one = keys(bag)
+    clip, sam = (NetworkFile.of(file) for file in network_files(Config.from_values()))
+    profile = Profile(
+        clip,
+        sam,
+        Conditions(144, "v-v", True, ("a {}",)),
+        PresenceLevel(12.0, 0.75, 0.5),
+        None,
+        Calibration(400, 100, math.nan, 0.04, 0.9, 0.03),
+    )
+    write_profile(profile, tmp_path / "home" / FOLDER)
+    fitted = keys(bag)
+    assert fitted != one
+    changed = replace(profile, presence=PresenceLevel(13.0, 0.75, 0.5))
+    write_profile(changed, tmp_path / "home" / FOLDER)
+    assert keys(bag) not in (one, fitted)
 
 
 def test_images_of_several_bags_are_sampled_by_log_time(tmp_path: Path) -> None:

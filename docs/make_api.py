@@ -72,9 +72,9 @@ The demo networks come with the package. This finds things in a picture:
 >>> config = Config.from_values()  # or {"clip_model": "openai/ViT-B-16", "sam_model": "vit_b"}
 >>> pipeline = load_networks(config).pipeline(config)
 >>> image_rgb = np.zeros((240, 320, 3), np.uint8)  # a black picture: nothing is found
->>> result = pipeline.run(image_rgb, parse_query("red apple; hammer"))
+>>> result = pipeline.run(image_rgb, parse_query("red mug; hammer"))
 >>> [segment.name for segment in result.segments], [label.name for label in result.absent]
-([], ['red apple', 'hammer'])
+([], ['red mug', 'hammer'])
 ```
 
 This page is written by `docs/make_api.py` from the docstrings. Tests run its examples.

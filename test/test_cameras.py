@@ -141,7 +141,7 @@ def test_segment_call_uses_the_named_camera(rigs):
 
 
 def test_nodes_in_two_namespaces_do_not_interfere(ros_node):
-    queries = ("red apple", "hammer")
+    queries = ("apple", "hammer")
     names = ("left", "right")
     nodes = [
         Process(*NODE, "--ros-args", "-r", f"__ns:=/{name}", "-p", f"default_query:={query}")

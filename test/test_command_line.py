@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from ros.known_scene import known_scene
 
 from clip_surgery_ros.tools.cli import SUBCOMMANDS, main, without_ros_arguments
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,9 +31,9 @@ def found(line: str) -> bool:
 
 
 def test_segment_prints_found_and_absent_labels_and_draws_masks(tmp_path: Path) -> None:
-    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
+    scene = known_scene()
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
-    absent = "tractor" if "tractor" not in scene.names else "banana"
+    absent = "wrench"
     query = f"{scene.names[-1]}; {absent}"
     done = clip_surgery("segment", "scene.png", query, "--output", "sub/out.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_segment_prints_found_and_absent_labels_and_draws_masks(tmp_path: Path) 
 
 
 def test_segment_accepts_several_templates_options(tmp_path: Path) -> None:
-    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
+    scene = known_scene()
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     options = ("--templates", "single", "--templates", "the {} in the picture")
     done = clip_surgery("segment", *options, "scene.png", scene.names[-1], cwd=tmp_path)
@@ -55,7 +55,7 @@ def test_segment_accepts_several_templates_options(tmp_path: Path) -> None:
 
 
 def test_compare_draws_every_attention_and_plain_clip(tmp_path: Path) -> None:
-    scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_002)
+    scene = known_scene()
     cv2.imwrite(str(tmp_path / "scene.png"), cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
     done = clip_surgery("compare", "scene.png", f"{scene.names[-1]}; banana", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from ros.known_scene import recorded_scenes
 
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
@@ -28,12 +29,9 @@ from clip_surgery_ros.evaluation.metrics import (
 from clip_surgery_ros.evaluation.outcome import Outcome, match_objects, outcome_of
 from clip_surgery_ros.evaluation.report import report_of
 from clip_surgery_ros.evaluation.report_files import markdown
-from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
 from clip_surgery_ros.evaluation.voc import voc_examples
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.world.scene_sets import SCENE_SETS, TWINS
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
-from clip_surgery_ros.world.sprites import NAMES
+from clip_surgery_ros.world.objects import NAMES
 
 SIZE = (8, 12)
 POINTS = PointPrompts(np.zeros((1, 2), np.int32), np.ones(1, np.bool_))
@@ -184,29 +182,6 @@ def test_reliability_bins_and_calibration_error() -> None:
     assert calibration_error(bins) == pytest.approx(error)
 
 
-@pytest.mark.parametrize("name", SCENE_SETS)
-def test_generated_examples_query_present_and_absent_names(name: str) -> None:
-    for truth in StickerScenes().examples(name, "development", 5):
-        assert not set(truth.absent) & set(truth.names)
-        assert set(truth.queried) <= set(NAMES)
-        if name == "absent":
-            assert truth.present == () and len(truth.absent) == 2
-        else:
-            assert set(truth.present) == set(truth.names)
-        if name == "twins":
-            assert set(truth.absent) <= {TWINS[name] for name in truth.names}
-
-
-def test_splits_and_scene_sets_share_no_seed() -> None:
-    seeds = [
-        scene.seed
-        for split in ("development", "held_out")
-        for scenes in SCENE_SETS.values()
-        for scene in scenes.scenes(split, 3)
-    ]
-    assert len(set(seeds)) == len(seeds)
-
-
 @pytest.fixture
 def coco_folder(tmp_path: Path) -> Path:
     cv2.imwrite(str(tmp_path / "one.png"), np.zeros((5, 7, 3), np.uint8))
@@ -286,15 +261,14 @@ def test_voc_objects_are_separate_and_borders_ignored(tmp_path: Path) -> None:
 
 
 def write_voc_folder(root: Path, count: int) -> None:
-    """Write generated scenes as a VOC folder with a label file."""
+    """Write views of the recorded orbit as a VOC folder with a label file."""
     for folder in ("JPEGImages", "SegmentationClass"):
         (root / folder).mkdir(parents=True)
     (root / "labels.txt").write_text("\n".join(NAMES))
-    for number in range(count):
-        scene = SceneGenerator().scene(SPLITS["held_out"].start + 90_100 + number)
+    for number, scene in enumerate(recorded_scenes(count)):
         indices = np.zeros(scene.image.shape[:2], np.uint8)
-        for index, mask in zip(scene.objects, scene.masks, strict=True):
-            indices[mask] = index + 1
+        for name, mask in zip(scene.names, scene.masks, strict=True):
+            indices[mask] = NAMES.index(name) + 1
         colours = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(root / "JPEGImages" / f"{number}.png"), colours)
         Image.fromarray(indices).save(root / "SegmentationClass" / f"{number}.png")
@@ -323,7 +297,8 @@ def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
         (["--coco", "a.json"], "give both"),
         (["--coco", "a.json", "--voc", "b"], "one after the other"),
         (["--count", "0"], "at least one picture"),
-        (["--sets", "large"], "no set large of stickers; add --world"),
+        (["--coco", "a.json", "--objects", "b"], "one after the other"),
+        (["--objects", "b", "--sets", "large"], "leave it out beside --coco, --voc and --objects"),
     ],
 )
 def test_evaluate_rejects_invalid_options(

@@ -9,16 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from ros.harness import MIDDLEWARE_LOG, ROOT, START_S
+from ros.known_scene import known_scene
 
 from clip_surgery_ros.ros.wheels import TRANSPORT_CHOICES, enter
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
 PRESENT, ABSENT = "banana", "hammer"
 """The labels in the README's commands."""
@@ -33,22 +31,12 @@ def commands(step: str) -> str:
     return re.search(r"```\n(.*?)```", part, re.DOTALL)[1]
 
 
-@cache
-def scene_with_present_label() -> np.ndarray:
-    """Return a held-out scene with the present and without the absent label."""
-    generator = SceneGenerator(SceneStyle(size_hw=(480, 640)))
-    scenes = map(generator.scene, SPLITS["held_out"])
-    return next(
-        scene.image for scene in scenes if PRESENT in scene.names and ABSENT not in scene.names
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Make a folder with the parts of a checkout that the steps use, and a photo."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "clip_surgery_ros").symlink_to(ROOT / "clip_surgery_ros")
-    bgr = cv2.cvtColor(scene_with_present_label(), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(known_scene().image, cv2.COLOR_RGB2BGR)
     cv2.imwrite(str(tmp_path / "photo.png"), bgr)
     return tmp_path
 

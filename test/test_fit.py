@@ -230,11 +230,10 @@ def test_the_command_fits_resumes_and_is_used_by_the_next_one(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ([], "name the pictures by one of --coco, --voc, --names, --sets"),
+        ([], "name the pictures by one of --coco, --voc, --objects, "),
         (["--sets", "mixed", "--voc", "x"], "name the pictures by one of"),
-        (["--names", "n.json", "--world"], "--world is for --sets"),
+        (["--names", "n.json", "--objects", "o"], "name the pictures by one of"),
         (["--coco", "a.json"], "give both"),
-        (["--sets", "binding"], "add --world"),
         (
             ["--sets", "mixed", "--recipe", "reference"],
             "ranks no masks, so there is nothing to fit",

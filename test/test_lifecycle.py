@@ -11,12 +11,12 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros.fakes import FakeEngine
 from ros.harness import NODE, START_S, Process, call, wait_until
+from ros.known_scene import known_scene
 from ros.rig import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, wait_frames, wait_readers
 from std_msgs.msg import Header
 
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.weights.files import demo_weights, sha256
-from clip_surgery_ros.world.scenes import SceneGenerator
 
 CYCLES = 10
 
@@ -53,8 +53,8 @@ def managed(ros_node):
 
 
 def test_cleanup_releases_memory_in_ten_cycles(managed):
-    image = SceneGenerator().scene(1).image
-    request = Segment.Request(image=image_message(image, "rgb8", Header()), labels=["red apple"])
+    image = known_scene().image
+    request = Segment.Request(image=image_message(image, "rgb8", Header()), labels=["apple"])
     before = managed.process.resident_mib
     loaded, released = [], []
     for _ in range(CYCLES):

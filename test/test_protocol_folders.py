@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from ros.known_scene import recorded_scenes
 from torch.nn.functional import normalize
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
@@ -26,7 +27,7 @@ from clip_surgery_ros.evaluation.published.protocols import PROTOCOLS
 from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.world.scenes import SceneGenerator
+from clip_surgery_ros.world.objects import NAMES
 
 MASK = np.array([[0, 1, 20], [255, 7, 0]], np.uint8)
 PICTURE = np.full((2, 3, 3), 90, np.uint8)
@@ -167,13 +168,13 @@ def test_id_that_coco_does_not_have_is_an_error(
 def scenes(root: Path) -> Path:
     """Write generated scenes in the layout of PASCAL Context, with the classes of some objects."""
     pictures = {}
-    for number in range(3):
-        scene = SceneGenerator().scene(7_000 + number)
+    for number, scene in enumerate(recorded_scenes(3)):
         mask = np.zeros(scene.image.shape[:2], np.uint8)
         mask[0] = 255
-        for index, found in zip(scene.objects, scene.masks, strict=True):
-            mask[found] = 1 + index % 59
-        pictures[f"picture{number}"] = (scene.image[: 90 + 10 * number], mask[: 90 + 10 * number])
+        for name, found in zip(scene.names, scene.masks, strict=True):
+            mask[found] = 1 + NAMES.index(name) % 59
+        height = 300 + 20 * number
+        pictures[f"picture{number}"] = (scene.image[:height:2, ::2], mask[:height:2, ::2])
     return literal.write_pascal(root, pictures, "SegmentationClassContext", "SegmentationContext")
 
 

@@ -30,7 +30,13 @@ one image per second would be 80 MiB in three minutes."""
 THREADS, FILES = 1, 2
 """Growth of the maxima between the first and the last third; a subscriber may be connecting."""
 
-QUERIES = ("red apple; hammer; car", "banana", "key + lock; scissors", "guitar; no such thing", "")
+QUERIES = (
+    "red apple; hammer; toy car",
+    "banana",
+    "key + padlock; scissors",
+    "wrench; no such thing",
+    "",
+)
 PARAMETERS = (
     *(("presence_threshold", 0.0), ("recipe", "instances"), ("distractors", False)),
     *(("presence_threshold", 0.5), ("recipe", "reference"), ("distractors", True)),

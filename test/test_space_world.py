@@ -22,7 +22,7 @@ from clip_surgery_ros.core.types import FrameResult, PointPrompts, Query, Segmen
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.world.recorded import RecordedFrame, read_orbit
 
-CAMERA = ("-m", "clip_surgery_ros.demo.world_camera")
+CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 VIEWS = 3
 MEDIAN, CLOSE = 0.012, 0.05
 """Metres: of a half of the centres, and of all. One view shows the front of things alone."""

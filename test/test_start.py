@@ -11,9 +11,8 @@ import pytest
 from ros.harness import children_s
 
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, measurement
-from clip_surgery_ros.tools.truth import SETS, WORLD_SETS
+from clip_surgery_ros.tools.truth import SETS
 from clip_surgery_ros.world import sets
-from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
 HEAVY = (
     *("torch", "open_clip", "transformers", "segment_anything", "cv2", "matplotlib", "scipy"),
@@ -82,8 +81,7 @@ def test_fast_command_takes_less_than_half_a_second(arguments: list[str]) -> Non
 
 
 def test_names_in_options_exist() -> None:
-    assert tuple(SCENE_SETS) == SETS
-    assert tuple(sets.SETS) == WORLD_SETS
+    assert tuple(sets.SETS) == SETS
     assert all(callable(measurement(name)) for name in MEASUREMENTS)
 
 

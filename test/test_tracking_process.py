@@ -6,7 +6,7 @@ import numpy as np
 from clip_surgery_ros.msg import SegmentArray, Track, TrackArray
 from clip_surgery_ros.srv import Locate
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process, call, wait_for_reader
-from ros.known_scene import SCENE, SIZE_HW, known_scene
+from ros.known_scene import VIEW, known_scene
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -22,7 +22,7 @@ def test_objects_of_a_camera_keep_their_ids(ros_node) -> None:
     instances = Inbox(ros_node, Image, "/clip_surgery/instances")
     tracks = Inbox(ros_node, TrackArray, "/clip_surgery/tracks")
     queries = ros_node.create_publisher(String, "query", qos.query())
-    camera = Process(*CAMERA, "--scenes", "1", "--first", str(SCENE), "--rate", "5")
+    camera = Process(*CAMERA, *VIEW, "--rate", "5")
     with camera, Process(*NODE, "-p", "tracking:=true") as node:
         node.wait_for_line("images arrive and nothing is asked for", START_S)
         wait_for_reader(queries)
@@ -48,7 +48,9 @@ def test_objects_of_a_camera_keep_their_ids(ros_node) -> None:
             return message.header.stamp == stamp
 
         found = segments.wait(of_stamp)
-        pixels = np.frombuffer(instances.wait(of_stamp).data, np.uint16).reshape(SIZE_HW)
+        pixels = np.frombuffer(instances.wait(of_stamp).data, np.uint16).reshape(
+            scene.image.shape[:2]
+        )
         for segment in found.segments:
             assert segment.track_id == f"{segment.label}/{segment.id}"
             assert 0 < segment.track_score <= 1 and 0 < segment.track_presence <= 1

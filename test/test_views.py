@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from ros.known_scene import known_scene
 
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import parse_query
@@ -11,10 +12,9 @@ from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.views import CAPACITY, Views
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator
 
 ENCODERS = {"clip", "sam encoder"}
-SCENE = SceneGenerator().scene(SPLITS["held_out"].start + 29)
+SCENE = known_scene()
 QUERY = parse_query("; ".join(SCENE.names))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ros.known_scene import known_scene
+from ros.known_scene import Scene, known_scene
 
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import AbsentLabel, FrameResult, Query, Wanted
@@ -13,7 +13,6 @@ from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.pictures.files import write_image
 from clip_surgery_ros.tools.cli import main
-from clip_surgery_ros.world.scenes import Scene
 
 KNOWN = Vocabulary(
     (

@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from ros.known_scene import known_scene
 from torch import Tensor
 
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.windows import SHARE, encode_image, fine_grid, merge_windows
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.world.scene_sets import SCENE_SETS
 
 GRID = (6, 9)
 
@@ -107,9 +108,7 @@ def test_windows_work_for_small_and_narrow_pictures(
 
 def test_reference_recipe_has_no_windows(networks: LoadedNetworks) -> None:
     config = Config.from_values({"recipe": "reference", "clip_windows": True})
-    scene = SCENE_SETS["small"].scenes("development", 1)
-    image = next(iter(scene)).image
-    result = networks.pipeline(config).run(image, query_of(["cat"]))
+    result = networks.pipeline(config).run(known_scene().image, query_of(["cat"]))
     side = networks.clip.input_size // 8
     assert result.similarity.shape == (1, side, side)
 
@@ -121,11 +120,10 @@ def test_windows_find_more_small_objects(
     for windows in (False, True):
         pipeline = networks.pipeline(Config.from_values({"clip_windows": windows}))
         found, total = 0, 0
-        for scene in SCENE_SETS["small"].scenes("development", 15):
-            names = sorted(set(scene.names))
-            result = pipeline.run(scene.image, query_of(names))
-            found += len(names) - len(result.absent)
-            total += len(names)
+        for scene in WorldScenes().examples("small", "development", 15):
+            result = pipeline.run(scene.image, query_of(scene.present))
+            found += len(scene.present) - len(result.absent)
+            total += len(scene.present)
         recall[windows] = found / total
     assert recall[True] > recall[False] + 0.03
     assert recall[True] > 0.95

@@ -280,7 +280,7 @@ def test_command_line_keeps_views_below_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
-    (example,) = scenes("single", "held_out", 1, absent=4, world=True)()
+    (example,) = scenes("single", "held_out", 1, absent=4)()
     assert example.image.shape == (240, 320, 3) and len(example.absent) == 4
     kept = sorted((tmp_path / "world_views").rglob("*.*"))
     assert [file.name for file in kept] == ["00000.json", "00000.png", "00000_ids.png"]

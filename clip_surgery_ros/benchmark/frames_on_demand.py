@@ -13,7 +13,7 @@ from collections.abc import Callable
 from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 
 READY = "ready"
-DEMO_LABELS = ("red apple", "hammer", "car", "banana", "mug")
+DEMO_LABELS = ("apple", "hammer", "toy car", "banana", "mug")
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from clip_surgery_ros.benchmark.picture import table_picture
 from clip_surgery_ros.demo.readers import KNOWN_S
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
 
 TOPIC = "image_raw"
 SIZE_HW = (720, 1280)
@@ -37,11 +37,11 @@ LIMIT_S = 30.0
 
 
 def message(kind: str) -> Image | CompressedImage:
-    """Make a message with a generated scene: ``raw``, 2.8 MB, or ``jpeg``, about 150 kB."""
-    scene = SceneGenerator(SceneStyle(size_hw=SIZE_HW)).scene(SPLITS["held_out"].start)
+    """Make a message with a picture: ``raw``, 2.8 MB, or ``jpeg``, about 150 kB."""
+    rgb = table_picture(SIZE_HW)
     if kind == "raw":
-        return image_message(scene.image, "rgb8", Header())
-    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+        return image_message(rgb, "rgb8", Header())
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return CompressedImage(format="rgb8; jpeg compressed bgr8", data=jpeg.tobytes())
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from clip_surgery_ros.benchmark.networks import random_texts
+from clip_surgery_ros.benchmark.picture import table_picture
 from clip_surgery_ros.benchmark.setting import LABELS, Row, Setting, unseen_images
 from clip_surgery_ros.benchmark.timing import side_by_side
 from clip_surgery_ros.core.errors import ClipSurgeryError
@@ -41,6 +44,7 @@ from clip_surgery_ros.node.allocator import tune_allocator
 from clip_surgery_ros.node.health import HEALTH_PERIOD_S
 from clip_surgery_ros.node.node import ClipSurgeryNode
 from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.pictures.files import write_image
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_to_rgb
 from clip_surgery_ros.ros.messages import query_message
@@ -240,8 +244,10 @@ def _observe(
     node = [sys.executable, "-m", __name__, *networks]
     node += ["--ros-args", "-p", f"default_query:={'; '.join(labels())}"]
     camera = [sys.executable, "-m", "clip_surgery_ros.demo.camera", "--rate", str(rate_hz)]
-    camera += ["--size", f"{SIZE[0]}x{SIZE[1]}", "--scenes", "1", "--frames"]
-    with _listening() as received, _running(node):
+    with TemporaryDirectory() as folder, _listening() as received, _running(node):
+        picture = Path(folder) / "picture.png"
+        write_image(picture, table_picture((SIZE[1], SIZE[0])))
+        camera += ["--image", str(picture), "--images"]
         _wait(lambda: received.values.get("state") == "active")
         with _running([*camera, str(first)]):
             _wait_for_results(received, first, rate_hz)

@@ -36,10 +36,10 @@ from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.outcome import found_mask, iou
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 from clip_surgery_ros.networks.devices import PRECISIONS
 from clip_surgery_ros.networks.factory import load_networks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.world.scenes import SceneGenerator
 
 AGREEMENT_SCENES = 100
 UNMODIFIED, THIS = "unmodified", "this"
@@ -289,8 +289,9 @@ def precision_agreement(setting: Setting) -> list[Row]:
     for precision in ("float32", "bfloat16"):
         config = Config.from_values({"precision": precision, "device": setting.device})
         pipelines[precision] = load_networks(config).pipeline(config)
-    for scene in SceneGenerator().scenes("held_out", AGREEMENT_SCENES):
-        query = query_of(sorted(set(scene.names)))
+    scenes = WorldScenes()
+    for scene in scenes.examples("mixed", "held_out", AGREEMENT_SCENES):
+        query = query_of(scene.present)
         exact = pipelines["float32"].run(scene.image, query)
         coarse = pipelines["bfloat16"].run(scene.image, query)
         overlaps += [
@@ -307,7 +308,7 @@ def precision_agreement(setting: Setting) -> list[Row]:
 def start(setting: Setting) -> list[Row]:
     """Time configuring up to the first masks, with the demo's networks and a warm file cache."""
     config = Config.from_values({"presence_threshold": 0.0, "device": setting.device})
-    image, query = next(random_images(1)), query_of(["red apple", "hammer"])
+    image, query = next(random_images(1)), query_of(["apple", "hammer"])
 
     def first_masks() -> None:
         load_networks(config).pipeline(config).run(image, query)

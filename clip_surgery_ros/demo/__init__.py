@@ -1,5 +1,4 @@
-"""The demo: camera nodes that show generated scenes, and the program that asks about them.
+"""The demo: a camera node that shows the rendered world, and the program that asks about it.
 
-Not here: scenes (``world/``), training (``training/``). Begin with ``run.py`` for sticker scenes,
-or with ``world_camera.py`` and ``world_run.py`` for the rendered world.
+Not here: scenes (``world/``), training (``training/``). Begin with ``show.py``.
 """

@@ -1,143 +1,198 @@
-"""A camera that sees generated scenes, or one picture: ``python -m clip_surgery_ros.demo.camera``.
+"""An RGB-D camera in the rendered world: ``python -m clip_surgery_ros.demo.camera``.
 
-Publishes on ``image_raw`` as a camera driver does: best effort, stamped, at a steady rate.
+It publishes what the driver of such a camera publishes, and the truth beside it.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import threading
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import rclpy
-from numpy.typing import NDArray
+from builtin_interfaces.msg import Time
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, String
+from tf2_msgs.msg import TFMessage
 
-from clip_surgery_ros.core.errors import ImageError
+from clip_surgery_ros.core.errors import ClipSurgeryError, WorldError
+from clip_surgery_ros.demo.camera_options import CameraOptions, parse_options
 from clip_surgery_ros.demo.readers import Readers
+from clip_surgery_ros.demo.truth import WORLD_FRAME, truth_text
+from clip_surgery_ros.demo.views import (
+    Carousel,
+    View,
+    Views,
+    picture_views,
+    recorded_views,
+    rendered_views,
+)
+from clip_surgery_ros.parameters.arguments import USER_ERROR, in_one_line
 from clip_surgery_ros.parameters.cameras import DEMO_FRAME
-from clip_surgery_ros.pictures.files import read_image
 from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.arguments import start, without_ros_arguments
+from clip_surgery_ros.ros.camera_messages import (
+    camera_info,
+    colour_message,
+    depth_message,
+    jpeg_message,
+    transform,
+)
 from clip_surgery_ros.ros.images import image_message
-from clip_surgery_ros.world.scenes import SPLITS, SceneGenerator, SceneStyle
+from clip_surgery_ros.world.recorded import RecordedFrame
+from clip_surgery_ros.world.rigid import pose
+from clip_surgery_ros.world.seeds import SPLITS
+from clip_surgery_ros.world.sensor import NO_ERRORS, REALISTIC
 
-View = tuple[str, NDArray[np.uint8]]
-"""What is seen, for the log, and (H, W, 3) uint8 RGB."""
+BODY_FRAME = "demo_camera_link"
+"""The camera's body: x forward, y left, z up (REP 103)."""
+OPTICAL_IN_BODY = pose([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+"""(4, 4) optical frame to body."""
 
 
 class DemoCamera(Node):
-    """Shows one view after the other, over and over.
+    """Publishes views, one after the other, over and over.
 
-    :param view: makes the view of an index, from 0.
-    :param count: how many views there are.
-    :param rate_hz: images per second.
-    :param hold_s: how long each view is shown, in seconds.
-    :param frames: send so many once somebody reads them, and no more; 0 sends always.
+    :param carousel: the views.
+    :param options: what is sent, and how often.
+    :param context: of ROS; the process's own by default.
     """
 
     def __init__(
-        self,
-        view: Callable[[int], View],
-        count: int,
-        rate_hz: float,
-        hold_s: float,
-        frames: int = 0,
+        self, carousel: Carousel, options: CameraOptions, context: Context | None = None
     ) -> None:
-        super().__init__("camera")
-        self._view = view
-        self._count = count
-        self._frames_each = max(1, round(hold_s * rate_hz))
-        self._frames = frames
-        self._frame = 0
-        self._image, self._seen = Image(), -1
-        self._publisher = self.create_publisher(Image, "image_raw", qos.newest_image())
-        self._readers = Readers([self._publisher])
-        self.create_timer(1 / rate_hz, self._publish)
+        super().__init__("demo_camera", context=context)
+        self._carousel, self._options = carousel, options
+        self._images_each = max(1, round(options.hold_s * options.rate_hz))
+        self._sent = 0
+        self._outputs = self._open_outputs(has_space=carousel.first.frame is not None)
+        colour = [p for name, p in self._outputs.items() if name.startswith("image_raw")]
+        self._readers = Readers(colour)
+        self.create_timer(1 / options.rate_hz, self._on_timer)
+        self.get_logger().info(f"shows {_summary(carousel.first, options)}")
 
-    def _publish(self) -> None:
-        if self._frames and self._frame == self._frames:
+    def _open_outputs(self, has_space: bool) -> Mapping[str, Publisher]:
+        """Create the publisher of each topic; a picture has colour alone."""
+        options = self._options
+        kinds: dict[str, tuple[type, QoSProfile]] = {}
+        if options.transport != "compressed":
+            kinds["image_raw"] = Image, qos.newest_image()
+        if options.transport != "raw":
+            kinds["image_raw/compressed"] = CompressedImage, qos.newest_image()
+        if has_space:
+            kinds["camera_info"] = CameraInfo, qos.newest_image()
+            kinds["truth"] = String, qos.latched()
+            kinds["truth/instances"] = Image, qos.newest_image()
+            kinds["/tf"] = TFMessage, qos.transforms()
+            kinds["/tf_static"] = TFMessage, qos.latched()
+        if has_space and options.depth != "none":
+            kinds["depth/camera_info"] = CameraInfo, qos.newest_image()
+            kinds["depth/image_raw"] = Image, qos.newest_image()
+        return {
+            name: qos.open_publisher(self, kind, name, profile)
+            for name, (kind, profile) in kinds.items()
+        }
+
+    def _on_timer(self) -> None:
+        limit = self._options.images
+        if limit and (self._sent == limit or not self._readers.are_ready()):
             return
-        # Before anybody reads: the first view takes longer than a camera may be late.
-        self._turn_to(self._frame // self._frames_each % self._count)
-        if self._frames and not self._readers.are_ready():
-            return
-        # No two images of a real camera are the same: in each, one value's last bit is another.
-        self._image.data[self._frame % len(self._image.data)] ^= 1
-        self._frame += 1
-        self._image.header.stamp = self.get_clock().now().to_msg()
-        self._publisher.publish(self._image)
+        if self._sent and self._sent % self._images_each == 0:
+            self._carousel.turn()
+        view, stamp = self._carousel.current, self.get_clock().now().to_msg()
+        if self._sent == 0 and view.frame is not None:
+            fixed = transform(OPTICAL_IN_BODY, BODY_FRAME, DEMO_FRAME, stamp)
+            self._outputs["/tf_static"].publish(TFMessage(transforms=[fixed]))
+        # The colour image comes last: whoever acts on it finds the rest there.
+        if view.frame is not None:
+            self._publish_space(view.frame, stamp)
+            self._publish_truth(view, view.frame, stamp)
+        self._publish_colour(view, stamp)
+        self._sent += 1
 
-    def _turn_to(self, index: int) -> None:
-        """Take up a view, unless it is what is seen already."""
-        if index == self._seen:
-            return
-        self._seen = index
-        name, image_rgb = self._view(index)
-        self._image = image_message(image_rgb, "rgb8", Header(frame_id=DEMO_FRAME))
-        self.get_logger().info(f"seeing {name}")
+    def _publish_space(self, frame: RecordedFrame, stamp: Time) -> None:
+        """Publish where the camera is, its model and the depth."""
+        body = frame.camera.pose @ np.linalg.inv(OPTICAL_IN_BODY)
+        moving = transform(body, WORLD_FRAME, BODY_FRAME, stamp)
+        self._outputs["/tf"].publish(TFMessage(transforms=[moving]))
+        camera = frame.camera
+        for name in ("camera_info", "depth/camera_info"):
+            if publisher := self._read(name):
+                publisher.publish(
+                    camera_info(camera.matrix, camera.width, camera.height, _header(stamp))
+                )
+        if publisher := self._read("depth/image_raw"):
+            publisher.publish(
+                depth_message(frame.sensor_depth, self._options.depth, _header(stamp))
+            )
+
+    def _publish_truth(self, view: View, frame: RecordedFrame, stamp: Time) -> None:
+        """Publish what is where."""
+        self._outputs["truth"].publish(
+            String(data=truth_text(view.number, frame, (stamp.sec, stamp.nanosec)))
+        )
+        if publisher := self._read("truth/instances"):
+            publisher.publish(image_message(frame.ids, "mono16", _header(stamp)))
+
+    def _publish_colour(self, view: View, stamp: Time) -> None:
+        """Publish the picture; no two are the same: in each, one value's last bit is another."""
+        image_rgb = view.image_rgb.copy()
+        image_rgb.flat[self._sent % image_rgb.size] ^= 1
+        encoding = self._options.encoding
+        if publisher := self._read("image_raw"):
+            publisher.publish(colour_message(image_rgb, encoding, _header(stamp)))
+        if publisher := self._read("image_raw/compressed"):
+            publisher.publish(jpeg_message(image_rgb, encoding, _header(stamp)))
+
+    def _read(self, name: str) -> Publisher | None:
+        """Return the publisher of a topic if there is one and somebody reads it."""
+        publisher = self._outputs.get(name)
+        return publisher if publisher and publisher.get_subscription_count() else None
 
 
-def scene_view(split: str, first: int, size_hw: tuple[int, int]) -> Callable[[int], View]:
-    """Views of generated scenes.
+def _summary(view: View, options: CameraOptions) -> str:
+    """Return what is seen, for the log."""
+    if view.frame is None:
+        return str(options.image)
+    names = ", ".join(f"{one.colour} {one.name}".strip() for one in view.frame.objects)
+    if options.scene is None:
+        scene = "the table of the recorded orbit"
+    else:
+        scene = f"scene {options.scene} of {options.split}"
+    return f"{scene} ({names}); {options.motion}, {options.views} views"
 
-    :param split: name of the seeds' split.
-    :param first: number of the scene at index 0 within the split.
+
+def _header(stamp: Time) -> Header:
+    """Return a header of a message's own."""
+    return Header(stamp=stamp, frame_id=DEMO_FRAME)
+
+
+def chosen_views(options: CameraOptions) -> Views:
+    """Return the views that the options ask for.
+
+    :raises ClipSurgeryError: there are none.
     """
-    generator = SceneGenerator(SceneStyle(size_hw=size_hw))
-
-    def view(index: int) -> View:
-        scene = generator.scene(SPLITS[split].start + first + index)
-        return f"scene {first + index}: {', '.join(scene.names)}", scene.image
-
-    return view
-
-
-def picture_view(path: Path) -> Callable[[int], View]:
-    """The view of one picture file.
-
-    :raises ImageError: when the file is not there or no picture.
-    """
-    image_rgb = read_image(path)
-    return lambda _: (path.name, image_rgb)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line, without ROS's own arguments."""
-    made = argparse.ArgumentParser(prog="demo_camera", description=__doc__)
-    made.add_argument("--scenes", type=_positive(int), default=10, help="how many, over and over")
-    made.add_argument("--first", type=int, default=0, help="number of the first scene")
-    made.add_argument("--split", choices=sorted(SPLITS), default="held_out", help="of the seeds")
-    made.add_argument("--size", type=_size_hw, default=(240, 320), help="WIDTHxHEIGHT of scenes")
-    made.add_argument("--image", type=Path, help="show this picture file instead of scenes")
-    made.add_argument("--rate", type=_positive(float), default=10.0, help="images per second")
-    made.add_argument("--hold", type=_positive(float), default=3.0, help="seconds per scene")
-    made.add_argument(
-        "--frames", type=int, default=0, help="send so many, once somebody reads them"
-    )
-    return made
-
-
-def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    return number
-
-
-def _size_hw(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) > 15 and int(height) > 15):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size; give one such as 640x480")
-    return int(height), int(width)
+    if options.image is not None:
+        return picture_views(options.image)
+    if options.is_recorded:
+        return recorded_views(options.views)
+    seed = None if options.scene is None else SPLITS[options.split].start + options.scene
+    errors = NO_ERRORS if options.sensor == "exact" else REALISTIC
+    try:
+        return rendered_views(
+            seed, options.motion, options.size, options.views, options.rate_hz, errors
+        )
+    except WorldError as error:
+        raise WorldError(
+            f"{error} Without --scene, --motion, --size and --sensor the camera shows the "
+            "recorded orbit, which needs nothing."
+        ) from error
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -146,24 +201,39 @@ def main(args: Sequence[str] | None = None) -> int:
     :param args: command line, program name first; the process's own by default.
     :return: exit status.
     """
-    arguments = sys.argv if args is None else list(args)
-    options = parser().parse_args(remove_ros_args(arguments)[1:])
+    arguments = list(sys.argv if args is None else args)
     try:
-        if options.image is None:
-            view, count = scene_view(options.split, options.first, options.size), options.scenes
-        else:
-            view, count = picture_view(options.image), 1
-    except ImageError as error:
-        print(f"demo_camera: {error}", file=sys.stderr)
-        return 2
-    rclpy.init(args=arguments)
-    try:
-        rclpy.spin(DemoCamera(view, count, options.rate, options.hold, options.frames))
+        options = parse_options(without_ros_arguments(arguments)[1:])
+        carousel = Carousel(chosen_views(options))
+        height, width = carousel.first.image_rgb.shape[:2]
+        options.check_size(width, height)
+        if options.ahead:
+            carousel.make_others()
+        start(arguments)
+        _run(carousel, options)
+    except ClipSurgeryError as error:
+        print(f"demo_camera: {in_one_line(str(error))}", file=sys.stderr)
+        return USER_ERROR
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def _run(carousel: Carousel, options: CameraOptions) -> None:
+    """Publish, while the other views are made on a thread."""
+    making = threading.Thread(target=carousel.make_others)
+    node = DemoCamera(carousel, options)
+    making.start()
+    try:
+        rclpy.spin(node)
+    except RuntimeError:  # the base class of RCLError
+        if rclpy.ok():  # else a signal ended ROS between two messages
+            raise
+    finally:
+        carousel.stop()
+        making.join()
 
 
 if __name__ == "__main__":

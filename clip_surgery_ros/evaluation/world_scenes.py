@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE, Example
+from clip_surgery_ros.weights.fetching import weights_folder
 from clip_surgery_ros.world.asking import Asked, ask, claims
 from clip_surgery_ros.world.colours import COLOURS
 from clip_surgery_ros.world.kept_views import KeptView, render_all
@@ -18,10 +19,20 @@ from clip_surgery_ros.world.sets import SETS, SIZE, SetView
 from clip_surgery_ros.world.words import FINISH_WORDS, SYNONYMS
 
 
-class WorldScenes:
-    """The sets of the rendered world as a :class:`scene_source.SceneSource`.
+def views_folder() -> Path:
+    """Return the folder where rendered views are kept: beside the weights."""
+    return weights_folder() / "world_views"
 
-    :param folder: where views are kept, as rendering one takes up to a second.
+
+class WorldScenes:
+    """The sets of the rendered world. A scene follows from its set, its split and its number.
+
+    ``names`` are all names that a network of the world knows, ``other_words`` further words, each
+    for one of the names, ``attributes`` words that may stand before a name, ``sets`` the names of
+    the sets.
+
+    :param folder: where views are kept, as rendering one takes up to a second; by default that of
+        :func:`views_folder`.
     :param size: width and height of the pictures, pixels.
     """
 
@@ -30,20 +41,28 @@ class WorldScenes:
     attributes = (*COLOURS, *(word for words in FINISH_WORDS.values() for word in words))
     sets = tuple(SETS)
 
-    def __init__(self, folder: Path, size: tuple[int, int] = SIZE) -> None:
-        self._folder, self._size = folder, size
+    def __init__(self, folder: Path | None = None, size: tuple[int, int] = SIZE) -> None:
+        self._folder, self._size = folder or views_folder(), size
 
     def examples(
         self, set_name: str, split: str, count: int, absent_count: int = ABSENT_PER_EXAMPLE
     ) -> Iterator[Example]:
-        """See :class:`scene_source.SceneSource`."""
+        """Yield the first ``count`` examples of a set.
+
+        :param split: ``development`` or ``held_out``.
+        :param absent_count: absent labels queried per example, unless the set has its own.
+        :raises KeyError: when there is no such set or split.
+        """
         asks = SETS[set_name].asks
         for view in self._views(set_name, split, count):
             rng = np.random.default_rng([view.seed, 5])
             yield example_of(view, ask(asks, view.things, view.there(), rng, absent_count))
 
     def claims(self, set_name: str, split: str, count: int) -> Iterator[Example]:
-        """See :class:`scene_source.SceneSource`."""
+        """Yield the same pictures with all labels whose presence is known, to fit presence on.
+
+        They are too many for a query, and some mean the same objects.
+        """
         for view in self._views(set_name, split, count):
             rng = np.random.default_rng([view.seed, 6])
             yield example_of(view, claims(view.things, view.there(), rng))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from clip_surgery_ros.core.errors import ConfigError
 
-DEMO_FRAME = "clip_surgery_demo_camera"
-"""``frame_id`` of the demo's camera; the demo's networks know its scenes only."""
+DEMO_FRAME = "demo_camera_optical_frame"
+"""``frame_id`` of the demo camera's images: z forward, x right, y down (REP 103). The demo's
+networks know its scenes only."""
 FRAME = re.compile(r"[A-Za-z0-9_][^\s/]*(/[^\s/]+)*")
 """What a frame of transforms is called; tf2 has no slash at the start."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -19,12 +19,10 @@ from clip_surgery_ros.tools.options import (
 )
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
-    WORLD_SETS,
+    SETS,
     Examples,
     add_count_option,
     add_truth_options,
-    add_world_option,
-    check_sets,
     folder_with_truth,
     scenes,
 )
@@ -57,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--topic", help="topic of the bag; not needed if only one has images")
     source.add_argument("--query", default="", help="labels of --folder or --bag: 'mug; banana'")
     add_truth_options(source)
-    source.add_argument("--set", choices=WORLD_SETS, help="generated scenes, with ground truth")
-    add_world_option(source)
+    source.add_argument("--set", choices=SETS, help="generated scenes, with ground truth")
     add_count_option(parser)
     parser.add_argument(
         "--false-alarms",
@@ -144,7 +141,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
     :raises ConfigError: with what to do, when they contradict each other.
     """
-    sources = ("folder", "bag", "coco", "voc", "set")
+    sources = ("folder", "bag", "coco", "voc", "objects", "set")
     named = [name for name in sources if getattr(arguments, name)]
     if len(named) != 1:
         options = ", ".join(f"--{name}" for name in sources)
@@ -155,10 +152,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--{named[0]} has its own labels; leave --query out")
     if arguments.topic and not arguments.bag:
         raise ConfigError("--topic is for a --bag; give both")
-    if arguments.world and not arguments.set:
-        raise ConfigError("--world is for a --set; give both")
-    if arguments.set:
-        check_sets([arguments.set], arguments.world)
     if not 0 <= arguments.false_alarms < 1:
         raise ConfigError(f"--false-alarms is {arguments.false_alarms}, but must be 0 to below 1")
 
@@ -198,7 +191,7 @@ def _examples(arguments: argparse.Namespace) -> Examples | None:
     if named:
         return named[1]
     if arguments.set:  # the development split, because thresholds are chosen on it
-        return scenes(arguments.set, "development", arguments.count, world=arguments.world)
+        return scenes(arguments.set, "development", arguments.count)
     return None
 
 

@@ -20,24 +20,20 @@ from clip_surgery_ros.tools.published import add_protocol_options, run_protocol
 from clip_surgery_ros.tools.truth import (
     SETS,
     TRACK_KINDS,
-    WORLD_SETS,
     Examples,
     add_count_option,
     add_truth_options,
-    add_world_option,
-    check_sets,
     folder_with_truth,
     picture_count,
     scenes,
+    truth_folder,
 )
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
 
-OWN_ABSENT = {"twins", "absent"}
-"""Sets of stickers with absent names of their own."""
-WORLD_OWN_ABSENT = {"binding", "absent"}
-"""Sets of the rendered world, likewise; its twins have as many absent names as are wanted."""
+OWN_ABSENT = {"binding", "absent"}
+"""Sets with absent names of their own."""
 
 SPACE_SCENES = 200
 """Scenes of ``--space``: about a thousand objects. A new one takes two seconds to render."""
@@ -54,13 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--sets",
         nargs="+",
-        choices=WORLD_SETS,
+        choices=SETS,
         metavar="SET",
-        help=f"generated scenes: {', '.join(WORLD_SETS)}; stickers have those up to twins, and "
-        "absent (default: all; with several numbers of --absent, all but absent, and twins of "
-        "stickers or binding of the world)",
+        help=f"generated scenes: {', '.join(SETS)} (default: all; with several numbers of "
+        "--absent, all but binding and absent)",
     )
-    add_world_option(source)
     source.add_argument(
         "--split",
         choices=("development", "held_out"),
@@ -156,11 +150,9 @@ def _run_space(arguments: argparse.Namespace) -> int:
 
     from clip_surgery_ros.evaluation.space import depth_views, measure
     from clip_surgery_ros.evaluation.space_report import markdown, summaries, write
-    from clip_surgery_ros.weights.fetching import weights_folder
+    from clip_surgery_ros.evaluation.world_scenes import views_folder
 
-    views = depth_views(
-        weights_folder() / "world_views", arguments.split, arguments.scenes or SPACE_SCENES
-    )
+    views = depth_views(views_folder(), arguments.split, arguments.scenes or SPACE_SCENES)
     found = summaries(measure(views))
     print(markdown(found))
     _write_files(arguments, lambda folder: write(found, folder))
@@ -173,10 +165,10 @@ def _run_sequences(arguments: argparse.Namespace) -> int:
 
     from clip_surgery_ros.evaluation.sequence_report import markdown, summaries, write
     from clip_surgery_ros.evaluation.sequences import measure_all
-    from clip_surgery_ros.weights.fetching import weights_folder
+    from clip_surgery_ros.evaluation.world_scenes import views_folder
 
     outcomes = measure_all(
-        weights_folder() / "world_views",
+        views_folder(),
         arguments.split,
         arguments.scenes or TRACK_SCENES,
         arguments.sequences or TRACK_KINDS,
@@ -192,7 +184,7 @@ def _refuse_pictures(arguments: argparse.Namespace, option: str) -> None:
 
     :raises ConfigError: one is given, or files cannot be written.
     """
-    names = ("sets", "world", "absent", "coco", "images", "voc")
+    names = ("sets", "absent", "coco", "images", "voc", "objects")
     given = [name for name in names if getattr(arguments, name)]
     if given:
         about = "objects in space" if option == "space" else "ids that last"
@@ -220,31 +212,27 @@ def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Var
     counts = arguments.absent
     if len(counts) < 2:
         return {recipe: Variant(replace(config, recipe=recipe)) for recipe in RECIPES}
-    own = _own_absent(arguments)
-    if arguments.coco or arguments.voc or own & set(arguments.sets or ()):
+    if truth_folder(arguments) or OWN_ABSENT & set(arguments.sets or ()):
         raise ConfigError(
             "--absent compares several numbers on generated scenes only, of --sets other than "
-            f"{' and '.join(sorted(own))}, which have absent names of their own"
+            f"{' and '.join(sorted(OWN_ABSENT))}, which have absent names of their own"
         )
     return {f"{count} absent": Variant(config, count) for count in counts}
 
 
 def _sources(arguments: argparse.Namespace) -> Mapping[str, Examples]:
     """Return examples by the name of their set: the user's folder, or generated sets."""
-    if (arguments.coco or arguments.voc) and (arguments.sets or arguments.world):
-        option = "--sets" if arguments.sets else "--world"
+    if truth_folder(arguments) and arguments.sets:
         raise ConfigError(
-            f"{option} is about generated scenes; leave it out beside --coco and --voc"
+            "--sets is about generated scenes; leave it out beside --coco, --voc and --objects"
         )
-    named = folder_with_truth(arguments)
+    named = folder_with_truth(arguments, arguments.split)
     if named:
         return dict([named])
     names = arguments.sets or _default_sets(arguments)
-    check_sets(names, arguments.world)
     absent = max(arguments.absent, default=None)
     return {
-        name: scenes(name, arguments.split, picture_count(arguments), absent, arguments.world)
-        for name in names
+        name: scenes(name, arguments.split, picture_count(arguments), absent) for name in names
     }
 
 
@@ -252,11 +240,4 @@ def _default_sets(arguments: argparse.Namespace) -> list[str]:
     """Return all sets, or only those whose number of absent names can vary, if several numbers are
     compared.
     """
-    sets = WORLD_SETS if arguments.world else SETS
-    own = _own_absent(arguments)
-    return [name for name in sets if len(arguments.absent) < 2 or name not in own]
-
-
-def _own_absent(arguments: argparse.Namespace) -> set[str]:
-    """Return the sets with absent names of their own."""
-    return WORLD_OWN_ABSENT if arguments.world else OWN_ABSENT
+    return [name for name in SETS if len(arguments.absent) < 2 or name not in OWN_ABSENT]

@@ -15,13 +15,13 @@ from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.options import add_network_options, config_from_options
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.truth import (
-    WORLD_SETS,
+    SETS,
+    Examples,
     add_count_option,
     add_truth_options,
-    add_world_option,
-    check_sets,
     folder_with_truth,
     scenes,
+    truth_folder,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ SAMPLES = "samples"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``fit --coco FILE --images DIR``, ``--voc``, ``--names``, ``--sets``."""
+    """Add the options of ``fit``; pictures come by ``--coco FILE --images DIR``, ``--voc``,
+    ``--objects``, ``--names`` or ``--sets``.
+    """
     source = parser.add_argument_group("pictures")
     add_truth_options(source)
     source.add_argument(
@@ -44,11 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--sets",
         nargs="+",
-        choices=WORLD_SETS,
+        choices=SETS,
         metavar="SET",
-        help=f"generated scenes, of the development split: {', '.join(WORLD_SETS)}",
+        help=f"generated scenes, of the development split: {', '.join(SETS)}",
     )
-    add_world_option(source)
     add_count_option(parser, default=500)
     parser.add_argument(
         "--output",
@@ -103,14 +104,10 @@ def _check(arguments: argparse.Namespace, config: Config) -> None:
 
     :raises ConfigError: with what to do, when they contradict each other.
     """
-    kinds = ("coco", "voc", "names", "sets")
+    kinds = ("coco", "voc", "objects", "names", "sets")
     if sum(bool(getattr(arguments, kind)) for kind in kinds) != 1:
         options = ", ".join(f"--{kind}" for kind in kinds)
         raise ConfigError(f"name the pictures by one of {options}")
-    if arguments.world and not arguments.sets:
-        raise ConfigError("--world is for --sets; give both")
-    if arguments.sets:
-        check_sets(arguments.sets, arguments.world)
     if RECIPES[config.recipe].mask_choice != "objects":
         raise ConfigError(
             f"recipe {config.recipe} ranks no masks, so there is nothing to fit; leave --recipe "
@@ -125,12 +122,12 @@ def _source(arguments: argparse.Namespace) -> tuple[str, Callable[[], Iterator[E
         each = -(-count // len(arguments.sets))
 
         def generated() -> Iterator[Example]:
-            sets = [scenes(s, "development", each, world=arguments.world) for s in arguments.sets]
+            sets = [scenes(name, "development", each) for name in arguments.sets]
             # Taken in turns, so that the pictures that are held out are of all sets.
             turns = zip(*(examples() for examples in sets), strict=True)
             return islice(chain.from_iterable(turns), count)
 
-        return f"{' '.join(arguments.sets)}, world {arguments.world}", generated
+        return " ".join(arguments.sets), generated
     if arguments.names:
 
         def named() -> Iterator[Example]:
@@ -140,9 +137,13 @@ def _source(arguments: argparse.Namespace) -> tuple[str, Callable[[], Iterator[E
 
         return str(arguments.names.absolute()), named
 
-    def annotated() -> Iterator[Example]:
-        found = folder_with_truth(arguments)
-        assert found is not None  # one of --coco and --voc is there
-        return found[1]()
+    path, examples = truth_folder(arguments), _examples(arguments)
+    assert path is not None  # one of --coco, --voc and --objects is there
+    # Models are loaded once; of files, each reading is one pass.
+    return str(path.absolute()), examples if arguments.objects else lambda: _examples(arguments)()
 
-    return str((arguments.coco or arguments.voc).absolute()), annotated
+
+def _examples(arguments: argparse.Namespace) -> Examples:
+    found = folder_with_truth(arguments)
+    assert found is not None
+    return found[1]

@@ -7,7 +7,6 @@ from typing import Any
 
 from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
 from clip_surgery_ros.tools.output import check_output_file, check_output_folder, output_folder
-from clip_surgery_ros.tools.truth import add_world_option, scene_source, world_scenes
 
 SCENES = 4000
 """12,000 views: an hour of one core."""
@@ -41,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=100,
         help="development scenes of each set on which presence is fitted (default: 100)",
     )
-    for step in (ranking, card, export):
-        add_world_option(step)
-    sets = steps.add_parser("sets", help="render the world's evaluation sets in advance")
+    sets = steps.add_parser("sets", help="render the evaluation sets in advance")
     sets.add_argument("split", choices=("development", "held_out"), help="which scenes")
     sets.add_argument(
         "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
@@ -149,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.network == "ranking":
         _print_ranking(arguments)
     elif arguments.network == "sets":
-        world_scenes().render(arguments.split, arguments.scenes, arguments.processes)
+        _render_sets(arguments)
     elif arguments.network == "card":
         _print_card(arguments)
     elif arguments.network == "views":
@@ -165,6 +162,12 @@ def _render(arguments: argparse.Namespace) -> None:
     check_output_folder(arguments.folder)
     render_scenes(arguments.folder, "development", DEVELOPMENT_SCENES, arguments.processes)
     render_scenes(arguments.folder, "train", arguments.scenes, arguments.processes)
+
+
+def _render_sets(arguments: argparse.Namespace) -> None:
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+
+    WorldScenes().render(arguments.split, arguments.scenes, arguments.processes)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -183,22 +186,24 @@ def _train(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     check_output_folder(arguments.folder)
 
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
     from clip_surgery_ros.training.export import export_clip, export_sam, export_texts
 
     with output_folder(arguments.folder) as unfinished:
         export_sam(arguments.sam, unfinished / "sam_demo.safetensors")
         clip = unfinished / "clip_demo.safetensors"
-        export_clip(arguments.clip, clip, scene_source(arguments.world), arguments.scenes)
+        export_clip(arguments.clip, clip, WorldScenes(), arguments.scenes)
         export_texts(clip, unfinished / "clip_demo_texts.safetensors")
 
 
 def _print_ranking(arguments: argparse.Namespace) -> None:
     from clip_surgery_ros.core.ranking import FEATURES
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import Config
     from clip_surgery_ros.training.fit_ranking import fit_probabilities, fit_weights
 
-    networks, scenes = load_networks(Config.from_values()), scene_source(arguments.world)
+    networks, scenes = load_networks(Config.from_values()), WorldScenes()
     weights, correlation = fit_weights(networks, scenes, arguments.scenes)
     for name, row in zip(FEATURES, weights, strict=True):
         print(f"[{', '.join(f'{weight:6.3f}' for weight in row)}],  # {name}")
@@ -209,13 +214,14 @@ def _print_ranking(arguments: argparse.Namespace) -> None:
 
 
 def _print_card(arguments: argparse.Namespace) -> None:
+    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import Config
     from clip_surgery_ros.training.card import measure_networks
 
     config = Config.from_values({"recipe": "reference"})
     networks = load_networks(config)
-    pipeline, scenes = networks.pipeline(config), scene_source(arguments.world)
+    pipeline, scenes = networks.pipeline(config), WorldScenes()
     measurements = measure_networks(
         networks.clip, networks.sam, pipeline, scenes, arguments.scenes
     )

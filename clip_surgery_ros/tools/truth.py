@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_surgery_ros.core.errors import ConfigError
+from clip_surgery_ros.core.errors import ConfigError, WorldError
 from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.examples import Example
-    from clip_surgery_ros.evaluation.scene_source import SceneSource
-    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+    from clip_surgery_ros.world.models import Model
 
 Examples = Callable[[], "Iterator[Example]"]
 """A function to call once: the pictures of a folder are read one by one."""
-SETS = ("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "absent")
-"""The names of ``SCENE_SETS`` in ``world/scene_sets.py``, whose import would make ``--help`` slow;
-``test_start.py`` compares the two."""
-WORLD_SETS = (
+SETS = (
     *("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "same_colour"),
     *("binding", "absent", "large"),
 )
-"""The names of ``SETS`` in ``world/sets.py``, likewise."""
+"""The names of ``SETS`` in ``world/sets.py``, whose import would make ``--help`` slow;
+``test_start.py`` compares the two."""
 TRACK_KINDS = (
     *("still", "orbit", "drive_past", "hand", "crossing", "exchanged", "board", "look_away"),
     *("taken", "put_elsewhere", "query_edited"),
@@ -40,12 +38,18 @@ mean IoU is then about 0.03 wide on generated scenes (``docs/quality.md``)."""
 
 
 def add_truth_options(parser: argparse._ActionsContainer) -> None:
-    """Add ``--coco FILE --images DIR`` and ``--voc DIR``."""
+    """Add ``--coco FILE --images DIR``, ``--voc DIR`` and ``--objects DIR``."""
     parser.add_argument("--coco", type=nonempty_path, help="instances file in COCO's layout")
     parser.add_argument(
         "--images", type=nonempty_path, help="folder with the pictures that --coco names"
     )
     parser.add_argument("--voc", type=nonempty_path, help="folder in PASCAL VOC's layout")
+    parser.add_argument(
+        "--objects",
+        type=nonempty_path,
+        help="folder of your own textured models, as `clip_surgery world` takes it, of which "
+        "scenes are rendered",
+    )
 
 
 def add_count_option(
@@ -70,14 +74,31 @@ def picture_count(arguments: argparse.Namespace) -> int:
     return int(arguments.count or PICTURES)
 
 
-def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | None:
-    """Return name and examples of the annotated folder in the options; None if there is none.
+def truth_folder(arguments: argparse.Namespace) -> Path | None:
+    """Return the file or folder of ``--coco``, ``--voc`` or ``--objects``.
 
+    :raises ConfigError: when two are given.
+    """
+    given = {name: getattr(arguments, name) for name in ("coco", "voc", "objects")}
+    named = [name for name, path in given.items() if path]
+    if len(named) > 1:
+        raise ConfigError(
+            f"--{named[0]} and --{named[1]} are two data sets; take one after the other"
+        )
+    return given[named[0]] if named else None
+
+
+def folder_with_truth(
+    arguments: argparse.Namespace, split: str = "development"
+) -> tuple[str, Examples] | None:
+    """Return name and examples of the folder with ground truth in the options; None if there is
+    none.
+
+    :param split: of scenes that are rendered.
     :raises ConfigError: when the options contradict each other.
     """
     count = picture_count(arguments)
-    if arguments.coco and arguments.voc:
-        raise ConfigError("--coco and --voc are two data sets; take one after the other")
+    folder = truth_folder(arguments)
     if bool(arguments.coco) != bool(arguments.images):
         raise ConfigError("--coco names the file and --images the folder; give both")
     if arguments.coco:
@@ -86,7 +107,34 @@ def folder_with_truth(arguments: argparse.Namespace) -> tuple[str, Examples] | N
         )
     if arguments.voc:
         return arguments.voc.name, _with_first_read(_voc(arguments.voc, count))
+    if folder:
+        return folder.name, _rendered(folder, split, count)
     return None
+
+
+def load_users_models(folder: Path) -> list[Model]:
+    """Read the textured models of a folder; print their names, and which cannot be used.
+
+    :raises WorldError: no model can be used.
+    """
+    from clip_surgery_ros.world.models import load_models
+
+    models, refused = load_models(folder)
+    for sentence in refused:
+        print(f"left out: {sentence}", file=sys.stderr)
+    if not models:
+        raise WorldError(f"none of the {len(refused)} models of {folder} can be used")
+    names = ", ".join(sorted(model.words.name for model in models))
+    print(f"{len(models)} models: {names}")
+    return models
+
+
+def _rendered(folder: Path, split: str, count: int) -> Examples:
+    """Return scenes of a user's models, which are read now, so that errors come early."""
+    from clip_surgery_ros.evaluation.model_scenes import model_examples
+
+    models = load_users_models(folder)
+    return lambda: model_examples(models, split, count)
 
 
 def _with_first_read(examples: Iterator[Example]) -> Examples:
@@ -95,57 +143,18 @@ def _with_first_read(examples: Iterator[Example]) -> Examples:
     return lambda: chain(first, examples)
 
 
-def add_world_option(parser: argparse._ActionsContainer) -> None:
-    """Add ``--world``."""
-    parser.add_argument(
-        "--world",
-        action="store_true",
-        help="generated scenes are those of the rendered world instead of the stickers, for "
-        "networks trained on it; its pictures are kept in the folder of weights",
-    )
-
-
-def check_sets(names: Sequence[str], world: bool) -> None:
-    """Check that there are sets of these names.
-
-    :raises ConfigError: when one is of the rendered world, which the options do not name.
-    """
-    unknown = [name for name in names if name not in (WORLD_SETS if world else SETS)]
-    if unknown:
-        raise ConfigError(f"there is no set {unknown[0]} of stickers; add --world")
-
-
-def scene_source(world: bool) -> SceneSource:
-    """Return the generated scenes: those of the rendered world, or the stickers."""
-    if world:
-        return world_scenes()
-    from clip_surgery_ros.evaluation.sticker_scenes import StickerScenes
-
-    return StickerScenes()
-
-
-def world_scenes() -> WorldScenes:
-    """Return the rendered world, whose views are kept in the folder of weights."""
-    from clip_surgery_ros.evaluation.world_scenes import WorldScenes
-    from clip_surgery_ros.weights.fetching import weights_folder
-
-    return WorldScenes(weights_folder() / "world_views")
-
-
-def scenes(
-    name: str, split: str, count: int, absent: int | None = None, world: bool = False
-) -> Examples:
+def scenes(name: str, split: str, count: int, absent: int | None = None) -> Examples:
     """Return generated examples of a set, from the start of its split.
 
     :param absent: how many absent names each query has; None for the usual number.
-    :param world: of the rendered world.
     """
 
     def examples() -> Iterator[Example]:
         from clip_surgery_ros.evaluation.examples import ABSENT_PER_EXAMPLE
+        from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 
         absent_count = ABSENT_PER_EXAMPLE if absent is None else absent
-        return scene_source(world).examples(name, split, count, absent_count)
+        return WorldScenes().examples(name, split, count, absent_count)
 
     return examples
 

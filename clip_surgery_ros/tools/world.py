@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_surgery_ros.core.errors import WorldError
 from clip_surgery_ros.parameters.arguments import nonempty_path, whole_number
 from clip_surgery_ros.tools.output import check_output_folder
+from clip_surgery_ros.tools.truth import load_users_models
 
 if TYPE_CHECKING:
     from clip_surgery_ros.world.export import Source
@@ -62,15 +61,5 @@ def _source(folder: Path | None) -> Source:
     :raises WorldError: no model can be used.
     """
     from clip_surgery_ros.world.export import own_objects, users_models
-    from clip_surgery_ros.world.models import load_models
 
-    if folder is None:
-        return own_objects()
-    models, refused = load_models(folder)
-    for sentence in refused:
-        print(f"left out: {sentence}", file=sys.stderr)
-    if not models:
-        raise WorldError(f"none of the {len(refused)} models of {folder} can be used")
-    names = ", ".join(sorted(model.words.name for model in models))
-    print(f"{len(models)} models: {names}")
-    return users_models(models)
+    return own_objects() if folder is None else users_models(load_users_models(folder))

@@ -25,7 +25,7 @@ from clip_surgery_ros.core.types import PointPrompts
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.metrics import auroc
 from clip_surgery_ros.evaluation.outcome import found_mask, iou, peak_is_inside
-from clip_surgery_ros.evaluation.scene_source import SceneSource
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 
 
@@ -81,7 +81,7 @@ def measure_networks(
     clip: ClipBackend,
     segmenter: PromptableSegmenter,
     pipeline: Pipeline,
-    scenes: SceneSource,
+    scenes: WorldScenes,
     count: int,
 ) -> Measurements:
     """Measure ``count`` held-out scenes of the set ``mixed``, with a progress bar."""

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.fitting import fit_presence
-from clip_surgery_ros.evaluation.scene_source import SceneSource
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.clip.vocabulary_table import (
@@ -45,7 +45,7 @@ CALIBRATION_SCENES = 100
 
 
 def export_clip(
-    checkpoint: Path, out: Path, scenes: SceneSource, count: int = CALIBRATION_SCENES
+    checkpoint: Path, out: Path, scenes: WorldScenes, count: int = CALIBRATION_SCENES
 ) -> None:
     """Write the CLIP in OpenAI's state-dict layout, with its presence levels as metadata.
 
@@ -90,7 +90,7 @@ def export_clip(
     )  # safetensors lets only the owner read it; all users need an installed package
 
 
-def presence_levels(clip: ClipBackend, scenes: SceneSource, count: int) -> dict[str, str]:
+def presence_levels(clip: ClipBackend, scenes: WorldScenes, count: int) -> dict[str, str]:
     """Fit all presence levels and return them as metadata.
 
     :param count: development scenes of each set.
@@ -118,7 +118,7 @@ def export_texts(clip_file: Path, out: Path) -> None:
 
 
 def presence_cosines(
-    clip: ClipBackend, scenes: SceneSource, count: int, windows: bool
+    clip: ClipBackend, scenes: WorldScenes, count: int, windows: bool
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the cosines of labels with the CLS token and with the best patch token, by kind.
 
@@ -149,7 +149,7 @@ def presence_cosines(
     ]
 
 
-def _claims(scenes: SceneSource, count: int) -> Iterator[Example]:
+def _claims(scenes: WorldScenes, count: int) -> Iterator[Example]:
     for name in scenes.sets:
         yield from scenes.claims(name, "development", count)
 

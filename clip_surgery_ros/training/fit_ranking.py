@@ -23,7 +23,7 @@ from clip_surgery_ros.core.types import PointPrompts, Wanted
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.fitting import fit_logistic, fit_ranking
 from clip_surgery_ros.evaluation.outcome import iou, match_objects
-from clip_surgery_ros.evaluation.scene_source import SceneSource
+from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 
@@ -34,7 +34,7 @@ of them."""
 
 
 def fit_weights(
-    networks: LoadedNetworks, scenes: SceneSource, count: int
+    networks: LoadedNetworks, scenes: WorldScenes, count: int
 ) -> tuple[NDArray[np.float64], float]:
     """Fit IoU to products of two features each, by ridge regression.
 
@@ -55,7 +55,7 @@ def fit_weights(
 
 
 def fit_probabilities(
-    networks: LoadedNetworks, scenes: SceneSource, count: int
+    networks: LoadedNetworks, scenes: WorldScenes, count: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Fit the probability that a mask is an object that no better mask has, by logistic regression
     on predicted IoU with the current weights.
@@ -91,7 +91,7 @@ def _labelled_choices(
             yield from ((choice, number in matched) for number, choice in enumerate(choices))
 
 
-def _examples(scenes: SceneSource, names: Sequence[str], count: int) -> Iterator[Example]:
+def _examples(scenes: WorldScenes, names: Sequence[str], count: int) -> Iterator[Example]:
     for name, times in Counter(names).items():
         yield from scenes.examples(name, "development", times * count)
 

@@ -1,4 +1,4 @@
-"""The demo in the rendered world: what it asks, compares and draws."""
+"""The demo: what it asks, compares and draws."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from clip_surgery_ros.core.geometry import crop, mask_box
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.types import AbsentLabel, FrameResult, PointPrompts, Segment
 from clip_surgery_ros.demo.places import place_lines
+from clip_surgery_ros.demo.side_by_side import Sight, sights_picture
 from clip_surgery_ros.demo.truth import label_mask, names_in_view, truth_text
-from clip_surgery_ros.demo.world_pictures import Sight, sights_picture
 from clip_surgery_ros.pictures.render import depth_picture
 from clip_surgery_ros.world.recorded import RecordedFrame, read_orbit
 
-RUN = ("-m", "clip_surgery_ros.demo.run", "--world")
+RUN = ("-m", "clip_surgery_ros.demo.run")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,7 @@ def test_the_demo_shows_four_views_of_the_recorded_table(tmp_path: Path) -> None
         assert demo.wait(START_S) == 0, demo.text()
         assert 'view 4: asked "red mug; screwdriver; banana"' in demo.text()
         assert demo.text().count("  truth      red mug") == 4
+        assert "objects found" in demo.text() and "\n0 objects" not in demo.text()
         found = re.findall(r"^  place +\S.*", demo.text(), re.MULTILINE)
         assert len(found) == len(re.findall(r"^  found +\S.*", demo.text(), re.MULTILINE))
         assert all("m in world" in line or "unknown: " in line for line in found)

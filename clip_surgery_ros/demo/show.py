@@ -1,4 +1,4 @@
-"""The demo in the rendered world: the camera, the node and a query, each as users have them."""
+"""Starts the camera and the node as two processes, asks about each view, prints and draws."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from clip_surgery_ros.core.types import FrameResult
 from clip_surgery_ros.demo.answers import Rgb, plain_similarity, result_of
 from clip_surgery_ros.demo.places import place_lines
 from clip_surgery_ros.demo.programs import process, wait
+from clip_surgery_ros.demo.side_by_side import Sight, sights_picture
 from clip_surgery_ros.demo.truth import WORLD_FRAME, label_mask, names_in_view
-from clip_surgery_ros.demo.world_pictures import Sight, sights_picture
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.pictures.files import write_image
@@ -40,7 +40,7 @@ from clip_surgery_ros.weights.files import demo_weights
 QUERY = "red mug; screwdriver; banana"
 """What is asked for on the table of the recorded orbit."""
 VIEWS = 4
-"""How many views of the table are shown, evenly spaced on the circle."""
+"""Default number of views of the table, evenly spaced on the circle."""
 RATE_HZ, HOLD_S = 5, 1.5
 SPACE = (
     *("--ros-args", "-p", "depth_topics:=[depth/image_raw]"),
@@ -73,7 +73,7 @@ class Answer:
     truth: Mapping[str, Any] | None
 
 
-class WorldListener(Node):
+class Listener(Node):
     """Asks, and keeps the messages about each image by its stamp.
 
     :param has_space: the camera publishes depth and truth too.
@@ -152,7 +152,7 @@ def _metres(millimetres: NDArray[np.uint16] | None) -> NDArray[np.float32] | Non
     return None if millimetres is None else millimetres * np.float32(0.001)
 
 
-def run_world(scene: int | None, image: Path | None, query: str | None, output: Path) -> int:
+def show(scene: int | None, image: Path | None, query: str | None, output: Path) -> int:
     """Start camera and node, ask about each view, print and draw; how many things were found.
 
     :param scene: number of a scene to render; None: the table of the recorded orbit.
@@ -172,11 +172,11 @@ def run_world(scene: int | None, image: Path | None, query: str | None, output: 
     views = 1 if image is not None else VIEWS
     space = () if image is not None else SPACE
     with (
-        process("camera", output, "clip_surgery_ros.demo.world_camera", *camera) as camera_process,
+        process("camera", output, "clip_surgery_ros.demo.camera", *camera) as camera_process,
         process("node", output, "clip_surgery_ros.node.main", *space) as node_process,
     ):
         rclpy.init()
-        listener = WorldListener(has_space=image is None)
+        listener = Listener(has_space=image is None)
         until = partial(wait, listener, running=(camera_process, node_process))
         try:
             print("starting camera and node ...", flush=True)
@@ -196,7 +196,7 @@ def run_world(scene: int | None, image: Path | None, query: str | None, output: 
 
 
 def _look(
-    listener: WorldListener,
+    listener: Listener,
     until: Callable[[Callable[[], Answer | None], str], Answer],
     query: str,
     views: int,

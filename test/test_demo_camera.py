@@ -18,14 +18,14 @@ from ros.harness import Inbox, Process, spinning, wait_until
 from ros.world_listener import WorldListener, pose_of
 from sensor_msgs.msg import CompressedImage, Image
 
+from clip_surgery_ros.demo.camera import DemoCamera, chosen_views, main
 from clip_surgery_ros.demo.camera_options import parse_options
 from clip_surgery_ros.demo.views import Carousel, View, Views
-from clip_surgery_ros.demo.world_camera import WorldCamera, chosen_views, main
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.camera_messages import COLOUR_ENCODINGS
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
 
-CAMERA = ("-m", "clip_surgery_ros.demo.world_camera")
+CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 SMALL = ("--size", "64x48", "--views", "2", "--rate", "20")
 START_S = 60.0
 
@@ -36,7 +36,7 @@ def camera(node: Node, *arguments: str) -> Iterator[Carousel]:
     options = parse_options(arguments)
     carousel = Carousel(chosen_views(options))
     carousel.make_others()
-    shown = WorldCamera(carousel, options, node.context)
+    shown = DemoCamera(carousel, options, node.context)
     with spinning(shown, SingleThreadedExecutor(context=node.context)):
         yield carousel
     shown.destroy_node()
@@ -221,7 +221,7 @@ def test_scene_split_and_motion_choose_what_is_seen() -> None:
 WITHOUT_WHEELS = """
 import sys
 sys.modules["embreex"] = sys.modules["manifold3d"] = None  # importing them fails
-from clip_surgery_ros.demo.world_camera import main
+from clip_surgery_ros.demo.camera import main
 sys.exit(main())
 """
 

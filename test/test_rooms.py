@@ -50,7 +50,7 @@ def test_rooms_import_only_allowed_rooms() -> None:
     ("file", "module"),
     [
         ("core/types.py", "networks.factory"),
-        ("world/scenes.py", "pictures.render"),
+        ("world/scene.py", "pictures.render"),
         ("ros/qos.py", "weights.catalogue"),
         ("demo/run.py", "evaluation.outcome"),
     ],

@@ -28,7 +28,6 @@ from clip_surgery_ros.evaluation.published.datasets import (
 from clip_surgery_ros.evaluation.published.protocols import PROTOCOLS
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.vocabulary_table import TABLE, with_all_tokens
-from clip_surgery_ros.networks.factory from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.weights.files import demo_weights
 from clip_surgery_ros.weights.state_dicts import load_state_dict
@@ -190,8 +189,9 @@ def truths(root: Path) -> list[tuple[NDArray, NDArray]]:
 
 @pytest.fixture(scope="module")
 def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the demo's CLIP with random rows for all words. It knows few of the classes; the others
-    would have equal features, and rounding would decide between them.
+    """Write the demo's CLIP with random rows for all words.
+
+    It knows few of the classes. The others have equal features, between which rounding decides.
     """
     path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
     tensors, metadata = load_state_dict(demo_weights("clip_demo"))

@@ -70,4 +70,4 @@ SAM=$!
 wait "$RENDERING"
 wait "$CLIP"
 wait "$SAM"
-train_demo export "$FOLDER/clip.pt" "$FOLDER/sam.pt" "$FOLDER/exported" --world
+train_demo export "$FOLDER/clip.pt" "$FOLDER/sam.pt" "$FOLDER/exported"

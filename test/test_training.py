@@ -311,6 +311,12 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
         resumed = replace(files, checkpoint=tmp_path / "next.pt", resume=exported)
         train_clip.train(replace(CLIP, steps=2), resumed, MACHINE)
     assert torch.load(tmp_path / "next.pt", weights_only=True)["step"] == 2
+    export.export_clip(exported, tmp_path / "again.safetensors", FewClaims())
+    (first, about), (again, about_again) = map(
+        load_state_dict, (exported, tmp_path / "again.safetensors")
+    )
+    assert about == about_again and first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
     for resume in (checkpoint, exported):
         saved = torch.load(checkpoint, weights_only=True)
         saved["model"][TABLE][0] = 0  # the row of unknown tokens, which is not used

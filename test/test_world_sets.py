@@ -16,7 +16,7 @@ from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.world_scenes import WorldScenes, example_of
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.tools.evaluate import WORLD_OWN_ABSENT
+from clip_surgery_ros.tools.evaluate import OWN_ABSENT
 from clip_surgery_ros.tools.truth import scenes
 from clip_surgery_ros.training.card import measure_networks
 from clip_surgery_ros.training.export import presence_cosines
@@ -216,7 +216,7 @@ def test_sets_with_as_many_absent_names_as_are_wanted_are_compared_over_their_nu
     for name in SETS:
         present = SETS[name].asks is not Asks.NOTHING
         varies = present and all(len(asked(view, name, 5).absent) == 5 for view in seen(name))
-        assert varies == (name not in WORLD_OWN_ABSENT), name
+        assert varies == (name not in OWN_ABSENT), name
 
 
 def test_views_of_a_set_follow_from_split_and_number_and_share_no_seed() -> None:

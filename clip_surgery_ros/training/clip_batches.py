@@ -11,6 +11,7 @@ from torch import Tensor
 from clip_surgery_ros.training.clip_model import Vocabulary
 from clip_surgery_ros.training.clip_phrases import Phrases, ask, window_caption
 from clip_surgery_ros.training.options import ClipOptions
+from clip_surgery_ros.training.pasting import with_objects_of
 from clip_surgery_ros.training.steps import Steps
 from clip_surgery_ros.training.windows import (
     Window,
@@ -21,6 +22,8 @@ from clip_surgery_ros.training.windows import (
 )
 from clip_surgery_ros.training.world_views import Views
 
+PASTED = 0.6
+"""Probability that objects of another view are pasted in."""
 TIGHT = 0.2
 """Probability that a window is close to one object, after the first steps, in which all are."""
 
@@ -71,6 +74,8 @@ class ClipSteps(Steps[Batch, ClipOptions]):
 
     def _window(self, rng: np.random.Generator, step: int) -> Window:
         view = self.random_view(rng)
+        if rng.random() < PASTED:
+            view = with_objects_of(view, self.random_view(rng), rng)
         tight = step < self.options.small_steps or rng.random() < TIGHT
         part = choose_window(view.ids, rng, tight)
         window = cut(view, part, self.options.side, mirrored=bool(rng.random() < 0.5))

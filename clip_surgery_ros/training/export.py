@@ -26,6 +26,7 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.clip.vocabulary_table import (
     VOCABULARY_SIZE,
+    with_all_tokens,
     without_unused_tokens,
 )
 from clip_surgery_ros.networks.sam.build import build_sam
@@ -36,6 +37,7 @@ from clip_surgery_ros.training.clip_model import (
     build_clip,
 )
 from clip_surgery_ros.training.sam_model import SPEC
+from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 INPUT_SIZE = 144
 """Side to which images are resized in use: maps are finer than at the trained 96, and masks better
@@ -61,25 +63,17 @@ def export_clip(
     - ``other_words``, a JSON object of further words and the name of each,
     - ``attributes``, a JSON list of the words that may stand before a name.
 
+    :param checkpoint: of a training, or a file of this function, whose presence is fitted anew.
     :param scenes: what it was trained on; presence is fitted on the development split.
     :param count: development scenes of each set.
     """
-    saved = checkpoints.load(checkpoint, ("model", "heads", "step"))
-    vocabulary = Vocabulary()
-    checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
-    model = dict(saved["model"])
-    table = torch.zeros(VOCABULARY_SIZE, model["token_embedding.weight"].shape[1])
-    table[vocabulary.ids] = model["token_embedding.weight"][1:]
-    model["token_embedding.weight"] = table
-    tensors = {k: v.half().contiguous() for k, v in model.items()}
-
+    tensors, trained = _trained_clip(checkpoint)
     clip = ClipBackend.from_state_dict(tensors, head_width=HEAD_WIDTH, input_size=INPUT_SIZE)
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
         **presence_levels(clip, scenes, count),
-        "step": str(saved["step"]),
-        "heads": json.dumps({name: value.item() for name, value in saved["heads"].items()}),
+        **trained,
         "labels": json.dumps(scenes.names),
         "other_words": json.dumps(dict(scenes.other_words)),
         "attributes": json.dumps(scenes.attributes),
@@ -88,6 +82,23 @@ def export_clip(
     out.chmod(
         0o644
     )  # safetensors lets only the owner read it; all users need an installed package
+
+
+def _trained_clip(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors with the whole vocabulary, and the metadata that the training gives."""
+    if checkpoint.suffix == ".safetensors":
+        tensors, metadata = load_state_dict(checkpoint)
+        return with_all_tokens(tensors), {name: metadata[name] for name in ("step", "heads")}
+    saved = checkpoints.load(checkpoint, ("model", "heads", "step"))
+    vocabulary = Vocabulary()
+    checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
+    model = dict(saved["model"])
+    table = torch.zeros(VOCABULARY_SIZE, model["token_embedding.weight"].shape[1])
+    table[vocabulary.ids] = model["token_embedding.weight"][1:]
+    model["token_embedding.weight"] = table
+    heads = {name: value.item() for name, value in saved["heads"].items()}
+    trained = {"step": str(saved["step"]), "heads": json.dumps(heads)}
+    return {name: values.half().contiguous() for name, values in model.items()}, trained
 
 
 def presence_levels(clip: ClipBackend, scenes: WorldScenes, count: int) -> dict[str, str]:

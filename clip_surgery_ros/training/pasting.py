@@ -2,7 +2,7 @@
 
 A network that sees each rendered view dozens of times learns the scenes by heart: after 5,000
 steps on 1,600 scenes, names that are there had an AUROC of 0.98 on these and of 0.84 on others.
-With pasted objects no two views are alike, and what else is in a view says nothing about an object.
+With pasted objects no two views are alike, and the rest of a view says nothing about an object.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Continues the training of the demo's networks (setup/training) on a GPU machine with many cores,
+# Continues the training of the demo's networks on a GPU machine with many cores,
 # and exports them: setup/train_on_gpu.sh FOLDER. FOLDER takes views, checkpoints and the exported
 # files. A second call resumes from what the first left there.
 #
@@ -17,7 +17,7 @@ FIRST_SCENES=${FIRST_SCENES:-1500} # a minute and a half of 16 cores
 SCENES=${SCENES:-6000}             # five minutes more
 CLIP_STEPS=${CLIP_STEPS:-4000 12000 16000}
 SAM_STEPS=${SAM_STEPS:-14000 16000 20000}
-BEGUN=setup/training
+BEGUN=clip_surgery_ros/weights/demo
 
 train_demo() {
   "$PYTHON" -c 'import sys; from clip_surgery_ros.tools.cli import main; sys.exit(main())' \

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     export = steps.add_parser("export", help="write the shipped files from two checkpoints")
     export.add_argument("clip", type=nonempty_path, help="CLIP's checkpoint, or its exported file")
-    export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint")
+    export.add_argument("sam", type=nonempty_path, help="SAM's checkpoint, or its exported file")
     export.add_argument("folder", type=nonempty_path, help="folder to write into")
     export.add_argument(
         "--scenes",

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -166,8 +167,15 @@ def _claims(scenes: WorldScenes, count: int) -> Iterator[Example]:
 
 
 def export_sam(checkpoint: Path, out: Path) -> None:
-    """Write the SAM, with its sizes (JSON, ``sam_spec``) and its last ``step`` as metadata."""
-    saved = checkpoints.load(checkpoint, ("model", "step"))
+    """Write the SAM, with its sizes (JSON, ``sam_spec``) and its last ``step`` as metadata.
+
+    :param checkpoint: of a training, or a file of this function.
+    """
+    if checkpoint.suffix == ".safetensors":
+        tensors, metadata = load_state_dict(checkpoint)
+        saved: dict[str, Any] = {"model": tensors, "step": metadata.get("step", "unknown")}
+    else:
+        saved = checkpoints.load(checkpoint, ("model", "step"))
     checkpoints.restore(build_sam(SPEC), saved, checkpoint)
     state = {k: v.half().contiguous() for k, v in saved["model"].items()}
     save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC)), "step": str(saved["step"])})

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from clip_surgery_ros.core.query import parse_query, query_of
+from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.evaluation.examples import sample_absent
 from clip_surgery_ros.evaluation.fitting import fit_presence
 from clip_surgery_ros.evaluation.metrics import auroc
@@ -64,8 +65,9 @@ def test_training_and_inference_compute_the_same_tokens(networks: LoadedNetworks
     with torch.no_grad():
         cls, tokens = encode_images(model.visual, pixels)
     tokens_in_use = networks.clip.surgery_tokens(pixels)
-    torch.testing.assert_close(tokens_in_use[:, 0], cls, atol=1e-5, rtol=0)
-    torch.testing.assert_close(tokens_in_use[:, 1:], tokens, atol=1e-5, rtol=0)
+    # Values are up to 9, of which 5e-5 is a few of float32's steps.
+    torch.testing.assert_close(tokens_in_use[:, 0], cls, atol=5e-5, rtol=0)
+    torch.testing.assert_close(tokens_in_use[:, 1:], tokens, atol=5e-5, rtol=0)
 
 
 def test_unknown_words_have_the_same_text_feature() -> None:
@@ -156,6 +158,10 @@ def test_segments_of_a_label_do_not_depend_on_absent_labels(
     for number, scene in enumerate(WorldScenes().examples(kind, "development", 3)):
         present = list(dict.fromkeys(scene.names))
         absent = sample_absent(NAMES, present, number, 50)
+        # What the node takes for present competes, be it right or wrong.
+        presence = pipeline.run(scene.image, query_of(absent), Wanted(segments=False)).presence
+        absent = [name for name, value in zip(absent, presence, strict=True) if value < 0.5]
+        assert len(absent) > 25
         alone, among = (
             [segment for segment in result.segments if segment.name in present]
             for result in (

@@ -85,11 +85,11 @@ def test_out_of_memory_is_reported_and_the_next_frame_works(rigs, monkeypatch):
     segments = rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "segments")
     rig.ask("; ".join(scene.names))
-    large = np.ascontiguousarray(scene.image.repeat(3, 0).repeat(3, 1))
+    large = np.ascontiguousarray(scene.image.repeat(2, 0).repeat(2, 1))
     rig.show("large", image_message(large, "rgb8", Header()))
     _, camera = rig.health(lambda statuses: "out of memory" in statuses[1].message)
     assert camera.level == DiagnosticStatus.ERROR
-    assert "960 x 720" in camera.message and "clip_input_size" in camera.message
+    assert "1280 x 960" in camera.message and "clip_input_size" in camera.message
     rig.show("small", image_message(scene.image, "rgb8", Header()))
     message = segments.wait()
     assert message.header.frame_id == "small" and message.segments

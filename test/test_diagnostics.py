@@ -65,7 +65,7 @@ def test_diagnostics_have_all_values_after_three_frames(rigs):
     assert values["last error"] == ""
     values = values_of(camera)
     assert camera.name == "clip_surgery: camera" and camera.hardware_id == "/image_raw"
-    assert values["image"] == "320 x 240 rgb8"
+    assert values["image"] == "640 x 480 rgb8"
     assert (values["frames in"], values["frames dropped"], values["frames failed"]) == tuple("300")
     assert float(values["frames in [Hz]"]) > 0 and float(values["frames answered [Hz]"]) > 0
     assert 0 < float(values["age: p50 [s]"]) <= float(values["age: p95 [s]"])

@@ -283,7 +283,7 @@ def test_some_steps_on_one_batch_lower_each_loss(views: Views) -> None:
     batch = ClipSteps(CLIP, views, 0)[0]
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=3e-4)
     history: list[dict[str, float]] = []
-    for _ in range(25):
+    for _ in range(40):
         parts = _losses(model, heads, batch, vocabulary)
         history.append({name: float(value.detach()) for name, value in parts.items()})
         optimizer.zero_grad()
@@ -341,7 +341,7 @@ def test_training_begins_with_the_image_tower_of_another_clip_but_its_projection
     given, _ = load_state_dict(demo_weights("clip_demo"))
     for name in ("visual.conv1.weight", "visual.transformer.resblocks.5.mlp.c_proj.weight"):
         assert torch.allclose(trained[name], given[name].float(), atol=1e-6)
-    assert trained["visual.proj"].shape[1] != given["visual.proj"].shape[1]
+    assert not torch.allclose(trained["visual.proj"], given["visual.proj"].float(), atol=0.01)
     with pytest.raises(WeightsError, match=r"sam_demo.* is not of the demo CLIP's sizes"):
         train_clip.train(replace(options, image_tower=demo_weights("sam_demo")), files, MACHINE)
 

@@ -49,7 +49,7 @@ def _segment(message: SegmentMessage) -> Segment:
     return Segment(
         id=message.id,
         label=message.label_id,
-        name=message.label,
+        name=message.track_id or message.label,
         score=message.score,
         presence=message.presence,
         similarity=message.similarity,

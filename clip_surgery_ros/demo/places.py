@@ -12,12 +12,15 @@ from clip_surgery_ros.msg import SegmentArray
 
 
 def place_lines(segments: SegmentArray, truth: Mapping[str, Any]) -> list[str]:
-    """Return a line for each segment: where it is and how far from the truth, or why not.
+    """Return a line for each segment: its id, where it is and how far from the truth, or why not.
 
     :param segments: with places in the frame of the truth.
     :param truth: as docs/world.md describes it.
     """
-    return [f"  place      {one.label:<18} {_said(one, truth)}" for one in segments.segments]
+    return [
+        f"  place      {one.track_id or one.label:<18} {_said(one, truth)}"
+        for one in segments.segments
+    ]
 
 
 def _said(segment: SegmentMessage, truth: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ RATE_HZ, HOLD_S = 5, 1.5
 SPACE = (
     *("--ros-args", "-p", "depth_topics:=[depth/image_raw]"),
     *("-p", f"target_frame:={WORLD_FRAME}"),
+    *("-p", "tracking:=true"),
 )
 """Arguments of the node, where the camera has depth."""
 KEPT = 60

@@ -1,4 +1,4 @@
-"""``clip_surgery world``: the files it writes, and that ``evaluate --coco`` can read them."""
+"""``clip_surgery world``, and what reads its files or the same models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from model_writer import write_glb, write_obj
 
 from clip_surgery_ros.core.run_lengths import run_lengths
 from clip_surgery_ros.evaluation.coco import coco_examples
+from clip_surgery_ros.evaluation.model_scenes import model_examples
 from clip_surgery_ros.tools.cli import main
+from clip_surgery_ros.world.models import load_models
 
 SCENES = 2
 
@@ -135,3 +137,49 @@ def test_run_lengths_begin_with_zeros() -> None:
     assert run_lengths(np.zeros((2, 3), bool)) == [6]
     assert run_lengths(np.ones((2, 3), bool)) == [0, 6]
     assert run_lengths(np.array([[False, True], [False, False]])) == [2, 1, 1]
+
+
+NAMES = ("box", "book", "brick", "block", "soap", "sponge", "phone", "stapler", "cheese", "bread")
+
+
+def test_evaluate_and_calibrate_render_scenes_of_the_models(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES:
+        write_obj(tmp_path / "models" / name / "model.obj", (0.15, 0.1, 0.08))
+    objects = ["--objects", str(tmp_path / "models"), "--device", "cpu"]
+    report = tmp_path / "report"
+    assert main(["evaluate", *objects, "--count", "1", "--output", str(report)]) == 0
+    printed = capsys.readouterr().out
+    assert f"10 models: {', '.join(sorted(NAMES))}" in printed
+    figures = json.loads((report / "evaluation.json").read_text())["sets"]
+    assert set(figures) == {"models"}
+    options = ["--count", "3", "--false-alarms", "0.4", "--output", str(tmp_path / "thresholds")]
+    assert main(["calibrate", *objects, *options]) == 0
+    assert (tmp_path / "thresholds" / "thresholds.yaml").exists()
+
+
+def test_examples_of_models_have_the_truth_of_their_scenes(tmp_path: Path) -> None:
+    for name in NAMES:
+        write_obj(tmp_path / name / "model.obj", (0.15, 0.1, 0.08))
+    models, _ = load_models(tmp_path)
+    first, second = model_examples(models, "held_out", 2)
+    (other,) = model_examples(models, "development", 1)
+    again = next(model_examples(models, "held_out", 1))
+    assert (first.image == again.image).all() and first.absent == again.absent
+    assert not (first.image == other.image).all() and not (first.image == second.image).all()
+    for example in (first, second, other):
+        assert set(example.present) == set(example.names) <= set(NAMES)
+        assert example.absent and not set(example.absent) & set(example.names)
+        masks = np.stack(example.masks)
+        assert (masks.sum(axis=0) <= 1).all() and not (masks & example.ignored).any()
+        assert masks.reshape(len(masks), -1).sum(axis=1).min() >= 24 * 24
+
+
+def test_a_folder_of_models_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mug").mkdir()
+    (tmp_path / "mug" / "model.glb").write_bytes(b"no model")
+    assert main(["evaluate", "--objects", str(tmp_path)]) == 2
+    assert "none of the 1 models of" in capsys.readouterr().err

@@ -116,61 +116,86 @@ def parameters_in(folder):
 
 
 def test_calibrate_on_scenes_writes_valid_parameters(tmp_path, capsys):
-    arguments = ["calibrate", "--set", "twins", "--count", "24", "--per-label"]
-    arguments += ["--false-alarms", "0.25"]
+    arguments = ["calibrate", "--set", "twins", "--count", "24", "--false-alarms", "0.25"]
     assert main([*arguments, "--output", str(tmp_path)]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "all labels" in line)
     _, _, _, absent, _, _, recall, alarms, _ = (cell.strip() for cell in row.split("|"))
     assert int(absent) >= 24
     assert float(alarms) <= 0.25
-    assert float(recall) > 0.9  # the demo's networks were trained for these scenes
-    parameters = parameters_in(tmp_path)
-    config = Config.from_values(parameters)
-    assert -1 < config.threshold < 1
-    assert parse_thresholds(config.label_thresholds)
+    assert float(recall) > 0.65  # the demo's networks were trained for these scenes
+    assert -1 < Config.from_values(parameters_in(tmp_path)).threshold < 1
     assert cv2.imread(str(tmp_path / "histogram.png")).shape[1] > 600
 
 
-def part_with(scene, name, excluded=None):
-    """Return the part of a picture around an object; None if an excluded one is in it too."""
+def test_calibrate_on_annotated_pictures_proposes_a_threshold_for_each_label(tmp_path):
+    """Parts of the recorded table, so that each label is in some pictures and not in others."""
+    folder, output = tmp_path / "table", tmp_path / "out"
+    for name in ("JPEGImages", "SegmentationClass"):
+        (folder / name).mkdir(parents=True)
+    scenes = list(recorded_scenes(24))[::8]
+    names = sorted(set().union(*(scene.names for scene in scenes)))
+    (folder / "labels.txt").write_text("\n".join(names))
+    parts = [(scene, part_around(scene, name)) for scene in scenes for name in scene.names]
+    for number, (scene, part) in enumerate(parts):
+        classes = np.zeros(scene.image.shape[:2], np.uint8)
+        for name, mask in zip(scene.names, scene.masks, strict=True):
+            classes[mask] = names.index(name) + 1
+        bgr = cv2.cvtColor(scene.image[part], cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / "JPEGImages" / f"{number}.png"), bgr)
+        cv2.imwrite(str(folder / "SegmentationClass" / f"{number}.png"), classes[part])
+    options = ["--per-label", "--false-alarms", "0.25", "--output", str(output)]
+    assert main(["calibrate", "--voc", str(folder), *options]) == 0
+    config = Config.from_values(parameters_in(output))
+    thresholds = parse_thresholds(config.label_thresholds)
+    assert len(thresholds) >= 3 and set(thresholds) <= set(names)
+    assert all(-1 < value < 1 for value in (config.threshold, *thresholds.values()))
+
+
+def part_around(scene, name):
+    """Return rows and columns of the part of a picture around an object."""
     rows, columns = np.nonzero(scene.label_mask(name))
     top, left = (
         int(np.clip((values.min() + values.max()) / 2 - side / 2, 0, whole - side))
         for values, side, whole in ((rows, 180, 480), (columns, 240, 640))
     )
-    part = slice(top, top + 180), slice(left, left + 240)
+    return slice(top, top + 180), slice(left, left + 240)
+
+
+def part_with(scene, name, excluded=None):
+    """Return the part of a picture around an object; None if an excluded one is in it too."""
+    part = part_around(scene, name)
     if excluded is not None and scene.label_mask(excluded)[part].any():
         return None
     return scene.image[part]
 
 
 @pytest.fixture(scope="module")
-def teapots():
-    """Pictures with a teapot, then pictures without one, and the count of the former."""
+def hammers():
+    """Pictures with a hammer, then pictures without one, and the count of the former."""
     scenes = list(recorded_scenes(24))[::4]
-    with_teapot = [part_with(scene, "teapot") for scene in scenes]
-    without = [part_with(scene, name, "teapot") for scene in scenes for name in scene.names]
+    with_hammer = [part_with(scene, "hammer") for scene in scenes]
+    without = [part_with(scene, name, "hammer") for scene in scenes for name in scene.names]
     without = [part for part in without if part is not None]
     assert len(without) > 4
-    return [*with_teapot, *without], len(with_teapot)
+    return [*with_hammer, *without], len(with_hammer)
 
 
-def test_calibrate_on_folder_separates_pictures_with_and_without_the_label(teapots, tmp_path):
-    images, with_teapot = teapots
+def test_calibrate_on_folder_separates_pictures_with_and_without_the_label(hammers, tmp_path):
+    images, with_hammer = hammers
     for index, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{index}.png"), image[..., ::-1])
     output = tmp_path / "out"
-    query = ["--query", "teapot", "--output", str(output)]
+    query = ["--query", "hammer", "--output", str(output)]
     assert main(["calibrate", "--folder", str(tmp_path), *query]) == 0
     threshold = parameters_in(output)["threshold"]
     assert "label_thresholds" not in parameters_in(output)
     config = Config.from_values({"threshold": threshold, "presence_threshold": 0.0})
     pipeline = load_networks(config).pipeline(config)
     absent = [
-        bool(pipeline.run(image, parse_query("teapot"), Wanted(segments=False)).absent)
+        bool(pipeline.run(image, parse_query("hammer"), Wanted(segments=False)).absent)
         for image in images
     ]
-    assert absent == [index >= with_teapot for index in range(len(images))]
+    assert absent == [index >= with_hammer for index in range(len(images))]
 
 
 def write_bag(
@@ -245,8 +270,8 @@ def test_calibrate_with_one_picture_is_an_error(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_label_does_not_change_the_calibrated_thresholds(teapots, tmp_path, capsys):
-    write_bag(tmp_path / "bag", teapots[0])
+def test_unknown_label_does_not_change_the_calibrated_thresholds(hammers, tmp_path, capsys):
+    write_bag(tmp_path / "bag", hammers[0])
     thresholds = []
     for query in ("hammer", "hammer; giraffe"):
         arguments = ["--bag", str(tmp_path / "bag"), "--query", query, "--per-label"]
@@ -256,8 +281,8 @@ def test_unknown_label_does_not_change_the_calibrated_thresholds(teapots, tmp_pa
     assert "does not know the word 'giraffe'" in capsys.readouterr().err
 
 
-def test_calibrate_on_bag_writes_a_threshold(teapots, tmp_path):
-    write_bag(tmp_path / "bag", teapots[0])
+def test_calibrate_on_bag_writes_a_threshold(hammers, tmp_path):
+    write_bag(tmp_path / "bag", hammers[0])
     output = ["--output", str(tmp_path / "out")]
     assert main(["calibrate", "--bag", str(tmp_path / "bag"), "--query", "hammer", *output]) == 0
     assert -1 < parameters_in(tmp_path / "out")["threshold"] < 1

@@ -115,8 +115,8 @@ def test_places_are_printed_with_their_distance_from_the_truth(truth: dict) -> N
 def test_the_demo_shows_four_views_of_the_recorded_table(tmp_path: Path) -> None:
     with Process(*RUN, "--output", str(tmp_path)) as demo:
         assert demo.wait(START_S) == 0, demo.text()
-        assert 'view 4: asked "red mug; screwdriver; banana"' in demo.text()
-        assert demo.text().count("  truth      red mug") == 4
+        assert 'view 4: asked "blue mug; teapot; green apple; wrench"' in demo.text()
+        assert demo.text().count("  truth      teapot") == 4
         assert "objects found" in demo.text() and "\n0 objects" not in demo.text()
         found = re.findall(r"^  place +\S.*", demo.text(), re.MULTILINE)
         assert len(found) == len(re.findall(r"^  found +\S.*", demo.text(), re.MULTILINE))

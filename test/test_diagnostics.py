@@ -53,7 +53,7 @@ def test_diagnostics_have_all_values_after_three_frames(rigs):
     assert values["state"] == "active"
     assert (values["device"], values["device asked for"]) == ("cpu", "auto")
     assert (values["precision"], values["precision asked for"]) == ("float32", "float32")
-    assert values["calibration"].startswith("uncalibrated: there is no profile of these networks")
+    assert values["calibration"].startswith("fitted on 351 pictures; on 89 others: score to ")
     assert values["query"] == "; ".join(labels)
     # Features of known names are shipped with the network, unknown labels are never encoded, and
     # a fitted presence level needs no text for "everything else".

@@ -286,7 +286,7 @@ def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
     figures = report["sets"]["mine"]["figures"]
     assert figures["mean IoU per label"]["instances"]["value"] > 0.5
     assert figures["pointing accuracy"]["reference"]["value"] > 0.7
-    assert all(area > 0.9 for area in report["sets"]["mine"]["presence AUROC"].values())
+    assert all(area > 0.75 for area in report["sets"]["mine"]["presence AUROC"].values())
     for name in ("recipes.png", "reliability.png"):
         assert cv2.imread(str(output / name)) is not None
 

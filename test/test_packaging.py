@@ -148,7 +148,6 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(
         wheel_path = wheel.filename
     assert "clip_surgery_ros/core/pipeline.py" in names
     assert "clip_surgery_ros/weights/demo/clip_demo.safetensors" in names
-    assert "clip_surgery_ros/world/assets/sprites.png" in names
     assert "clip_surgery_ros/world/assets/orbit/23_depth.png" in names
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
     # ROS from wheels needs the .pth file, because no setup script is sourced.

@@ -37,8 +37,9 @@ from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_to_rgb
 from clip_surgery_ros.weights.files import demo_weights
 
-QUERY = "red mug; screwdriver; banana"
-"""What is asked for on the table of the recorded orbit."""
+QUERY = "blue mug; teapot; green apple; wrench"
+"""What is asked for on the table of the recorded orbit: things that are there in one colour and in
+another, two alike, and one that is not there."""
 VIEWS = 4
 """Default number of views of the table, evenly spaced on the circle."""
 RATE_HZ, HOLD_S = 5, 1.5

@@ -1,5 +1,5 @@
-"""Generated scenes of which everything is known: they train, test and show the demo.
+"""The rendered world, of which everything is known: it trains, tests and shows the demo.
 
 Not here: photographs with annotations (``evaluation/coco.py``). Begin with ``view.py`` and
-``scene.py`` (the rendered world); ``scenes.py`` (stickers) goes when nothing uses it any more.
+``scene.py``.
 """

@@ -6,6 +6,7 @@ import numpy as np
 from clip_surgery_ros.msg import SegmentArray
 from diagnostic_msgs.msg import DiagnosticArray
 from ros.harness import CAMERA, NODE, START_S, Inbox, Process
+from ros.known_scene import VIEW
 from ros.rig import values_of
 from sensor_msgs.msg import Image
 
@@ -36,13 +37,14 @@ def test_result_age_is_at_most_one_inference_and_one_frame(ros_node):
     The bound uses the time since the previous result as the inference time. A second subscriber
     measures how late the images themselves arrive, which may be much on a busy machine.
     """
-    camera = Process(*CAMERA, "--rate", str(RATE_HZ), "--size", "320x240", "--scenes", "1")
-    query = ("-p", "default_query:=red apple; hammer; car", "-p", "presence_threshold:=0.0")
+    camera = Process(*CAMERA, "--rate", str(RATE_HZ), *VIEW)
+    query = ("-p", "default_query:=apple; hammer; toy car", "-p", "presence_threshold:=0.0")
     with camera, Process(*NODE, *query) as node:
         images = Arrivals(ros_node, Image, "/image_raw", qos.newest_image())
         segments = Arrivals(ros_node, SegmentArray, "/clip_surgery/segments")
         node.wait_for_line("active on", START_S)
         segments.wait_count(5, START_S)
+        assert camera.alive, camera.text()
         first, before_mib = len(segments.messages), node.held_mib
         first_image = len(images.messages)
         segments.wait_count(first + RESULTS, START_S)

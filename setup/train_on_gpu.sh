@@ -15,8 +15,10 @@ DEVICE=${DEVICE:-cuda:0}
 CORES=${CORES:-$(nproc)}
 FIRST_SCENES=${FIRST_SCENES:-1500} # a minute and a half of 16 cores
 SCENES=${SCENES:-6000}             # five minutes more
-CLIP_STEPS=${CLIP_STEPS:-4000 12000 16000}
-SAM_STEPS=${SAM_STEPS:-14000 16000 20000}
+# Last steps of the three stages. They count on from those of the shipped networks (the card): 7000
+# and 16000.
+CLIP_STEPS=${CLIP_STEPS:-9000 18000 22000}
+SAM_STEPS=${SAM_STEPS:-18000 22000 28000}
 BEGUN=clip_surgery_ros/weights/demo
 
 train_demo() {
@@ -40,19 +42,19 @@ train_demo views "$VIEWS" --scenes "$SCENES" --processes $((CORES / 2 + 1)) \
   >"$FOLDER/views.log" 2>&1 &
 RENDERING=$!
 WORKERS=$((CORES / 4 + 1))
-read -r CLIP_CLOSE CLIP_MIXED CLIP_LARGE <<<"$CLIP_STEPS"
+read -r CLIP_FIRST CLIP_MORE CLIP_LAST <<<"$CLIP_STEPS"
 read -r SAM_FIRST SAM_MORE SAM_LAST <<<"$SAM_STEPS"
 
 views_are_rendered() { # waits for them; they are no children of the trainings' shells
   while kill -0 "$RENDERING" 2>/dev/null; do sleep 2; done
 }
 
-train_clip() { # close to one object at 64 pixels, all windows at 96, then at 128
-  [ -f "$FOLDER/clip.pt" ] || train clip "$FIRST_SCENES" "$CLIP_CLOSE" 0 --side 64 \
-    --small-steps "$CLIP_CLOSE" --resume "$BEGUN/clip_demo.safetensors"
+train_clip() { # windows at 96 pixels, in the end at 128
+  [ -f "$FOLDER/clip.pt" ] || train clip "$FIRST_SCENES" "$CLIP_FIRST" 0 \
+    --resume "$BEGUN/clip_demo.safetensors"
   views_are_rendered
-  train clip "$SCENES" "$CLIP_MIXED" 0 --side 96
-  train clip "$SCENES" "$CLIP_LARGE" $((CLIP_LARGE - CLIP_MIXED)) --side 128
+  train clip "$SCENES" "$CLIP_MORE" 0
+  train clip "$SCENES" "$CLIP_LAST" $((CLIP_LAST - CLIP_MORE)) --side 128
 }
 
 train_sam() {

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from ros.harness import Inbox, Process, spinning, wait_until
+from ros.harness import CAMERA, Inbox, Process, spinning, wait_until
 from ros.world_listener import WorldListener, pose_of
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -25,7 +25,6 @@ from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.camera_messages import COLOUR_ENCODINGS
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
 
-CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 SMALL = ("--size", "64x48", "--views", "2", "--rate", "20")
 START_S = 60.0
 

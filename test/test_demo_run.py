@@ -100,13 +100,14 @@ def test_depth_is_red_near_blue_far_and_black_where_there_is_none() -> None:
 
 def test_places_are_printed_with_their_distance_from_the_truth(truth: dict) -> None:
     (mug,) = (o for o in truth["objects"] if (o["colour"], o["name"]) == ("red", "mug"))
-    placed = SegmentMessage(label="red mug", place=Place(has_box=True))
+    placed = SegmentMessage(label="red mug", track_id="red mug/3", place=Place(has_box=True))
     x, y, z = mug["upright"]["position"]
     placed.place.box.position = Point(x=x + 0.012, y=y, z=z)
     placed.place.size = Vector3(x=0.1, y=0.08, z=0.09)
     placed.place.header.frame_id = "world"
     lost = SegmentMessage(label="mug", place=Place(reason="no_depth", message="no depth here"))
     first, second = place_lines(SegmentArray(segments=[placed, lost]), truth)
+    assert first.startswith("  place      red mug/3 ")
     assert "m in world, 100 x 80 x 90 mm; 12 mm from the truth" in first
     assert second.endswith("unknown: no depth here")
 
@@ -117,6 +118,8 @@ def test_the_demo_shows_four_views_of_the_recorded_table(tmp_path: Path) -> None
         assert demo.wait(START_S) == 0, demo.text()
         assert 'view 4: asked "blue mug; teapot; green apple; wrench"' in demo.text()
         assert demo.text().count("  truth      teapot") == 4
+        ids = re.findall(r"^  found +teapot/(\d+) ", demo.text(), re.MULTILINE)
+        assert len(ids) >= 3 and len(set(ids)) == 1, "one teapot, one id"
         assert "objects found" in demo.text() and "\n0 objects" not in demo.text()
         found = re.findall(r"^  place +\S.*", demo.text(), re.MULTILINE)
         assert len(found) == len(re.findall(r"^  found +\S.*", demo.text(), re.MULTILINE))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from clip_surgery_ros.msg import SegmentArray
 from ros.fakes import FakeEngine, frame_result
-from ros.harness import Process
+from ros.harness import CAMERA, Process
 from ros.rig import wait_readers
 from std_msgs.msg import String
 from vision_msgs.msg import Detection3DArray
@@ -22,7 +22,6 @@ from clip_surgery_ros.core.types import FrameResult, PointPrompts, Query, Segmen
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.world.recorded import RecordedFrame, read_orbit
 
-CAMERA = ("-m", "clip_surgery_ros.demo.camera")
 VIEWS = 3
 MEDIAN, CLOSE = 0.012, 0.05
 """Metres: of a half of the centres, and of all. One view shows the front of things alone."""

@@ -328,6 +328,8 @@ def test_training_resumes_from_a_checkpoint_and_from_an_exported_file(
         assert state["heads"].keys() == saved["heads"].keys()
     with pytest.raises(WeightsError, match="has no training heads"):
         train_clip._initial_state(demo_weights("sam_demo"), Vocabulary())
+    with pytest.raises(WeightsError, match="has no training heads"):
+        export.export_clip(demo_weights("sam_demo"), tmp_path / "wrong.safetensors", FewClaims())
 
 
 def test_training_begins_with_the_image_tower_of_another_clip_but_its_projection(

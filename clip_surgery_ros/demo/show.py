@@ -41,7 +41,7 @@ QUERY = "blue mug; teapot; green apple; wrench"
 """What is asked for on the table of the recorded orbit: things that are there in one colour and in
 another, two alike, and one that is not there."""
 VIEWS = 4
-"""Default number of views of the table, evenly spaced on the circle."""
+"""How many views of the table are shown, evenly spaced on the circle."""
 RATE_HZ, HOLD_S = 5, 1.5
 SPACE = (
     *("--ros-args", "-p", "depth_topics:=[depth/image_raw]"),

@@ -137,10 +137,11 @@ def _source(arguments: argparse.Namespace) -> tuple[str, Callable[[], Iterator[E
 
         return str(arguments.names.absolute()), named
 
-    path, examples = truth_folder(arguments), _examples(arguments)
+    path = truth_folder(arguments)
     assert path is not None  # one of --coco, --voc and --objects is there
-    # Models are loaded once; of files, each reading is one pass.
-    return str(path.absolute()), examples if arguments.objects else lambda: _examples(arguments)()
+    if arguments.objects:  # models are loaded once; of files, each reading is one pass
+        return str(path.absolute()), _examples(arguments)
+    return str(path.absolute()), lambda: _examples(arguments)()
 
 
 def _examples(arguments: argparse.Namespace) -> Examples:

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -27,18 +26,16 @@ from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.text_features import save_text_features
 from clip_surgery_ros.networks.clip.vocabulary_table import (
     VOCABULARY_SIZE,
-    with_all_tokens,
     without_unused_tokens,
 )
 from clip_surgery_ros.networks.sam.build import build_sam
-from clip_surgery_ros.training import checkpoints
+from clip_surgery_ros.training import checkpoints, exported
 from clip_surgery_ros.training.clip_model import (
     HEAD_WIDTH,
     Vocabulary,
     build_clip,
 )
 from clip_surgery_ros.training.sam_model import SPEC
-from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 INPUT_SIZE = 144
 """Side to which images are resized in use: maps are finer than at the trained 96, and masks better
@@ -68,13 +65,26 @@ def export_clip(
     :param scenes: what it was trained on; presence is fitted on the development split.
     :param count: development scenes of each set.
     """
-    tensors, trained = _trained_clip(checkpoint)
+    vocabulary = Vocabulary()
+    saved = (
+        exported.read_clip(checkpoint, vocabulary)
+        if checkpoint.suffix == exported.SUFFIX
+        else checkpoints.load(checkpoint, ("model", "heads", "step"))
+    )
+    checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
+    model = dict(saved["model"])
+    table = torch.zeros(VOCABULARY_SIZE, model["token_embedding.weight"].shape[1])
+    table[vocabulary.ids] = model["token_embedding.weight"][1:]
+    model["token_embedding.weight"] = table
+    tensors = {k: v.half().contiguous() for k, v in model.items()}
+
     clip = ClipBackend.from_state_dict(tensors, head_width=HEAD_WIDTH, input_size=INPUT_SIZE)
     metadata = {
         "head_width": str(HEAD_WIDTH),
         "input_size": str(INPUT_SIZE),
         **presence_levels(clip, scenes, count),
-        **trained,
+        "step": str(saved["step"]),
+        "heads": json.dumps({name: value.item() for name, value in saved["heads"].items()}),
         "labels": json.dumps(scenes.names),
         "other_words": json.dumps(dict(scenes.other_words)),
         "attributes": json.dumps(scenes.attributes),
@@ -83,23 +93,6 @@ def export_clip(
     out.chmod(
         0o644
     )  # safetensors lets only the owner read it; all users need an installed package
-
-
-def _trained_clip(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors with the whole vocabulary, and the metadata that the training gives."""
-    if checkpoint.suffix == ".safetensors":
-        tensors, metadata = load_state_dict(checkpoint)
-        return with_all_tokens(tensors), {name: metadata[name] for name in ("step", "heads")}
-    saved = checkpoints.load(checkpoint, ("model", "heads", "step"))
-    vocabulary = Vocabulary()
-    checkpoints.restore(build_clip(len(vocabulary)), saved, checkpoint)
-    model = dict(saved["model"])
-    table = torch.zeros(VOCABULARY_SIZE, model["token_embedding.weight"].shape[1])
-    table[vocabulary.ids] = model["token_embedding.weight"][1:]
-    model["token_embedding.weight"] = table
-    heads = {name: value.item() for name, value in saved["heads"].items()}
-    trained = {"step": str(saved["step"]), "heads": json.dumps(heads)}
-    return {name: values.half().contiguous() for name, values in model.items()}, trained
 
 
 def presence_levels(clip: ClipBackend, scenes: WorldScenes, count: int) -> dict[str, str]:
@@ -171,11 +164,11 @@ def export_sam(checkpoint: Path, out: Path) -> None:
 
     :param checkpoint: of a training, or a file of this function.
     """
-    if checkpoint.suffix == ".safetensors":
-        tensors, metadata = load_state_dict(checkpoint)
-        saved: dict[str, Any] = {"model": tensors, "step": metadata.get("step", "unknown")}
-    else:
-        saved = checkpoints.load(checkpoint, ("model", "step"))
+    saved = (
+        exported.read_sam(checkpoint)
+        if checkpoint.suffix == exported.SUFFIX
+        else checkpoints.load(checkpoint, ("model", "step"))
+    )
     checkpoints.restore(build_sam(SPEC), saved, checkpoint)
     state = {k: v.half().contiguous() for k, v in saved["model"].items()}
     save_file(state, out, {"sam_spec": json.dumps(asdict(SPEC)), "step": str(saved["step"])})

@@ -23,7 +23,7 @@ little would be seen."""
 SCALES = (0.7, 1.4)
 """Of a pasted object's size."""
 MOST_COVERED = 0.5
-"""Largest share of another object that a pasted one may cover."""
+"""Largest share of what is seen of another object that a pasted one may cover."""
 TRIES = 5
 """Places that are tried for an object."""
 

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import nn
 from tqdm import tqdm
 
 from clip_surgery_ros.core.errors import WeightsError
-from clip_surgery_ros.networks.clip.vocabulary_table import TABLE, with_all_tokens
 from clip_surgery_ros.networks.devices import resolve_device
-from clip_surgery_ros.training import checkpoints
+from clip_surgery_ros.training import checkpoints, exported
 from clip_surgery_ros.training.clip_batches import ClipSteps
 from clip_surgery_ros.training.clip_losses import WEIGHTS, contrastive_loss, losses
 from clip_surgery_ros.training.clip_model import (
@@ -95,22 +93,9 @@ def _initial_state(resume: Path | None, vocabulary: Vocabulary) -> dict[str, Any
     """
     if resume is None:
         return {"step": 0, "seconds": 0.0, "optims": []}
-    if resume.suffix != ".safetensors":
+    if resume.suffix != exported.SUFFIX:
         return checkpoints.load(resume, ("step", "seconds", "model", "heads", "optims"))
-    tensors, metadata = load_state_dict(resume)
-    if "heads" not in metadata or TABLE not in tensors:
-        raise WeightsError(f"{resume} has no training heads, as files of `train-demo export` have")
-    model = {name: values.float() for name, values in with_all_tokens(tensors).items()}
-    # Row 0 stands for all unknown tokens.
-    model[TABLE] = F.pad(model[TABLE][vocabulary.ids], (0, 0, 1, 0))
-    heads = {name: torch.tensor(value) for name, value in json.loads(metadata["heads"]).items()}
-    return {
-        "step": int(metadata["step"]),
-        "seconds": 0.0,
-        "model": model,
-        "heads": heads,
-        "optims": [],
-    }
+    return {"seconds": 0.0, "optims": [], **exported.read_clip(resume, vocabulary)}
 
 
 def _begin_with(file: Path, model: CLIP) -> None:

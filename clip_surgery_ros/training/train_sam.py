@@ -18,11 +18,10 @@ from segment_anything.modeling import Sam
 from torch import nn
 from tqdm import tqdm
 
-from clip_surgery_ros.core.errors import WeightsError
 from clip_surgery_ros.core.masks import innermost
 from clip_surgery_ros.networks.devices import resolve_device
 from clip_surgery_ros.networks.sam.build import build_sam
-from clip_surgery_ros.training import checkpoints
+from clip_surgery_ros.training import checkpoints, exported
 from clip_surgery_ros.training.optimization import (
     Optimizers,
     build_optimizers,
@@ -37,9 +36,8 @@ from clip_surgery_ros.training.sam_data import (
     low_resolution,
     masked_picture,
 )
-from clip_surgery_ros.training.sam_model import SPEC, losses, predict_masks, resize_positions
+from clip_surgery_ros.training.sam_model import SPEC, losses, predict_masks
 from clip_surgery_ros.training.world_views import Views
-from clip_surgery_ros.weights.state_dicts import load_state_dict
 
 MAX_GRADIENT_NORM = 2.0
 VALIDATE_EACH = 4
@@ -83,13 +81,9 @@ def _initial_state(resume: Path | None) -> dict[str, Any]:
     """Return what a run begins with: ``step``, ``seconds``, ``optims`` and, resumed, ``model``."""
     if resume is None:
         return {"step": 0, "seconds": 0.0, "optims": []}
-    if resume.suffix != ".safetensors":
+    if resume.suffix != exported.SUFFIX:
         return checkpoints.load(resume, ("step", "seconds", "model", "optims"))
-    tensors, metadata = load_state_dict(resume)
-    if not metadata.get("step", "").isdigit():
-        raise WeightsError(f"{resume} does not tell its step, as files of `train-demo export` do")
-    model = {name: resize_positions(name, values.float()) for name, values in tensors.items()}
-    return {"step": int(metadata["step"]), "seconds": 0.0, "model": model, "optims": []}
+    return {"seconds": 0.0, "optims": [], **exported.read_sam(resume)}
 
 
 def sam_optimizers(sam: Sam, rate: float) -> Optimizers:

@@ -6,12 +6,14 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from clip_surgery_ros.msg import SegmentArray, TextQuery
 from clip_surgery_ros.srv import SetQuery
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from ros.fakes import FakeEngine
+from ros.forged import send_with_number
 from ros.harness import (
     CAMERA,
     NODE,
@@ -65,6 +67,21 @@ def test_stopped_camera_is_reported_and_results_resume_with_it(ros_node):
                 camera_level(health, OK, "answering frames")
             camera_level(health, WARN, "nobody publishes /image_raw")
         assert node.alive and "Traceback" not in node.text()
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**62], ids=["2^31", "2^62"])
+def test_damaged_packet_with_a_huge_number_neither_silences_a_camera_nor_takes_memory(
+    ros_context, number
+):
+    with running_target(ros_context) as target:
+        target.check_answers()
+        before = target.process.footprint()
+        send_with_number(target.node, "/image_raw", Image(), number)
+        target.process.wait_for_line("/image_raw was opened again", START_S)
+        target.check_answers()
+        assert target.process.footprint().held_mib < before.held_mib + 100
+        counts, _ = target.settled_counts()
+        assert counts["lost on the way"] < 10
 
 
 def test_resolution_and_encoding_can_change_between_frames(ros_context):

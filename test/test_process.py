@@ -231,9 +231,9 @@ def own_shared_memory(process):
     """Return the shared-memory files that Fast DDS made for a process or its domain.
 
     Ports below 7400, the lowest port of a domain, serve all processes of the machine, such as
-    tests that run at the same time.
+    tests that run at the same time. Their ends may delete a file that this process still maps.
     """
-    files = {line.split()[-1] for line in maps(process) if "/dev/shm/fastrtps_" in line}
+    files = set(re.findall(r"/dev/shm/fastrtps_\w+$", "\n".join(maps(process)), re.MULTILINE))
     return {name for name in files if not re.search("_port7[0-3][0-9]{2}$", name)}
 
 

@@ -44,6 +44,16 @@ def test_count_adds_several_events_at_once(clock):
     assert tally.recent_count("in") == 0
 
 
+def test_a_count_of_billions_takes_no_memory(clock):
+    """The middleware reports as many lost messages after one damaged packet."""
+    tally = Tally(clock)
+    tally.count("lost", 2**31)
+    assert (tally.counts["lost"], tally.recent_count("lost")) == (2**31, 2**31)
+    clock.now_s += 4
+    tally.count("lost", 1)
+    assert tally.rate_hz("lost") == 2**31 / 4
+
+
 def test_unknown_event_has_no_count_rate_or_age(clock):
     tally = Tally(clock)
     assert tally.counts["in"] == 0

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from clip_surgery_ros.core.stages import Stages
@@ -19,6 +18,7 @@ from clip_surgery_ros.ros.endpoints import Publishers, publishers_of
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.outputs import TRACKS, Frame, Output, outputs_of
 from clip_surgery_ros.ros.rate_limit import RateLimit
+from clip_surgery_ros.ros.sensor_topic import SensorTopic
 from clip_surgery_ros.ros.tally import Tally
 from clip_surgery_ros.ros.transforms import Transforms
 
@@ -35,7 +35,7 @@ class Camera:
 
     def __init__(self, node: Node, transforms: Transforms, topic: CameraTopic) -> None:
         self._node = node
-        self._subscription: Subscription | None = None
+        self._images: SensorTopic | None = None
         prefix = f"~/{topic.name}/" if topic.name else "~/"
         self._publishers: dict[Output, Publisher] = {
             output: qos.open_publisher(
@@ -86,12 +86,12 @@ class Camera:
         def on_lost(number: int) -> None:
             self.tally.count("lost on the way", number)
 
-        self._subscription = qos.open_subscription(
+        self._images = SensorTopic(
             self._node,
             CompressedImage if is_compressed else Image,
             self.image_topic,
             on_message,
-            qos.newest_image(),
+            qos.newest_image,
             on_lost,
         )
         self.tally.count("listening")
@@ -103,17 +103,17 @@ class Camera:
 
     def publishers(self) -> Publishers:
         """Return the publishers of its images; none while the image topic is closed."""
-        if self._subscription is None:
+        if self._images is None:
             return Publishers()
-        return publishers_of(self._node, self._subscription)
+        return publishers_of(self._node, self._images.subscription)
 
     def stop_listening(self) -> None:
         """Close the image topic; does nothing when it is closed."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        if self._images is not None:
+            self._images.close()
         if self.depth is not None:
             self.depth.stop()
-        self._subscription, self.newest_image, self.age_s = None, None, None
+        self._images, self.newest_image, self.age_s = None, None, None
 
     def close(self) -> None:
         """Close all topics."""

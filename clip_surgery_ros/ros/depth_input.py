@@ -9,7 +9,6 @@ from typing import Any
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -21,6 +20,7 @@ from clip_surgery_ros.ros.depth_images import DepthMessage
 from clip_surgery_ros.ros.endpoints import publishers_of
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.pairing import FINAL, RETRY_S, Paired, Pairing, lookup, stamp_ns
+from clip_surgery_ros.ros.sensor_topic import SensorTopic
 from clip_surgery_ros.ros.transforms import Transforms
 from clip_surgery_ros.space.pairing import KEEP_NS, StampRing
 from clip_surgery_ros.space.reasons import Finding, Reason
@@ -37,7 +37,7 @@ class DepthInput:
 
     def __init__(self, node: Node, topics: SpaceTopics, transforms: Transforms) -> None:
         self._node, self._topics, self._transforms = node, topics, transforms
-        self._subscriptions: list[Subscription] = []
+        self._inputs: list[SensorTopic] = []
         self._depth: StampRing[DepthMessage] = StampRing()
         self._camera_info: StampRing[CameraInfo] = StampRing()
         self._depth_info: StampRing[CameraInfo] = StampRing()
@@ -77,23 +77,23 @@ class DepthInput:
             rows[1][2].append(self._depth_info)
         else:
             rows.append((CameraInfo, depth_info, [self._depth_info]))
-        self._subscriptions = [self._subscribe(*row) for row in rows]
+        self._inputs = [self._subscribe(*row) for row in rows]
 
-    def _subscribe(self, kind: type, topic: str, rings: list[StampRing[Any]]) -> Subscription:
+    def _subscribe(self, kind: type, topic: str, rings: list[StampRing[Any]]) -> SensorTopic:
         def keep(message: Any) -> None:
             for ring in rings:
                 ring.add(stamp_ns(message.header), message)
 
-        return qos.open_subscription(self._node, kind, topic, keep, qos.measurements())
+        return SensorTopic(self._node, kind, topic, keep, qos.measurements)
 
     def stop(self) -> None:
         """Unsubscribe and forget everything; does nothing when not subscribed."""
         with self._lock:
             self._timer.cancel()
             self._pending = []
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        for each in self._inputs:
+            each.close()
+        self._inputs = []
         for ring in (self._depth, self._camera_info, self._depth_info):
             ring.clear()
         self._failure, self._warnings, self._newest_image_ns = None, (), 0
@@ -145,10 +145,10 @@ class DepthInput:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with depth, camera models and transforms, the worst first."""
-        if not self._subscriptions:
+        if not self._inputs:
             return []
         found = []
-        for subscription in self._subscriptions[:2]:
+        for subscription in (each.subscription for each in self._inputs[:2]):
             publishers = publishers_of(self._node, subscription)
             nobody = f"nobody publishes {subscription.topic_name}: no object has a place in space"
             if not publishers.matched:

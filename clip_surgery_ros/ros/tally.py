@@ -46,7 +46,7 @@ class Tally:
         with self._lock:
             self._counts: Counter[str] = Counter()
             self._last: dict[str, float] = {}
-            self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+            self._recent: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
             self._durations: defaultdict[str, deque[float]] = defaultdict(
                 lambda: deque(maxlen=RECENT)
             )
@@ -56,8 +56,8 @@ class Tally:
         with self._lock:
             self._counts[name] += times
             self._last[name] = self._now()
-            self._times[name].extend([self._last[name]] * times)
-            self._drop_old(self._times[name])
+            self._recent[name].append((self._last[name], times))
+            self._drop_old(self._recent[name])
 
     def record(self, name: str, seconds: float) -> None:
         """Count an event that ended now, and keep its duration."""
@@ -74,16 +74,16 @@ class Tally:
     def rate_hz(self, name: str) -> float:
         """Return the events per second in the last :data:`RATE_WINDOW_S`; 0 for fewer than two."""
         with self._lock:
-            times = self._times[name]
-            self._drop_old(times)
-            span_s = times[-1] - times[0] if times else 0.0
-            return (len(times) - 1) / span_s if span_s else 0.0
+            recent = self._recent[name]
+            self._drop_old(recent)
+            span_s = recent[-1][0] - recent[0][0] if recent else 0.0
+            return (sum(times for _, times in recent) - 1) / span_s if span_s else 0.0
 
     def recent_count(self, name: str) -> int:
         """Return the number of events in the last :data:`RATE_WINDOW_S` seconds."""
         with self._lock:
-            self._drop_old(self._times[name])
-            return len(self._times[name])
+            self._drop_old(self._recent[name])
+            return sum(times for _, times in self._recent[name])
 
     def seconds_since(self, name: str) -> float | None:
         """Return the seconds since the last event; None when there was none."""
@@ -99,6 +99,6 @@ class Tally:
             for name, values in kept.items()
         }
 
-    def _drop_old(self, times: deque[float]) -> None:
-        while times and times[0] < self._now() - RATE_WINDOW_S:
-            times.popleft()
+    def _drop_old(self, recent: deque[tuple[float, int]]) -> None:
+        while recent and recent[0][0] < self._now() - RATE_WINDOW_S:
+            recent.popleft()

@@ -16,11 +16,12 @@ import torch
 from small_networks import small_clip, small_sam
 from torch import Tensor
 
+from clip_surgery_ros.benchmark.measurements import measurement
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.benchmark.plots import draw
 from clip_surgery_ros.benchmark.reference import ReferenceFlow, literal_feature_surgery
 from clip_surgery_ros.benchmark.rows import least_overlap
-from clip_surgery_ros.benchmark.setting import Row, unseen_images
+from clip_surgery_ros.benchmark.setting import Row, Setting, unseen_images
 from clip_surgery_ros.benchmark.sweeps import output_bytes
 from clip_surgery_ros.benchmark.timing import Timings, side_by_side
 from clip_surgery_ros.core.heatmap import feature_surgery
@@ -77,6 +78,22 @@ def test_reference_computes_the_same_masks_and_times_its_stages(
 def unit(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+
+@pytest.fixture
+def small_setting(clip: ClipBackend, reference: ReferenceFlow) -> Setting:
+    """A setting that has built small networks already."""
+    setting = Setting(rounds=1)
+    networks = clip, SamBackend(small_sam())
+    vars(setting).update(networks=networks, reference=reference, unmodified=reference)
+    return setting
+
+
+@pytest.mark.parametrize("name", ["end-to-end", "frame", "lesser-frames", "decoding", "sizes"])
+def test_measurement_of_frames_yields_times_and_ratios(small_setting: Setting, name: str) -> None:
+    for row in measurement(name)(small_setting):
+        assert row.what and row.value > 0, row
+        assert all(second > 0 for second in row.seconds.values()), row
 
 
 def test_literal_feature_surgery_equals_the_matrix_product() -> None:

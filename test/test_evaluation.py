@@ -17,6 +17,7 @@ from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.types import Box, FrameResult, PointPrompts, Segment
 from clip_surgery_ros.evaluation.annotated import DatasetError
 from clip_surgery_ros.evaluation.coco import coco_examples
+from clip_surgery_ros.evaluation.conditions import CONDITIONS
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.metrics import (
     METRICS,
@@ -291,6 +292,39 @@ def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
         assert cv2.imread(str(output / name)) is not None
 
 
+def test_evaluate_command_compares_conditions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_voc_folder(tmp_path / "mine", 6)
+    command = ["evaluate", "--voc", str(tmp_path / "mine"), "--conditions", "jpeg", "grey"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["recipes"] == ["unchanged", "jpeg", "grey"]
+    overlap = report["sets"]["mine"]["figures"]["mean IoU per label"]
+    assert overlap["grey"]["value"] < overlap["unchanged"]["value"]
+
+
+def test_conditions_change_pictures_as_they_say() -> None:
+    picture = next(recorded_scenes(1)).image
+    before = picture.copy()
+    changed = {name: change(picture) for name, change in CONDITIONS.items()}
+    assert (picture == before).all()
+    for name, image in changed.items():
+        assert image.shape == picture.shape and image.dtype == np.uint8, name
+        assert (image != picture).mean() > 0.3, name
+    red, _, blue = (changed["cast"] / np.maximum(picture, 1.0))[picture.max(2) < 200].mean(0)
+    assert red == pytest.approx(1.15, abs=0.02) and blue == pytest.approx(0.85, abs=0.02)
+    lit = picture > 80
+    light = ((changed["dark"][lit] / 255.0) / (picture[lit] / 255.0)) ** 2.2
+    assert np.median(light) == pytest.approx(0.25, abs=0.02)
+    assert (np.ptp(changed["grey"], axis=2) == 0).all()
+    assert cv2.Laplacian(changed["blur"], cv2.CV_32F).std() < 0.3 * (
+        cv2.Laplacian(picture, cv2.CV_32F).std()
+    )
+    errors = changed["noise"].astype(float) - picture
+    assert errors[(picture > 80) & (picture < 170)].std() == pytest.approx(20, abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -298,6 +332,9 @@ def test_evaluate_command_compares_recipes_and_writes_report_and_plots(
         (["--coco", "a.json", "--voc", "b"], "one after the other"),
         (["--count", "0"], "at least one picture"),
         (["--coco", "a.json", "--objects", "b"], "one after the other"),
+        (["--conditions", "--absent", "0", "5"], "two comparisons"),
+        (["--space", "--conditions"], "--conditions is not about objects in space"),
+        (["--protocol", "voc20", "--conditions"], "another measurement"),
         (["--objects", "b", "--sets", "large"], "leave it out beside --coco, --voc and --objects"),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 from ros.harness import children_s
 
 from clip_surgery_ros.benchmark.measurements import MEASUREMENTS, choose, measurement
-from clip_surgery_ros.tools.truth import SETS
+from clip_surgery_ros.evaluation import conditions
+from clip_surgery_ros.tools.truth import CONDITIONS, SETS
 from clip_surgery_ros.world import sets
 
 HEAVY = (
@@ -82,6 +83,7 @@ def test_fast_command_takes_less_than_half_a_second(arguments: list[str]) -> Non
 
 def test_names_in_options_exist() -> None:
     assert tuple(sets.SETS) == SETS
+    assert tuple(conditions.CONDITIONS) == CONDITIONS
     assert all(callable(measurement(name)) for name in MEASUREMENTS)
 
 

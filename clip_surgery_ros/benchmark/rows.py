@@ -31,6 +31,7 @@ from clip_surgery_ros.core.errors import ClipSurgeryError
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.points import MAX_PEAKS
 from clip_surgery_ros.core.query import query_of
+from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.core.stages import Stages
 from clip_surgery_ros.core.types import FrameResult, Wanted
@@ -196,7 +197,7 @@ def frame_parts(setting: Setting) -> list[Row]:
     def run_this(variant: str, pipeline: Pipeline) -> None:
         stages[variant].append(pipeline.run(next_image(), query).stage_seconds)
 
-    pipeline, instances_pipeline = setting.pipeline(), setting.pipeline(recipe="instances")
+    pipeline, instances_pipeline = setting.pipeline(), setting.pipeline(RECIPES["instances"])
     setting.side_by_side(
         {
             "reference": run_reference,

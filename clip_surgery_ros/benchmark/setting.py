@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
@@ -17,6 +17,7 @@ from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.benchmark.timing import Timings, side_by_side
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
+from clip_surgery_ros.core.recipes import RECIPES, Recipe
 from clip_surgery_ros.core.settings import Settings
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 
@@ -92,14 +93,24 @@ class Setting:
         """
         return side_by_side(variants, rounds or self.rounds, self.device)
 
-    def pipeline(self, **changes: object) -> Pipeline:
-        """Return the pipeline to measure: it finds every label, and asks for no others.
+    def pipeline(
+        self,
+        recipe: Recipe = RECIPES["reference"],
+        presence_threshold: float = 0.0,
+        still_threshold: float = 0.0,
+    ) -> Pipeline:
+        """Return the pipeline to measure: it asks for no distractors, and finds every label.
 
-        :param changes: fields of :class:`Settings` to change.
+        Parameters are fields of :class:`Settings`.
         """
-        settings = Settings(presence_threshold=0.0, distractor_names=(), min_area=1)
-        changed = replace(settings, **changes)  # type: ignore[arg-type]
-        return Pipeline(*self.networks, changed, self.device)
+        settings = Settings(
+            recipe=recipe,
+            presence_threshold=presence_threshold,
+            still_threshold=still_threshold,
+            distractor_names=(),
+            min_area=1,
+        )
+        return Pipeline(*self.networks, settings, self.device)
 
 
 def random_images(count: int, size_hw: tuple[int, int] = SIZE_HW) -> Iterator[NDArray[np.uint8]]:

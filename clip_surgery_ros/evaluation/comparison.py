@@ -1,4 +1,6 @@
-"""Run variants of the method, by recipe or by number of absent labels, on the same examples."""
+"""Run variants of the method, by recipe, number of absent labels or condition, on the same
+examples.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from tqdm import tqdm
 
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
+from clip_surgery_ros.evaluation.conditions import CONDITIONS
 from clip_surgery_ros.evaluation.examples import Example
 from clip_surgery_ros.evaluation.outcome import Outcome, outcome_of
 from clip_surgery_ros.networks.factory import LoadedNetworks
@@ -21,13 +24,23 @@ Outcomes = Mapping[str, Sequence[Outcome]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A configuration and how many absent labels are queried with it.
+    """A configuration, and what is asked of which pictures with it.
 
     :param absent_count: how many of an example's absent labels are queried; None for all.
+    :param condition: what happens to the pictures, a key of :data:`conditions.CONDITIONS`; empty
+        for nothing.
     """
 
     config: Config
     absent_count: int | None = None
+    condition: str = ""
+
+    def applied_to(self, example: Example) -> Example:
+        """Return an example as this variant asks it."""
+        image = example.image
+        if self.condition:
+            image = CONDITIONS[self.condition](image)
+        return replace(example, image=image, absent=example.absent[: self.absent_count])
 
 
 def compare(
@@ -53,7 +66,7 @@ def compare(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in variants}
     for example in tqdm(examples, desc=title, total=total, unit="picture"):
         for name, variant in variants.items():
-            queried = replace(example, absent=example.absent[: variant.absent_count])
+            queried = variant.applied_to(example)
             result = pipelines[variant.config].run(queried.image, query_of_names(queried.queried))
             outcomes[name].append(outcome_of(queried, result))
     return outcomes

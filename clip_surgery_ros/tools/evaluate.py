@@ -1,5 +1,6 @@
-"""Compare recipes, or numbers of absent labels in the query, on generated or own pictures; or
-measure boxes in space, how long ids last, or mIoU by the protocol of a paper.
+"""Compare recipes, numbers of absent labels in the query or conditions of camera and light, on
+generated or own pictures; or measure boxes in space, how long ids last, or mIoU by the protocol of
+a paper.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clip_surgery_ros.tools.options import add_network_options, config_from_opti
 from clip_surgery_ros.tools.output import check_output_folder, output_folder
 from clip_surgery_ros.tools.published import add_protocol_options, run_protocol
 from clip_surgery_ros.tools.truth import (
+    CONDITIONS,
     SETS,
     TRACK_KINDS,
     Examples,
@@ -69,6 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of absent names in the query of each generated scene; several numbers are "
         "compared with each other, for one recipe (default: 2)",
+    )
+    source.add_argument(
+        "--conditions",
+        nargs="*",
+        choices=CONDITIONS,
+        metavar="CONDITION",
+        help="compare the pictures with the same ones after a change, for one recipe: "
+        f"{', '.join(CONDITIONS)} (default: all)",
     )
     add_truth_options(source)
     _add_world_arguments(parser)
@@ -186,6 +196,7 @@ def _refuse_pictures(arguments: argparse.Namespace, option: str) -> None:
     """
     names = ("sets", "absent", "coco", "images", "voc", "objects")
     given = [name for name in names if getattr(arguments, name)]
+    given += ["conditions"] if arguments.conditions is not None else []
     if given:
         about = "objects in space" if option == "space" else "ids that last"
         raise ConfigError(f"--{given[0]} is not about {about}; leave it out with --{option}")
@@ -203,13 +214,24 @@ def _write_files(arguments: argparse.Namespace, write: Callable[[Path], list[Pat
 
 
 def _variants(arguments: argparse.Namespace, config: Config) -> Mapping[str, Variant]:
-    """Return all recipes, or one recipe with each number of absent labels, if there are several.
+    """Return all recipes, or one recipe with each number of absent labels, if there are several,
+    or under each condition.
 
     :raises ConfigError: when the pictures do not allow several numbers.
     """
     from clip_surgery_ros.evaluation.comparison import Variant
 
     counts = arguments.absent
+    if arguments.conditions is not None:
+        if len(counts) > 1:
+            raise ConfigError(
+                "--conditions and several numbers of --absent are two comparisons; make one after "
+                "the other"
+            )
+        changed = {
+            name: Variant(config, condition=name) for name in arguments.conditions or CONDITIONS
+        }
+        return {"unchanged": Variant(config), **changed}
     if len(counts) < 2:
         return {recipe: Variant(replace(config, recipe=recipe)) for recipe in RECIPES}
     if truth_folder(arguments) or OWN_ABSENT & set(arguments.sets or ()):

@@ -100,7 +100,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
     :raises ConfigError: naming the option.
     """
     given = [name for name in _OTHER_MEASUREMENTS if getattr(arguments, name)]
-    given += ["sequences"] if arguments.sequences is not None else []
+    may_be_empty = ("sequences", "conditions")
+    given += [name for name in may_be_empty if getattr(arguments, name) is not None]
     if given:
         raise ConfigError(f"--{given[0]} is another measurement; leave it out with --protocol")
     if arguments.templates:

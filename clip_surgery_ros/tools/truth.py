@@ -24,6 +24,8 @@ SETS = (
 )
 """The names of ``SETS`` in ``world/sets.py``, whose import would make ``--help`` slow;
 ``test_start.py`` compares the two."""
+CONDITIONS = ("cast", "dark", "grey", "blur", "jpeg", "noise")
+"""The names of ``CONDITIONS`` in ``evaluation/conditions.py``, likewise."""
 TRACK_KINDS = (
     *("still", "orbit", "drive_past", "hand", "crossing", "exchanged", "board", "look_away"),
     *("taken", "put_elsewhere", "query_edited"),

@@ -263,7 +263,7 @@ def test_calibrate_with_damaged_bag_prints_the_error_and_writes_nothing(
 ) -> None:
     bag = DAMAGED[case][0](tmp_path)
     output = tmp_path / "out"
-    options = ["--query", "hammer", "--no-clip-windows", "--output", str(output)]
+    options = ["--query", "hammer", "--clip-windows", "never", "--output", str(output)]
     assert main(["calibrate", "--bag", str(bag), *options]) == 2
     assert str(bag) in capsys.readouterr().err.splitlines()[-1]
     assert not output.exists()

@@ -223,7 +223,7 @@ def test_the_command_fits_resumes_and_is_used_by_the_next_one(
     assert again.presence.scale == pytest.approx(profile.presence.scale, rel=1e-3)
     assert json.loads(first)["clip"] == json.loads(file.read_bytes())["clip"]
 
-    assert main([*command, "--no-clip-windows"]) == 2
+    assert main([*command, "--clip-windows", "never"]) == 2
     assert "has samples of other networks, parameters or pictures" in capsys.readouterr().err
 
 

@@ -423,6 +423,6 @@ def test_new_texts_are_encoded_in_batches_without_waiting(gpu: PretendedGpu) -> 
 
 
 def test_networks_are_warm_when_they_are_loaded(gpu: PretendedGpu) -> None:
-    load_networks(Config.from_values({"device": "cuda:0", "clip_windows": False}))
+    load_networks(Config.from_values({"device": "cuda:0", "clip_windows": "never"}))
     files = {place.rpartition(":")[0] for place in gpu.counts.launches}
     assert {"networks/clip/surgery.py", "networks/sam/decoder.py", "core/ranking.py"} <= files

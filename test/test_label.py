@@ -43,7 +43,7 @@ IMAGE = "sensor_msgs/msg/Image"
 STORE = get_typestore(Stores.ROS2_JAZZY)
 SECOND = 10**9
 QUERY = "saw; banana; backpack; rocket"
-OPTIONS = ["--query", QUERY, "--no-clip-windows", "--cpu-threads", "1"]
+OPTIONS = ["--query", QUERY, "--clip-windows", "never", "--cpu-threads", "1"]
 OPTIONS += ["--images-per-item", "2"]
 
 
@@ -99,7 +99,7 @@ def decode(segmentation: dict) -> np.ndarray:
 
 
 def test_coco_and_masks_have_what_the_pipeline_finds(labelled: Path, pictures, networks) -> None:
-    config = Config.from_values({"clip_windows": False})
+    config = Config.from_values({"clip_windows": "never"})
     query = parse_query(QUERY)
     coco = json.loads((labelled / "coco.json").read_text())
     assert [category["name"] for category in coco["categories"]] == list(query.names)

@@ -162,7 +162,7 @@ def test_networks_use_the_profile_of_the_parameters_in_force(
     assert (made.clip, made.sam) == (clip, sam)
     assert settings.presence_level == LEVEL and settings.ranking.first == (-2.0, 5.0)
     assert networks.calibration(config) == CALIBRATION
-    for changed in ({"clip_windows": False}, {"recipe": "reference"}, {"templates": ["single"]}):
+    for changed in ({"clip_windows": "never"}, {"recipe": "reference"}, {"templates": ["single"]}):
         other = Config.from_values({"device": "cpu", **changed})
         assert networks.settings(other).presence_level != LEVEL
         assert networks.settings(other).ranking.first == RankingModel().first

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from torch import Tensor
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.windows import SHARE, encode_image, fine_grid, merge_windows
 from clip_surgery_ros.evaluation.world_scenes import WorldScenes
+from clip_surgery_ros.networks.clip.traits import ClipTraits
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.parameters.config import Config
 
@@ -107,17 +111,38 @@ def test_windows_work_for_small_and_narrow_pictures(
 
 
 def test_reference_recipe_has_no_windows(networks: LoadedNetworks) -> None:
-    config = Config.from_values({"recipe": "reference", "clip_windows": True})
+    config = Config.from_values({"recipe": "reference", "clip_windows": "always"})
     result = networks.pipeline(config).run(known_scene().image, query_of(["cat"]))
     side = networks.clip.input_size // 8
     assert result.similarity.shape == (1, side, side)
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("always", True), ("never", False)])
+def test_windows_are_used_as_they_are_asked_for(
+    networks: LoadedNetworks, choice: str, expected: bool
+) -> None:
+    config = Config.from_values({"clip_windows": choice})
+    assert networks.windows(config) is networks.settings(config).windows is expected
+
+
+def test_default_uses_windows_only_where_presence_was_fitted_with_them(
+    networks: LoadedNetworks,
+) -> None:
+    config = Config.from_values()
+    assert networks.windows(config)
+    assert not networks.windows(replace(config, recipe="reference"))
+    unknown = copy.copy(networks.clip)
+    unknown.traits = ClipTraits()
+    unfitted = replace(networks, clip=unknown, profiles=())
+    assert not unfitted.windows(config) and not unfitted.settings(config).windows
+    assert replace(unfitted, profiles=networks.profiles).windows(config)
 
 
 def test_windows_find_more_small_objects(
     networks: LoadedNetworks,
 ) -> None:
     recall = {}
-    for windows in (False, True):
+    for windows in ("never", "fitted"):
         pipeline = networks.pipeline(Config.from_values({"clip_windows": windows}))
         found, total = 0, 0
         for scene in WorldScenes().examples("small", "development", 15):
@@ -125,5 +150,5 @@ def test_windows_find_more_small_objects(
             found += len(scene.present) - len(result.absent)
             total += len(scene.present)
         recall[windows] = found / total
-    assert recall[True] > recall[False] + 0.03
-    assert recall[True] > 0.75
+    assert recall["fitted"] > recall["never"] + 0.03
+    assert recall["fitted"] > 0.75

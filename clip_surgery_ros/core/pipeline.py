@@ -129,7 +129,7 @@ def _shortage(image_rgb: NDArray[np.uint8], query: Query) -> str:
     height, width = image_rgb.shape[:2]
     return (
         f"out of memory on an image of {width} x {height} with {len(query.labels)} labels, "
-        "which is dropped; set clip_windows to false or precision to bfloat16, take a smaller "
+        "which is dropped; set clip_windows to never or precision to bfloat16, take a smaller "
         "clip_input_size or network, or ask for fewer labels"
     )
 

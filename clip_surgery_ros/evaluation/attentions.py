@@ -29,11 +29,14 @@ def results_by_attention(
     :return: the result by name of the attention.
     """
     segmenter = CachingSegmenter(networks.sam)
+    windows = networks.windows(config)
+    # All with windows or all without, so that the attentions are compared.
+    config = replace(config, clip_windows="always" if windows else "never")
     results = {}
     for attention in tqdm(ATTENTIONS, unit="attention"):
         clip = networks.clip.with_attention(attention)
         profile = networks.profile(replace(config, attention=attention))
-        settings = settings_of(config, clip, profile)
+        settings = settings_of(config, clip, windows, profile)
         pipeline = Pipeline(clip, segmenter, settings, networks.device)
         results[attention] = pipeline.run(image_rgb, query, Wanted(plain_similarity=True))
     return results

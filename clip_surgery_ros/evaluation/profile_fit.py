@@ -177,7 +177,7 @@ def samples_key(
     networks: LoadedNetworks, config: Config, pair: tuple[NetworkFile, NetworkFile], source: str
 ) -> str:
     """Return what the samples of a folder are of, as :class:`SampleFolder` needs it."""
-    parts = (*pair, conditions_of(config, networks.clip))
+    parts = (*pair, conditions_of(config, networks.clip, networks.windows(config)))
     return json.dumps([*(asdict(part) for part in parts), source])
 
 
@@ -200,12 +200,13 @@ def fit_profile(
     """
     samples = collect(Sampler(networks, config), folder, examples(), count)
     fitted = fit(samples, networks.settings(config))
-    conditions = conditions_of(config, networks.clip)
+    windows = networks.windows(config)
+    conditions = conditions_of(config, networks.clip, windows)
     measured_nothing = Calibration(fitted.pictures, 0, 1.0, 1.0, 0.0, 1.0)
     profile = Profile(*pair, conditions, fitted.presence, fitted.ranking, measured_nothing)
     settings = {
         "before": networks.settings(config),
-        "after": settings_of(config, networks.clip, profile),
+        "after": settings_of(config, networks.clip, windows, profile),
     }
     segmenter = CachingSegmenter(networks.sam)
     pipelines = {

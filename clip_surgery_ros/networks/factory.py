@@ -135,11 +135,22 @@ class LoadedNetworks:
 
     def settings(self, config: Config) -> Settings:
         """Return the settings of a pipeline for the live parameters of a configuration."""
-        return settings_of(config, self.clip, self.profile(config))
+        return settings_of(config, self.clip, self.windows(config), self.profile(config))
+
+    def windows(self, config: Config) -> bool:
+        """Return whether CLIP encodes windows, see the parameter ``clip_windows``."""
+        if not RECIPES[config.recipe].supports_windows:
+            return False
+        if config.clip_windows != "fitted":
+            return config.clip_windows == "always"
+        return self.clip.is_fitted_with_windows or self._fitted(config, windows=True) is not None
 
     def profile(self, config: Config) -> Profile | None:
         """Return what was fitted for this pair under the conditions of a configuration."""
-        conditions = conditions_of(config, self.clip)
+        return self._fitted(config, self.windows(config))
+
+    def _fitted(self, config: Config, windows: bool) -> Profile | None:
+        conditions = conditions_of(config, self.clip, windows)
         return next((each for each in self.profiles if each.conditions == conditions), None)
 
     def calibration(self, config: Config) -> Calibration | None:
@@ -148,13 +159,16 @@ class LoadedNetworks:
         return _calibration(profile, RECIPES[config.recipe]) if profile else None
 
 
-def settings_of(config: Config, clip: ClipBackend, profile: Profile | None = None) -> Settings:
+def settings_of(
+    config: Config, clip: ClipBackend, windows: bool, profile: Profile | None = None
+) -> Settings:
     """Return the live parameters of a configuration, with the calibration and names of a CLIP.
 
+    :param windows: whether CLIP encodes windows of the image too.
     :param profile: fitted for CLIP, the segmenter and these parameters; None if there is none.
     """
     names = clip.vocabulary.names or DISTRACTORS
-    level = profile.presence if profile else clip.presence_level(config.windows)
+    level = profile.presence if profile else clip.presence_level(windows)
     recipe = RECIPES[config.recipe]
     return Settings(
         presence_level=level,
@@ -165,7 +179,7 @@ def settings_of(config: Config, clip: ClipBackend, profile: Profile | None = Non
         label_thresholds=parse_thresholds(config.label_thresholds),
         distractor_names=names if config.distractors else (),
         recipe=recipe,
-        windows=config.windows,
+        windows=windows,
         point_threshold=config.point_threshold,
         min_area=config.min_area,
         still_threshold=config.still_threshold,
@@ -181,10 +195,13 @@ def _calibration(profile: Profile, recipe: Recipe) -> Calibration:
     return replace(profile.calibration, score_error=math.nan)
 
 
-def conditions_of(config: Config, clip: ClipBackend) -> Conditions:
-    """Return the parameters that change what a profile of a CLIP describes."""
+def conditions_of(config: Config, clip: ClipBackend, windows: bool) -> Conditions:
+    """Return the parameters that change what a profile of a CLIP describes.
+
+    :param windows: whether CLIP encodes windows of the image too.
+    """
     templates = parse_templates(config.templates)
-    return Conditions(clip.input_size, config.attention, config.windows, templates)
+    return Conditions(clip.input_size, config.attention, windows, templates)
 
 
 def load_networks(config: Config) -> LoadedNetworks:

@@ -201,12 +201,15 @@ class Config:
         live=True,
         choices=tuple(RECIPES),
     )
-    clip_windows: bool = parameter(
-        True,
-        "recipe instances: CLIP encodes four overlapping windows of the image too, which takes "
-        "five times its own work",
-        "finds small objects that the whole image does not show",
+    clip_windows: str = parameter(
+        "fitted",
+        "recipe instances: whether CLIP encodes four overlapping windows of the image too, which "
+        "takes five times its own work: 'fitted' (if presence of this CLIP was fitted with "
+        "windows, as `clip_surgery fit` does), 'always' or 'never'",
+        "with presence that was fitted with them, windows find small objects that the whole image "
+        "does not show; without, they find no more and give large objects worse masks",
         live=True,
+        choices=("fitted", "always", "never"),
     )
     point_threshold: float = parameter(
         0.8,
@@ -446,11 +449,6 @@ class Config:
             compressed=self.depth_transport == "compressedDepth",
             publish_tf=self.publish_tf,
         )
-
-    @property
-    def windows(self) -> bool:
-        """Whether CLIP encodes windows: ``clip_windows``, if the recipe supports it."""
-        return self.clip_windows and RECIPES[self.recipe].supports_windows
 
 
 PARAMETERS: tuple[Parameter, ...] = table_of(Config)

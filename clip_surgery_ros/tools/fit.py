@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, measure on every fifth picture, print what was before beside it, write a profile."""
     config = config_from_options(arguments)
     _check(arguments, config)
+    if config.clip_windows == "fitted":  # this is what makes them so
+        config = replace(config, clip_windows="always")
     check_output_folder(arguments.output)
     source, examples = _source(arguments)
     next(examples())  # so that an error of the pictures comes before networks are loaded

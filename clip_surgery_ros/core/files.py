@@ -37,10 +37,14 @@ def write_whole(path: Path, data: bytes) -> None:
     same path replaces it.
 
     :param path: in a folder that exists.
+    :raises OSError: with the file's name, when it cannot be written, as on a full disk.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         unfinished.write_bytes(data)
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)  # it is there after an error alone

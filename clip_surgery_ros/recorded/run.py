@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError
 from clip_surgery_ros.core.types import Query
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
+from clip_surgery_ros.networks.same_kernels import load_with_same_kernels
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.recorded.label import ITEMS, label_item, result_file
 from clip_surgery_ros.recorded.plan import Item, Plan
@@ -48,7 +49,7 @@ def label_items(
         return
     (output / ITEMS).mkdir(parents=True, exist_ok=True)
     if workers == 1:
-        networks = load_networks(config)
+        networks = load_with_same_kernels(config)
         for item in items:
             label_item(item, query, networks, output, lambda: on_frames(1))
         return
@@ -105,7 +106,7 @@ def _end_with_parent() -> None:
 @cache
 def _networks(config: Config) -> LoadedNetworks:
     """Load a worker's networks when its first item comes."""
-    return load_networks(config)
+    return load_with_same_kernels(config)
 
 
 def _label(item: Item, query: Query, config: Config, output: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from clip_surgery_ros.core.types import Query, Segment
 from clip_surgery_ros.recorded.frames import LabelledFrame
 from clip_surgery_ros.recorded.plan import Plan
 
 BINS = 72
-"""Sections of a bag's time that counts are shown of: one for each 10 pixels of the chart."""
+"""Sections of a bag's time that counts are shown of, at most: one for each 10 pixels of a chart.
+A bag with fewer images has one for each."""
 OVERVIEW = 24
 """Images of the overview: four rows of six on a wide screen."""
 EXAMPLES = 4
@@ -39,9 +41,9 @@ class Example:
 
 @dataclass
 class Timeline:
-    """Counts over a bag's time, in :data:`BINS` sections.
+    """Counts over a bag's time, in sections of the same length.
 
-    :param start: first and last log time, ns; ``end`` likewise.
+    :param start: first log time, ns; ``end`` the last.
     :param images: number of images in each section.
     :param objects: number of objects of each label in each section.
     """
@@ -55,7 +57,7 @@ class Timeline:
         """Count an image."""
         assert frame.result is not None
         share = (frame.log_time - self.start) / max(1, self.end - self.start)
-        index = min(BINS - 1, int(share * BINS))
+        index = min(len(self.images) - 1, int(share * len(self.images)))
         self.images[index] += 1
         for segment in frame.result.segments:
             self.objects[segment.label][index] += 1
@@ -90,15 +92,14 @@ class Digest:
 
     def __init__(self, plan: Plan, query: Query) -> None:
         self.timelines: dict[str, Timeline] = {}
-        for item in plan.items:
-            first, last = item.frames[0].log_time, item.frames[-1].log_time
-            known = self.timelines.get(item.bag)
-            objects = [[0] * BINS for _ in query.labels]
-            self.timelines[item.bag] = Timeline(
-                min(first, known.start) if known else first,
-                max(last, known.end) if known else last,
-                [0] * BINS,
-                objects,
+        for bag, grouped in groupby(plan.items, key=lambda item: item.bag):
+            items = list(grouped)
+            bins = min(BINS, sum(len(item.frames) for item in items))
+            self.timelines[bag] = Timeline(
+                min(item.frames[0].log_time for item in items),
+                max(item.frames[-1].log_time for item in items),
+                [0] * bins,
+                [[0] * bins for _ in query.labels],
             )
         self.labels = [OfLabel() for _ in query.labels]
         self.overview: list[LabelledFrame] = []

@@ -19,7 +19,7 @@ from clip_surgery_ros.core.files import write_whole
 from clip_surgery_ros.core.image_files import encode_image
 from clip_surgery_ros.core.types import Box, Query
 from clip_surgery_ros.pictures.render import colour_of, draw_segments
-from clip_surgery_ros.recorded.digest import BINS, Digest, Example, OfLabel, Timeline
+from clip_surgery_ros.recorded.digest import Digest, Example, OfLabel, Timeline
 from clip_surgery_ros.recorded.frames import LabelledFrame
 from clip_surgery_ros.recorded.page_template import TEMPLATE
 from clip_surgery_ros.recorded.plan import Plan
@@ -39,8 +39,8 @@ MOST_BAGS = 20
 """Bags whose counts are drawn; ``coco.json`` has all."""
 BAR_HEIGHT = 48
 """Pixels of the highest bar of a chart."""
-BAR_WIDTH = 10
-"""Pixels of a section of time."""
+CHART_WIDTH = 720
+"""Pixels of a chart."""
 Rgb = NDArray[np.uint8]
 
 
@@ -84,7 +84,7 @@ def _html(digest: Digest, summary: Summary, plan: Plan, query: Query) -> str:
         overview=[pictures.whole(frame) for frame in digest.overview],
         skipped=digest.skipped,
         unreadable=plan.unreadable,
-        width=BINS * BAR_WIDTH,
+        width=CHART_WIDTH,
         height=BAR_HEIGHT,
     )
 
@@ -96,7 +96,7 @@ def _reasons(shown: OfLabel) -> list[tuple[int, str]]:
 
 def _chart(name: str, timeline: Timeline) -> dict[str, Any]:
     """Return the bars of a bag: mean numbers of objects in an image, over time."""
-    rows = []
+    rows, width = [], CHART_WIDTH / len(timeline.images)
     for index, objects in enumerate(timeline.objects):
         means = [
             count / images if images else None
@@ -104,12 +104,13 @@ def _chart(name: str, timeline: Timeline) -> dict[str, Any]:
         ]
         most = max((mean for mean in means if mean), default=0.0)
         bars = [
-            (BAR_WIDTH * place, max(1, round(BAR_HEIGHT * mean / most)) if mean else 0)
+            (round(width * place, 1), max(1, round(BAR_HEIGHT * mean / most)) if mean else 0)
             for place, mean in enumerate(means)
             if mean is not None
         ]
         rows.append({"index": index, "most": most, "bars": bars})
-    return {"name": name, "seconds": (timeline.end - timeline.start) / 1e9, "rows": rows}
+    seconds = (timeline.end - timeline.start) / 1e9
+    return {"name": name, "seconds": seconds, "rows": rows, "bar": round(width, 1) - 1}
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _crop(image: Rgb, example: Example) -> Rgb:
     """Return an object with its mask and what is round it, :data:`CROP_HEIGHT` high."""
     box = example.segment.box
     right, down = round(MARGIN * box.width) + 8, round(MARGIN * box.height) + 8
-    drawn = draw_segments(image, [example.segment])
+    drawn = draw_segments(image, [example.segment], with_names=False)
     part = drawn[
         max(0, box.y - down) : box.y + box.height + down,
         max(0, box.x - right) : box.x + box.width + right,

@@ -53,9 +53,10 @@ number beside the label. Sections without images are blank.</p>
 <td><svg width="{{ width }}" height="{{ height }}" role="img">
 <title>{{ label.name }} in {{ bag.name }}</title>
 {% for x, bar in row.bars %}
-<rect x="{{ x }}" y="{{ height - 2 }}" width="9" height="2" fill="#d3d7db"/>
+<rect x="{{ x }}" y="{{ height - 2 }}" width="{{ bag.bar }}" height="2" fill="#d3d7db"/>
 {% if bar %}
-<rect x="{{ x }}" y="{{ height - bar }}" width="9" height="{{ bar }}" fill="{{ label.colour }}"/>
+<rect x="{{ x }}" y="{{ height - bar }}" width="{{ bag.bar }}" height="{{ bar }}"
+ fill="{{ label.colour }}"/>
 {% endif %}
 {% endfor %}
 </svg></td></tr>

@@ -232,7 +232,10 @@ def test_killed_run_continues_and_does_nothing_twice(
     process.wait()
     done = {file.name: file.stat().st_mtime_ns for file in items.glob("*.json")}
     assert not (tmp_path / "coco.json").exists()
+    (tmp_path / ".unfinished_1").mkdir()  # as of a run that was killed while it wrote
+    (tmp_path / ".unfinished_1" / "coco.json").write_text("{")
     assert main(command) == 3
+    assert not (tmp_path / ".unfinished_1").exists()
     assert "are labelled already" in capsys.readouterr().err
     assert {name: (items / name).stat().st_mtime_ns for name in done} == done
     assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()

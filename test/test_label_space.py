@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from recorded_bags import EYE, SECOND, record_orbit
 from rosbags.highlevel import AnyReader
+from test_bag import storage_file
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.query import parse_query
@@ -122,14 +123,14 @@ def test_depth_model_and_transforms_of_an_images_stamp_belong_to_it(
     [
         ("/eye/depth/image_raw", Reason.NO_DEPTH),
         ("/eye/color/camera_info", Reason.NO_CAMERA_INFO),
-        ("/tf", Reason.TF_NOT_CONNECTED),
+        ("/tf", Reason.TF_UNKNOWN_FRAME),
         ("/tf_static", Reason.TF_UNKNOWN_FRAME),
     ],
 )
 def test_what_is_not_recorded_is_named(tmp_path: Path, left_out: str, reason: Reason) -> None:
     for found in paired(record_orbit(tmp_path / "bag", 2, (left_out,))):
         assert found.failure is not None
-        assert found.failure.reason in (reason, Reason.TF_UNKNOWN_FRAME)
+        assert found.failure.reason is reason
         assert found.failure.text
 
 
@@ -141,11 +142,49 @@ def test_topic_of_depth_that_is_not_in_the_bag_is_an_error(tmp_path: Path) -> No
         )
 
 
+def test_images_far_apart_have_what_was_recorded_at_their_time(tmp_path: Path) -> None:
+    bag, orbit = record_orbit(tmp_path / "bag", 8), read_orbit()
+    (part,) = parts_of_bag(bag)
+    config = Config.from_values({"target_frame": "world"})
+    with open_part(part, IMAGES) as reader:
+        space = BagSpace(reader, SpaceTopics(DEPTH), static_transforms(reader), config)
+        wanted = [reader.times()[n] for n in (0, 7)]
+        for n, frame in zip((0, 7), reader.frames(wanted, together=False), strict=True):
+            found = space.pair(frame)
+            assert found.failure is None
+            assert np.allclose(found.to_target.matrix, orbit.frame(n).camera.pose, atol=1e-9)
+
+
 def test_static_transforms_of_another_file_count(tmp_path: Path) -> None:
-    bag = record_orbit(tmp_path / "bag", 2)
-    query, config = parse_query("mug"), Config.from_values()
-    plan = make_plan([bag], IMAGES, 0, query, config, space=SpaceTopics(DEPTH))
-    (static,) = plan.items[0].statics
-    assert (static.parent, static.child) == ("eye", EYE)
-    without = make_plan([bag], IMAGES, 0, query, config)
-    assert without.items[0].key != plan.items[0].key
+    files = [
+        storage_file(record_orbit(tmp_path / "first", 1)),
+        storage_file(record_orbit(tmp_path / "second", 2, ("/tf_static",))),
+    ]
+    bag = tmp_path / "bag"
+    bag.mkdir()
+    for n, file in enumerate(files):
+        file.rename(bag / f"bag_{n}.mcap")
+    config = Config.from_values({"target_frame": "world"})
+    topics = SpaceTopics(DEPTH)
+    plan = make_plan([bag], IMAGES, 0, parse_query("mug"), config, space=topics)
+    assert len(plan.items) == 2
+    for item in plan.items:
+        (static,) = item.statics
+        assert (static.parent, static.child) == ("eye", EYE)
+        with open_part(item.part, item.topic) as reader:
+            space = BagSpace(reader, topics, item.statics, config)
+            found = [space.pair(frame) for frame in reader.frames(item.frames, item.together)]
+        assert [each.failure for each in found] == [None] * len(item.frames)
+
+
+def test_keys_depend_on_depth_and_static_transforms(tmp_path: Path) -> None:
+    bag, query, config = (
+        record_orbit(tmp_path / "bag", 1),
+        parse_query("mug"),
+        Config.from_values(),
+    )
+    one, without, other = (
+        make_plan([bag], IMAGES, 0, query, config, space=space).items[0].key
+        for space in (SpaceTopics(DEPTH), None, SpaceTopics(DEPTH, "/eye/color/camera_info"))
+    )
+    assert len({one, without, other}) == 3

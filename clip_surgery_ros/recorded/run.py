@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError
+from clip_surgery_ros.core.files import remove_unfinished
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.networks.factory import LoadedNetworks
 from clip_surgery_ros.networks.same_kernels import load_with_same_kernels
@@ -72,7 +73,8 @@ def label_items(
 
 @contextmanager
 def only_run(output: Path) -> Iterator[None]:
-    """Keep a second run out of an output folder, which is made where there is none.
+    """Keep a second run out of an output folder, which is made where there is none. What a run
+    left half written that was killed is removed.
 
     :raises ConfigError: when another run has the folder.
     """
@@ -85,6 +87,7 @@ def only_run(output: Path) -> Iterator[None]:
             f"another run writes to {output}; wait for its end, or name another --output"
         ) from error
     try:
+        remove_unfinished(output)
         yield
     finally:
         lock.release()

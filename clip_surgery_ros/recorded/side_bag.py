@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
+from clip_surgery_ros.core.files import UNFINISHED, remove_unfinished
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.msg import TextQuery
 from clip_surgery_ros.parameters.config import Config
@@ -42,7 +43,8 @@ def side_bags(query: Query, config: Config, output: Path) -> Iterator[Take]:
     """Write a bag with the node's topics beside each bag; it replaces that of an earlier run."""
     folder = output / BAGS
     folder.mkdir(exist_ok=True)
-    with TemporaryDirectory(prefix=".unfinished_", dir=folder) as unfinished:
+    remove_unfinished(folder)
+    with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as unfinished:
         with ExitStack() as opened:
             yield _SideBags(Path(unfinished), opened, query, config.presence_threshold).take
         for path in sorted(Path(unfinished).iterdir()):

@@ -37,6 +37,8 @@ EXPORTS = ("coco", "masks", "bag", "page")
 ``recorded/page.py``."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a full quota, and a file larger than the file system or a limit allows."""
+_BAR_AFTER_S = 3.0
+"""Seconds after which writing shows a bar."""
 _MAX_NAMED = 20
 """Skipped images that are named on the terminal; ``coco.json`` has all of them."""
 
@@ -206,6 +208,8 @@ def _print_plan(plan: Plan, output: Path) -> None:
 
 def _write(plan: Plan, query: Query, config: Config, output: Path, exports: Sequence[str]) -> int:
     """Give ids, write the exports, print the summary, and return the exit status."""
+    from tqdm import tqdm
+
     from clip_surgery_ros.recorded.following import followed
     from clip_surgery_ros.recorded.frames import labelled_frames
     from clip_surgery_ros.recorded.results import Summary
@@ -214,7 +218,9 @@ def _write(plan: Plan, query: Query, config: Config, output: Path, exports: Sequ
     summary = Summary(query)
     with ExitStack() as opened:
         takes = [opened.enter_context(writer) for writer in writers.values()]
-        for frame in followed(labelled_frames(plan, query, output), config):
+        frames = followed(labelled_frames(plan, query, output), config)
+        # A short pass needs no bar.
+        for frame in tqdm(frames, "write", plan.frame_count, delay=_BAR_AFTER_S, unit="frame"):
             for take in (summary.take, *takes):
                 take(frame)
             if frame.error and summary.skipped <= _MAX_NAMED:

@@ -26,7 +26,7 @@ LONGEST_FILES = (
     "test_space_fuzz",
     *("test_demo_networks", "test_newest_frame", "test_calibration", "test_hostile_command_line"),
     *("test_lifecycle", "test_end_to_end", "test_live_parameters", "test_first_steps"),
-    *("test_command_line", "test_busy"),
+    *("test_command_line", "test_busy", "test_label"),
 )
 """They start first, so that both processes finish at about the same time."""
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from recorded_bags import PAN_XY, SECOND, panned, record_images
 from ros.harness import wait_until
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 from test_bag import record, storage_file
 
 from clip_surgery_ros.core.errors import ConfigError
@@ -24,7 +28,15 @@ from clip_surgery_ros.core.masks import class_mask
 from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import parse_query
 from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
-from clip_surgery_ros.core.types import Calibration
+from clip_surgery_ros.core.types import (
+    Box,
+    Calibration,
+    FrameResult,
+    PointPrompts,
+    Query,
+    Segment,
+    Wanted,
+)
 from clip_surgery_ros.networks.factory import network_files
 from clip_surgery_ros.networks.profiles import (
     FOLDER,
@@ -34,42 +46,36 @@ from clip_surgery_ros.networks.profiles import (
     write_profile,
 )
 from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.recorded.following import followed
+from clip_surgery_ros.recorded.frames import labelled_frames
+from clip_surgery_ros.recorded.label import label_item
 from clip_surgery_ros.recorded.plan import IMAGES_PER_ITEM, make_plan
+from clip_surgery_ros.recorded.results import coco_file
 from clip_surgery_ros.recorded.run import only_run
 from clip_surgery_ros.tools.cli import main
 from clip_surgery_ros.tools.truth import scenes
+from clip_surgery_ros.tracks.tracker import Tracker
+from clip_surgery_ros.tracks.types import Observation, View
+from clip_surgery_ros.world.recorded import read_orbit
 
-IMAGE = "sensor_msgs/msg/Image"
-STORE = get_typestore(Stores.ROS2_JAZZY)
-SECOND = 10**9
-QUERY = "saw; banana; backpack; rocket"
+QUERY = "mug; green apple; banana; rocket"
 OPTIONS = ["--query", QUERY, "--clip-windows", "never", "--cpu-threads", "1"]
 OPTIONS += ["--images-per-item", "2"]
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
-    return [example.image for example in scenes("mixed", "development", 4)()]
+    """A camera pans over a table, and is then somewhere else."""
+    table = read_orbit().frame(0).rgb
+    elsewhere = next(scenes("mixed", "development", 1)()).image
+    return [*(panned(table, step) for step in range(3)), elsewhere]
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory, pictures) -> Path:
-    """Record four scenes, of which the last is cut short."""
+    """Record four pictures, and one that is cut short."""
     path = tmp_path_factory.mktemp("recorded") / "drive"
-    time_type, header_type = (
-        STORE.types[name] for name in ("builtin_interfaces/msg/Time", "std_msgs/msg/Header")
-    )
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connection = writer.add_connection("/camera", IMAGE, typestore=STORE)
-        for n, pixels in enumerate([*pictures, pictures[0]]):
-            header = header_type(stamp=time_type(100 + n, 5), frame_id=f"eye_{n}")
-            height, width = pixels.shape[:2]
-            message = STORE.types[IMAGE](
-                header, height, width, "rgb8", 0, 3 * width, pixels.reshape(-1)
-            )
-            data = bytes(STORE.serialize_cdr(message, IMAGE))
-            writer.write(connection, n * SECOND, data[: len(data) if n < 4 else 500])
-    return path
+    return record_images(path, [*pictures, pictures[0]], cut_from=4)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +158,66 @@ def test_two_workers_write_the_same_bytes(bag: Path, labelled: Path, tmp_path: P
         assert (tmp_path / file).read_bytes() == (labelled / file).read_bytes(), file
 
 
+def test_objects_keep_their_ids_from_image_to_image_and_item_to_item(labelled: Path) -> None:
+    coco = json.loads((labelled / "coco.json").read_text())
+    images = [image["id"] for image in coco["images"][:3]]
+    first, second, third = (
+        [each for each in coco["annotations"] if each["image_id"] == image] for image in images
+    )
+    kept = 0
+    for objects, later in ((first, second), (second, third)):
+        for each in objects:
+            if each["track_id"] is None:
+                continue
+            x, y, width, height = each["bbox"]
+            expected = np.array([x - PAN_XY[0], y - PAN_XY[1]])
+            same = [
+                other
+                for other in later
+                if other["category_id"] == each["category_id"]
+                and np.abs(expected - other["bbox"][:2]).max() < max(width, height) / 3
+            ]
+            if same:
+                kept += 1
+                assert each["track_id"] in [other["track_id"] for other in same]
+    assert kept >= 6  # two mugs, an apple and a banana, twice; some are cut by the border
+    for objects in (first, second, third):
+        numbers = [each["track_id"] for each in objects if each["track_id"] is not None]
+        assert len(set(numbers)) == len(numbers)
+    for each in coco["annotations"]:
+        name = coco["categories"][each["category_id"] - 1]["name"]
+        number = each["track_id"]
+        assert each["track"] == ("" if number is None else f"{name}/{number}")
+
+
+def test_ids_are_those_of_a_tracker_that_sees_the_pictures(
+    bag: Path, labelled: Path, pictures
+) -> None:
+    config = Config.from_values({"clip_windows": "never", "cpu_threads": 1})
+    query = parse_query(QUERY)
+    plan = make_plan([bag], None, 0, query, config, 2)
+    tracker = Tracker()
+    good = [
+        frame for frame in followed(labelled_frames(plan, query, labelled), config) if frame.result
+    ]
+    for n, (frame, pixels) in enumerate(zip(good, pictures, strict=True)):
+        assert frame.result is not None
+        seen = tracker.update(
+            (100 + n) * SECOND + 5,
+            View("camera", pixels.shape[:2], image_rgb=pixels),
+            [Observation.of(segment) for segment in frame.result.segments],
+            query.names,
+        )
+        assert tuple(segment.id for segment in frame.result.segments) == seen.numbers
+
+
+def test_ids_do_not_depend_on_the_size_of_items(bag: Path, labelled: Path, tmp_path: Path) -> None:
+    command = ["label", str(bag), *OPTIONS, "--images-per-item", "5", "--output", str(tmp_path)]
+    assert main(command) == 3
+    assert len(list((tmp_path / "items").iterdir())) == 1
+    assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
+
+
 def test_killed_run_continues_and_does_nothing_twice(
     bag: Path, labelled: Path, tmp_path: Path, capsys
 ) -> None:
@@ -166,11 +232,138 @@ def test_killed_run_continues_and_does_nothing_twice(
     process.wait()
     done = {file.name: file.stat().st_mtime_ns for file in items.glob("*.json")}
     assert not (tmp_path / "coco.json").exists()
+    (tmp_path / ".unfinished_1").mkdir()  # as of a run that was killed while it wrote
+    (tmp_path / ".unfinished_1" / "coco.json").write_text("{")
     assert main(command) == 3
+    assert not (tmp_path / ".unfinished_1").exists()
     assert "are labelled already" in capsys.readouterr().err
     assert {name: (items / name).stat().st_mtime_ns for name in done} == done
     assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
     assert len(list(items.iterdir())) == 3
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the worker processes of a run."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def test_killed_worker_ends_the_run_and_what_is_done_is_kept(
+    bag: Path, labelled: Path, tmp_path: Path
+) -> None:
+    command = ["label", str(bag), *OPTIONS, "--images-per-item", "1", "--output", str(tmp_path)]
+    start = "import sys; from clip_surgery_ros.tools.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *command, "--workers", "2"],
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        text=True,
+    )
+    items = tmp_path / "items"
+    wait_until(lambda: any(items.glob("*.json")) or process.poll() is not None, 120)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "a worker ended before its item was done" in error
+    assert "finished items are kept" in error
+    assert not (tmp_path / "coco.json").exists()
+    done = {file.name: file.stat().st_mtime_ns for file in items.glob("*.json")}
+    assert done
+    assert main(command) == 3
+    assert {name: (items / name).stat().st_mtime_ns for name in done} == done
+    assert len(list(items.iterdir())) == 5
+    assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Have writes fail beyond a size, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_ends_the_run_and_the_next_one_continues(
+    bag: Path, labelled: Path, tmp_path: Path, capsys
+) -> None:
+    shutil.copytree(labelled / "items", tmp_path / "items")
+    largest = max((tmp_path / "items").iterdir(), key=lambda file: file.stat().st_size)
+    largest.unlink()
+    command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path)]
+    with largest_file(20_000):
+        assert main(command) == 2
+    error = capsys.readouterr().err
+    assert f"{largest.name}: File too large; finished items are kept: make room" in error
+    assert len(list((tmp_path / "items").iterdir())) == 2
+    assert main(command) == 3
+    assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
+
+
+@pytest.mark.parametrize("export", ["coco", "bag", "page"])
+def test_full_disk_leaves_the_files_of_the_run_before(
+    bag: Path, labelled: Path, tmp_path: Path, capsys, export: str
+) -> None:
+    shutil.copytree(labelled / "items", tmp_path / "items")
+    command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path), "--export", export]
+    assert main(command) == 3
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with largest_file(2_000):
+        assert main(command) == 2
+    assert "File too large; finished items are kept" in capsys.readouterr().err
+    after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert after == before
+
+
+class Instant:
+    """Stand-in networks that find a box at once; their number of images is what counts here."""
+
+    config = Config.from_values()
+
+    def pipeline(self, config: Config) -> Instant:
+        return self
+
+    def run(self, image: np.ndarray, query: Query, wanted: Wanted) -> FrameResult:
+        one = np.ones(1, np.float32)
+        point = PointPrompts(np.array([[20, 20]], np.int32), np.array([True]))
+        mask = np.ones((20, 20), np.bool_)
+        box = Box(10, 10, 20, 20)
+        segment = Segment(1, 0, "mug", 0.9, 0.95, 0.4, 0.8, box, mask, point, np.ones(64, "f4"))
+        maps = np.zeros((1, 2, 2), np.float32)
+        return FrameResult(query, image.shape[:2], maps, one, one, one, (segment,))
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    generator, query = np.random.default_rng(0), parse_query("mug")
+    pictures = (generator.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(800))
+    bag = record_images(tmp_path / "long", pictures, cut_from=800)
+    plan = make_plan([bag], None, 0, query, Config.from_values(), 100)
+    (tmp_path / "items").mkdir()
+    used = []
+    for item in plan.items:
+        label_item(item, query, Instant(), tmp_path)
+        used.append(resident_mb())
+    assert used[-1] - used[3] < 8
+    used = []
+    with coco_file(query, tmp_path) as take:
+        for frame in followed(labelled_frames(plan, query, tmp_path), Config.from_values()):
+            take(frame)
+            used.append(resident_mb())
+    assert len(used) == 800
+    assert used[-1] - used[300] < 8
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert {each["track_id"] for each in coco["annotations"]} == {1}
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(

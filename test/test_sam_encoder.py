@@ -188,11 +188,11 @@ def slow_in(slow: torch.dtype) -> Callable[[torch.dtype], Callable[[], object]]:
 
 def test_faster_dtype_replaces_only_slow_bfloat16_by_float32() -> None:
     exact, half = torch.float32, torch.bfloat16
-    assert faster_dtype(exact, CPU, slow_in(exact)) == exact
-    assert faster_dtype(half, CPU, slow_in(exact)) == half
-    assert faster_dtype(half, CPU, slow_in(half)) == exact
+    assert faster_dtype("exact", exact, CPU, slow_in(exact)) == exact
+    assert faster_dtype("slow exact", half, CPU, slow_in(exact)) == half
+    assert faster_dtype("slow half", half, CPU, slow_in(half)) == exact
     # A GPU is not measured.
-    assert faster_dtype(half, torch.device("cuda:0"), slow_in(half)) == half
+    assert faster_dtype("GPU", half, torch.device("cuda:0"), slow_in(half)) == half
     net = encoder("vit_b")
     assert encoder_dtype(net, exact, CPU) == exact
     assert encoder_dtype(net, half, CPU) in (half, exact)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from clip_surgery_ros.arithmetic.layers import (
     noise,
     onednn_product,
 )
-from clip_surgery_ros.arithmetic.timing import fastest
+from clip_surgery_ros.arithmetic.timing import cached_choice, fastest
 
 BUFFER_SCORES = 2**22
 """Attention scores in the buffer: 8 MB in bfloat16, which fits into a processor's cache. Half or
@@ -77,7 +77,7 @@ def attend_heads(attend: AttentionFunction, query: Tensor, key: Tensor, value: T
     return attend(query, key, value).transpose(1, 2).flatten(2)
 
 
-@cache
+@cached_choice
 @torch.inference_mode()
 def fastest_attention(target: ComputeTarget, shape: tuple[int, int, int]) -> AttentionFunction:
     """Return the function of this module that is fastest on this machine.
@@ -97,4 +97,4 @@ def fastest_attention(target: ComputeTarget, shape: tuple[int, int, int]) -> Att
     }
     expected = fused_attention(x, x, x)
     correct = {attend: run for attend, run in runs.items() if is_close(run(), expected)}
-    return fastest(correct, target.device)
+    return fastest(f"attention of {shape} in {target}", correct, target.device)

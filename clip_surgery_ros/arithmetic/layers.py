@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clip_surgery_ros.arithmetic.timing import best_seconds, fastest
+from clip_surgery_ros.arithmetic.timing import best_seconds, cached_choice, fastest
 
 _LOG = logging.getLogger(__name__)
 MIN_ONEDNN_WIDTH = 256
@@ -215,7 +215,7 @@ def is_onednn_available(target: ComputeTarget) -> bool:
         return False
 
 
-@cache
+@cached_choice
 @torch.inference_mode()
 def is_onednn_faster(
     target: ComputeTarget, make_layer: Callable[[Linear], Layer] = OneDnnLinear.of
@@ -239,7 +239,8 @@ def is_onednn_faster(
         _LOG.warning("oneDNN's linear layers are wrong on this machine and are not used")
         return False
     runs = {True: partial(tried[-1], x), False: partial(plain[-1], x)}
-    return fastest(runs, target.device)
+    name = f"linear layers of {make_layer.__qualname__} in {target}"
+    return fastest(name, runs, target.device)
 
 
 def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -1,11 +1,16 @@
-"""Finds the fastest of several functions with the same result on this machine."""
+"""Finds the fastest of several functions with the same result on this machine.
+
+The same result up to rounding: where every bit counts, processes must make the same choice, see
+:func:`use_choices`.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from functools import cache
+from typing import TypeVar, cast
 
 import torch
 
@@ -14,15 +19,53 @@ _ROUNDS = 3
 _GPU_RUNS = 4
 """Runs in a turn on a GPU: while it computes one, the host launches the next."""
 T = TypeVar("T")
+Cached = TypeVar("Cached", bound=Callable[..., object])
+_choices: dict[str, str] = {}
+"""What was chosen in this process, by the name of the choice."""
+_caches: list[Callable[[], None]] = []
+"""Functions that forget what depends on choices."""
 
 
-def fastest(runs: Mapping[T, Callable[[], object]], device: torch.device) -> T:
-    """Return the key of the function with the shortest run.
+def fastest(name: str, runs: Mapping[T, Callable[[], object]], device: torch.device) -> T:
+    """Return the key of the function with the shortest run; the same key in a later call.
 
+    :param name: of the choice, different for all that differ in work or device.
+    :param runs: the functions, by keys that are named or have a telling ``repr``.
     :param device: that the functions compute on.
     """
+    known = next((key for key in runs if _label(key) == _choices.get(name)), None)
+    if known is not None:
+        return known
     best = best_seconds(runs, device)
-    return min(best, key=best.__getitem__)
+    chosen = min(best, key=best.__getitem__)
+    _choices[name] = _label(chosen)
+    return chosen
+
+
+def cached_choice(function: Cached) -> Cached:
+    """Cache a function whose results depend on choices, as ``functools.cache`` does."""
+    cached = cache(function)
+    _caches.append(cached.cache_clear)
+    return cast("Cached", cached)
+
+
+def choices() -> Mapping[str, str]:
+    """Return what was chosen in this process, by names, for :func:`use_choices` of another one."""
+    return dict(_choices)
+
+
+def use_choices(others: Mapping[str, str]) -> None:
+    """Choose as another process did, wherever that works here.
+
+    Networks that are loaded already go on as they are.
+    """
+    _choices.update(others)
+    for forget in _caches:
+        forget()
+
+
+def _label(key: object) -> str:
+    return getattr(key, "__name__", None) or repr(key)
 
 
 def best_seconds(

@@ -32,13 +32,15 @@ MEASUREMENTS: Mapping[str, str] = {
     "memory": "rows:peak_memory",
     "space": "space:objects_in_space",
     "world": "world:world_rates",
+    "recorded": "recorded:recorded_bags",
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",
     "models": "models:models",
 }
 """For each name that ``--only`` takes: a module of this package and its function, which makes rows
 from a setting. The table in ``docs/performance.md`` quotes the names of the rows."""
-NEED_ROS = ("ros", "node")
+NEED_ROS = ("ros", "node", "recorded")
+_ROS = "ros, node and recorded"
 RENDERING = ("embreex", "manifold3d")
 """Packages without which the world cannot be rendered."""
 ON_REQUEST = ("models",)
@@ -80,8 +82,8 @@ def choose(requested: Sequence[str] | None) -> list[str]:
         return names
     if not importlib.util.find_spec("rclpy"):
         if requested:
-            raise ConfigError("ros and node need ROS, which is missing; leave them out of --only")
-        print("note: ros and node are left out because ROS is missing", file=sys.stderr)
+            raise ConfigError(f"{_ROS} need ROS, which is missing; leave them out of --only")
+        print(f"note: {_ROS} are left out because ROS is missing", file=sys.stderr)
         return [name for name in names if name not in NEED_ROS]
     probe = [sys.executable, "-c", PROBE]
     done = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_S, check=False)
@@ -89,7 +91,8 @@ def choose(requested: Sequence[str] | None) -> list[str]:
         reason = (done.stderr.strip().splitlines() or ["it ended without a message"])[-1]
         raise ConfigError(
             f"ROS is installed here but does not start ({reason}); enter its environment (source "
-            "its setup.bash, or activate), or use --only to measure without ros and node"
+            "its setup.bash, or activate), or use --only to measure without "
+            f"{_ROS}"
         )
     return names
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+UNFINISHED = ".unfinished_"
+"""Beginning of the names of temporary folders, which a process that is killed leaves."""
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove temporary folders that a process left when it was killed; no other may write."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager
@@ -19,7 +29,7 @@ def write_together(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Inside the folder, because renaming is atomic only within one file system.
-        with TemporaryDirectory(prefix=".unfinished_", dir=folder) as unfinished:
+        with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as unfinished:
             yield Path(unfinished)
             for file in sorted(Path(unfinished).iterdir()):
                 os.replace(file, folder / file.name)
@@ -37,10 +47,14 @@ def write_whole(path: Path, data: bytes) -> None:
     same path replaces it.
 
     :param path: in a folder that exists.
+    :raises OSError: with the file's name, when it cannot be written, as on a full disk.
     """
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         unfinished.write_bytes(data)
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)  # it is there after an error alone

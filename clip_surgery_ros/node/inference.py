@@ -14,7 +14,6 @@ from std_msgs.msg import Header
 from clip_surgery_ros.core.errors import DeviceLostError
 from clip_surgery_ros.core.types import Wanted
 from clip_surgery_ros.node.networks import NodeNetworks
-from clip_surgery_ros.node.space import objects_in_space
 from clip_surgery_ros.node.tracking import Tracking
 from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.parameters.config import Config
@@ -22,6 +21,7 @@ from clip_surgery_ros.ros.camera import CameraImage
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
 from clip_surgery_ros.ros.outputs import Frame
 from clip_surgery_ros.ros.pairing import Paired
+from clip_surgery_ros.ros.places import objects_in_space
 from clip_surgery_ros.ros.queries import ActiveQuery
 from clip_surgery_ros.ros.tally import Tally
 

@@ -12,11 +12,11 @@ from threading import Lock
 from rclpy.clock import Clock
 from std_msgs.msg import Header
 
-from clip_surgery_ros.node.space import lift_settings
 from clip_surgery_ros.parameters.cameras import CameraTopic
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.outputs import Frame
 from clip_surgery_ros.ros.pairing import Paired, stamp_ns
+from clip_surgery_ros.ros.places import lift_settings
 from clip_surgery_ros.tracks.boxes import TrackBoxes
 from clip_surgery_ros.tracks.numbers import Numbers
 from clip_surgery_ros.tracks.tracker import Tracker

@@ -11,6 +11,8 @@ from clip_surgery_ros.core.errors import ConfigError
 DEMO_FRAME = "demo_camera_optical_frame"
 """``frame_id`` of the demo camera's images: z forward, x right, y down (REP 103). The demo's
 networks know its scenes only."""
+COMPRESSED_DEPTH = "compressedDepth"
+"""The transport of image_transport for depth, and the last part of its topics."""
 FRAME = re.compile(r"[A-Za-z0-9_][^\s/]*(/[^\s/]+)*")
 """What a frame of transforms is called; tf2 has no slash at the start."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

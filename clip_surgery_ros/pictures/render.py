@@ -117,11 +117,17 @@ def threshold_picture(image_rgb: Rgb, similarity: NDArray[np.float32], share: fl
     return picture
 
 
-def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool = False) -> Rgb:
+def draw_segments(
+    image_rgb: Rgb,
+    segments: Iterable[Segment],
+    with_points: bool = False,
+    with_names: bool = True,
+) -> Rgb:
     """Draw tinted masks with outlines, names and scores.
 
     :param image_rgb: (H, W, 3) uint8 RGB.
     :param with_points: draw the prompt points too, below the names.
+    :param with_names: draw names and scores.
     :returns: (H, W, 3), a new array.
 
     >>> image_rgb = np.zeros((40, 60, 3), np.uint8)
@@ -139,7 +145,9 @@ def draw_segments(image_rgb: Rgb, segments: Iterable[Segment], with_points: bool
     for segment in drawn if with_points else ():
         draw_points(picture, segment.points)
     captions: list[Box] = []
-    for segment in drawn:  # above all tints and points, so that none hides a name
+    for segment in (
+        drawn if with_names else ()
+    ):  # above all tints and points, so that none hides a name
         text = f"{segment.name} {segment.score:.2f}"
         corner = (segment.box.x, segment.box.y)
         colour = colour_of(segment.label)

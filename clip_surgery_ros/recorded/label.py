@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.files import write_whole
-from clip_surgery_ros.core.geometry import uncrop
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.run_lengths import compressed_runs, run_lengths
-from clip_surgery_ros.core.types import FrameResult, Query, Segment
+from clip_surgery_ros.core.types import FrameResult, Query, Wanted
 from clip_surgery_ros.networks.factory import LoadedNetworks
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.recorded.plan import Item
+from clip_surgery_ros.recorded.stored import Values, motion_values, picture_values, values_of
+from clip_surgery_ros.recorded.stored_space import scene_values
 from clip_surgery_ros.ros.bag_parts import StoredFrame, open_part
+from clip_surgery_ros.ros.bag_space import BagSpace
+from clip_surgery_ros.ros.places import objects_in_space
+from clip_surgery_ros.tracks.image_motion import Reduced, motion_between, reduced
 
 ITEMS = "items"
 """Folder of the results of items, in the output folder."""
-_DIGITS = 6
-"""Of scores: more than float32 holds."""
+WANTED = Wanted(appearance=True)
+"""Appearances tell alike objects apart when ids are given."""
 
 
 def result_file(item: Item, output: Path) -> Path:
@@ -46,45 +50,66 @@ def label_item(
     """
     # A pipeline keeps what it computed of an image for similar ones. A new one for each item
     # makes the result independent of the items that this process has labelled before.
-    pipeline = networks.pipeline(networks.config)
+    pipeline, motions = networks.pipeline(networks.config), _Motions()
     frames = []
     with open_part(item.part, item.topic) as reader:
+        space = None
+        if item.space is not None:
+            space = BagSpace(reader, item.space, item.statics, networks.config)
         for frame in reader.frames(item.frames, item.together):
-            frames.append(_labelled(frame, query, pipeline))
+            values, result = _labelled(frame, query, pipeline)
+            if result is not None and frame.image is not None:
+                values["motion"] = motions.step(frame.image)
+                values["space"] = space and _in_space(frame, result, space, networks.config)
+            frames.append(values)
             on_frame()
-    content = json.dumps({"frames": frames}, separators=(",", ":"))
+    ends = {"first": picture_values(motions.first), "last": picture_values(motions.last)}
+    content = json.dumps({"frames": frames, **ends}, separators=(",", ":"))
     write_whole(result_file(item, output), content.encode())
 
 
-def _labelled(frame: StoredFrame, query: Query, pipeline: Pipeline) -> dict[str, Any]:
+class _Motions:
+    """How the picture moves from image to image of an item, which ids without depth need.
+
+    The first and the last picture stay, for the motion from item to item.
+    """
+
+    def __init__(self) -> None:
+        self.first: Reduced | None = None
+        self.last: Reduced | None = None
+
+    def step(self, image: NDArray[np.uint8]) -> Values | None:
+        """Return the motion since the last image as JSON has it; None for the first image."""
+        now = reduced(image)
+        last, self.last = self.last, now
+        if last is None:
+            self.first = now
+            return None
+        return motion_values(motion_between(last, now))
+
+
+def _labelled(
+    frame: StoredFrame, query: Query, pipeline: Pipeline
+) -> tuple[Values, FrameResult | None]:
     """Return the labels of an image as JSON has them, or why there are none."""
     about = {
         "log_time": frame.time.log_time,
+        "copy": frame.time.copy,
         "stamp": frame.stamp,
         "frame_id": frame.frame_id,
     }
     if frame.image is None:
-        return {**about, "error": frame.error}
+        return {**about, "error": frame.error}, None
     try:
-        result = pipeline.run(frame.image, query)
+        result = pipeline.run(frame.image, query, WANTED)
     except ImageError as error:
-        return {**about, "error": str(error)}
-    return {
-        **about,
-        "size_hw": list(result.size_hw),
-        "objects": [_object(segment, result) for segment in result.segments],
-        "absent": [{"name": label.name, "reason": label.reason} for label in result.absent],
-    }
+        return {**about, "error": str(error)}, None
+    return {**about, **values_of(result)}, result
 
 
-def _object(segment: Segment, result: FrameResult) -> dict[str, Any]:
-    box = segment.box
-    mask = uncrop(segment.mask, box, result.size_hw)
-    return {
-        "label": segment.label,
-        "score": round(float(segment.score), _DIGITS),
-        "presence": round(float(segment.presence), _DIGITS),
-        "box": [box.x, box.y, box.width, box.height],
-        "area": int(np.count_nonzero(segment.mask)),
-        "counts": compressed_runs(run_lengths(mask)),
-    }
+def _in_space(frame: StoredFrame, result: FrameResult, space: BagSpace, config: Config) -> Values:
+    """Return the places of an image's objects as JSON has them."""
+    paired = space.pair(frame)
+    found = objects_in_space(result, paired, config)
+    # Without a frame that does not move with the camera, objects are followed in the picture.
+    return scene_values(found, paired, for_ids=bool(config.target_frame))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +14,18 @@ from typing import Any
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.core.types import Query
 from clip_surgery_ros.networks.factory import profiles_of, weight_files
+from clip_surgery_ros.parameters.cameras import SpaceTopics
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.bag_parts import FrameTime, Part, open_part, parts_of_bag
+from clip_surgery_ros.ros.bag_space import StaticTransform, static_transforms
+from clip_surgery_ros.ros.space_inputs import depth_topic
 from clip_surgery_ros.weights.files import sha256
 
 IMAGES_PER_ITEM = 64
 """By default. A killed run loses at most the unfinished item of each worker: with networks that
 take a second for a frame this is a minute. Reading a file's indexes again for each item takes far
 less."""
-FORMAT = 1
+FORMAT = 2
 """Raise it when the files of items change: older ones are then made again."""
 _FINGERPRINT_BYTES = 65536
 """Bytes at a file's start and end that tell it from others: a bag is too large to read all."""
@@ -38,6 +41,8 @@ class Item:
     :param bag: name of the bag in the results.
     :param frames: sorted, at most ``images_per_item`` of :func:`make_plan`.
     :param together: whether they follow each other without a gap.
+    :param space: topics for objects in space; None if they are not wanted.
+    :param statics: static transforms of all files of the bag.
     """
 
     key: str
@@ -46,6 +51,8 @@ class Item:
     topic: str
     frames: tuple[FrameTime, ...]
     together: bool
+    space: SpaceTopics | None = None
+    statics: tuple[StaticTransform, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class _IndexedPart:
-    """A file of a bag with the times of its images."""
+    """A file of a bag with the times of its images, and its static transforms."""
 
     part: Part
     topic: str
     times: list[FrameTime]
+    statics: list[StaticTransform]
 
 
 def make_plan(
@@ -80,6 +88,7 @@ def make_plan(
     query: Query,
     config: Config,
     images_per_item: int = IMAGES_PER_ITEM,
+    space: SpaceTopics | None = None,
 ) -> Plan:
     """Plan the work. Reads the indexes of bags, and the weights once for their checksums.
 
@@ -88,10 +97,31 @@ def make_plan(
     :param every_s: least time between two images in seconds, by the times when they were
         recorded, which are all that indexes have; 0 for all images.
     :param images_per_item: at most.
-    :raises ImageError: when no file of a bag can be read, or a bag has no such images.
+    :param space: topics for objects in space; None if they are not wanted.
+    :raises ImageError: when no file of a bag can be read, or a bag has no such images or no such
+        depth.
     :raises WeightsError: when a weight file is missing.
     """
-    common = {
+    common = _common(query, config)
+    items: list[Item] = []
+    unreadable: list[str] = []
+    for bag, name in zip(bags, _names(bags), strict=True):
+        parts, problems = _indexed_parts(bag, topic, space)
+        unreadable += problems
+        last = {each.child: each for part in parts for each in part.statics}
+        statics = tuple(last[child] for child in sorted(last))
+        if space is not None:
+            common["space"] = [asdict(space), [asdict(each) for each in statics]]
+        chosen = _sampled([part.times for part in parts], round(every_s * 1e9))
+        for part, frames in zip(parts, chosen, strict=True):
+            for item in _items(part, frames, name, common, images_per_item):
+                items.append(replace(item, space=space, statics=statics))
+    return Plan(tuple(items), tuple(unreadable))
+
+
+def _common(query: Query, config: Config) -> dict[str, Any]:
+    """Return what the results of all items depend on."""
+    return {
         "format": FORMAT,
         "version": version("clip_surgery_ros"),
         "query": [asdict(label) for label in query.labels],
@@ -99,15 +129,6 @@ def make_plan(
         "profiles": [profile.values for profile in profiles_of(config)],
         "parameters": {k: v for k, v in asdict(config).items() if k not in _WHERE_ONLY},
     }
-    items: list[Item] = []
-    unreadable: list[str] = []
-    for bag, name in zip(bags, _names(bags), strict=True):
-        parts, problems = _indexed_parts(bag, topic)
-        unreadable += problems
-        chosen = _sampled([part.times for part in parts], round(every_s * 1e9))
-        for part, frames in zip(parts, chosen, strict=True):
-            items += _items(part, frames, name, common, images_per_item)
-    return Plan(tuple(items), tuple(unreadable))
 
 
 def _names(bags: Sequence[Path]) -> list[str]:
@@ -121,21 +142,32 @@ def _names(bags: Sequence[Path]) -> list[str]:
     return names
 
 
-def _indexed_parts(bag: Path, topic: str | None) -> tuple[list[_IndexedPart], list[str]]:
+def _indexed_parts(
+    bag: Path, topic: str | None, space: SpaceTopics | None
+) -> tuple[list[_IndexedPart], list[str]]:
     """Return a bag's files that can be read, and why others cannot."""
     found: list[_IndexedPart] = []
+    topics: set[str] = set()
     problems: list[ImageError] = []
     for part in parts_of_bag(bag):
         try:
             with open_part(part, topic) as reader:
                 topic = reader.topic  # all files of a bag have the same
-                found.append(_IndexedPart(part, topic, reader.times()))
+                statics = static_transforms(reader) if space is not None else []
+                found.append(_IndexedPart(part, topic, reader.times(), statics))
+                topics |= reader.image_topics()
         except ImageError as error:
             problems.append(error)
     if problems and not found:
         raise problems[0]
     if not any(part.times for part in found):
         raise ImageError(f"the bag {bag} has no messages on {topic}")
+    if space is not None and depth_topic(space) not in topics:
+        known = ", ".join(sorted(topics)) or "none"
+        raise ImageError(
+            f"the bag {bag} has no messages on {depth_topic(space)}; name --depth, of the topics "
+            f"that have images: {known}"
+        )
     return found, [str(error) for error in problems]
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError
+from clip_surgery_ros.core.files import remove_unfinished
 from clip_surgery_ros.core.types import Query
-from clip_surgery_ros.networks.factory import LoadedNetworks, load_networks
+from clip_surgery_ros.networks.factory import LoadedNetworks
+from clip_surgery_ros.networks.same_kernels import load_with_same_kernels
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.recorded.label import ITEMS, label_item, result_file
 from clip_surgery_ros.recorded.plan import Item, Plan
@@ -48,7 +50,7 @@ def label_items(
         return
     (output / ITEMS).mkdir(parents=True, exist_ok=True)
     if workers == 1:
-        networks = load_networks(config)
+        networks = load_with_same_kernels(config)
         for item in items:
             label_item(item, query, networks, output, lambda: on_frames(1))
         return
@@ -71,7 +73,8 @@ def label_items(
 
 @contextmanager
 def only_run(output: Path) -> Iterator[None]:
-    """Keep a second run out of an output folder, which is made where there is none.
+    """Keep a second run out of an output folder, which is made where there is none. What a run
+    left half written that was killed is removed.
 
     :raises ConfigError: when another run has the folder.
     """
@@ -84,6 +87,7 @@ def only_run(output: Path) -> Iterator[None]:
             f"another run writes to {output}; wait for its end, or name another --output"
         ) from error
     try:
+        remove_unfinished(output)
         yield
     finally:
         lock.release()
@@ -105,7 +109,7 @@ def _end_with_parent() -> None:
 @cache
 def _networks(config: Config) -> LoadedNetworks:
     """Load a worker's networks when its first item comes."""
-    return load_networks(config)
+    return load_with_same_kernels(config)
 
 
 def _label(item: Item, query: Query, config: Config, output: Path) -> None:

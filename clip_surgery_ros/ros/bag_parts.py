@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -151,6 +151,36 @@ class PartReader:
             is_copy = bool(times) and times[-1].log_time == log_time
             times.append(FrameTime(log_time, times[-1].copy + 1 if is_copy else 0))
         return times
+
+    def image_topics(self) -> set[str]:
+        """Return the topics that have raw or compressed images, of depth or others."""
+        kinds, connections = self._converters.keys(), self._reader.connections
+        return {each.topic for each in connections if each.msgtype in kinds and each.msgcount}
+
+    def others(
+        self, topics: Collection[str], start: int, stop: int
+    ) -> Iterator[tuple[str, int, Any]]:
+        """Yield topic, log time and message of other topics, in the order of log times.
+
+        Damaged messages are left out; a damaged file ends before its time.
+
+        :param start: log time of the first message, ns.
+        :param stop: log time before which the last one is, ns.
+        """
+        connections = [each for each in self._reader.connections if each.topic in topics]
+        messages = self._reader.messages(connections, start, stop) if connections else iter(())
+        while True:
+            try:
+                connection, log_time, raw = next(messages)
+            except StopIteration:
+                return
+            except Exception:  # damaged files make the storages' packages raise anything
+                return
+            try:
+                message = read_message(self._reader, connection, raw, "the message")
+            except ImageError:
+                continue
+            yield connection.topic, log_time, message
 
     def frames(self, wanted: Sequence[FrameTime], together: bool) -> Iterator[StoredFrame]:
         """Yield the wanted images in their order. One that cannot be read has an error instead.

@@ -30,7 +30,7 @@ def metres_of_message(message: DepthMessage, unit: float = 0.0) -> NDArray[np.fl
     :raises ImageError: the message is damaged, or its fields contradict each other.
     :raises SpaceError: its encoding is not one of depth.
     """
-    if isinstance(message, CompressedImage):
+    if hasattr(message, "format"):  # messages of bags have classes of their own
         raw, encoding = _decompressed(message)
     else:
         raw, encoding = _raw(message), message.encoding

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError
 from clip_surgery_ros.parameters.arguments import nonempty_path, positive_number, whole_number
+from clip_surgery_ros.parameters.cameras import COMPRESSED_DEPTH, SpaceTopics
 from clip_surgery_ros.parameters.config import DEMO
 from clip_surgery_ros.pictures.summary import DEMO_NOTE
 from clip_surgery_ros.tools.options import (
+    SPACE_PARAMETERS,
     add_network_options,
+    add_space_options,
     config_from_options,
     parse_nonempty_query,
 )
@@ -20,12 +26,19 @@ from clip_surgery_ros.tools.output import check_output_folder
 
 if TYPE_CHECKING:
     from clip_surgery_ros.core.types import Query
+    from clip_surgery_ros.parameters.config import Config
     from clip_surgery_ros.recorded.plan import Plan
+    from clip_surgery_ros.recorded.results import Take
 
 SKIPPED = 3
 """Exit status when all is written, but some images could not be read or labelled."""
-EXPORTS = ("coco", "masks")
-"""What can be written, see ``recorded/results.py``."""
+EXPORTS = ("coco", "masks", "bag", "page")
+"""What can be written, see ``recorded/results.py``, ``recorded/side_bag.py`` and
+``recorded/page.py``."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, and a file larger than the file system or a limit allows."""
+_BAR_AFTER_S = 3.0
+"""Seconds after which writing shows a bar."""
 _MAX_NAMED = 20
 """Skipped images that are named on the terminal; ``coco.json`` has all of them."""
 
@@ -57,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=EXPORTS,
         default=["coco"],
-        help="what to write: coco.json, masks/ with a PNG for each image (default: coco)",
+        help="what to write: coco.json, masks/ with a PNG for each image, bags/ with the node's "
+        "topics for each bag, index.html with pictures and counts (default: coco)",
     )
     parser.add_argument(
         "--workers",
@@ -76,7 +90,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan and which items are done; no work"
     )
+    _add_space_arguments(parser.add_argument_group("objects in space"))
     add_network_options(parser)
+
+
+def _add_space_arguments(space: argparse._ArgumentGroup) -> None:
+    space.add_argument(
+        "--depth",
+        metavar="TOPIC",
+        help="topic of raw depth or compressedDepth; objects then have places in space, from it, "
+        "the camera's model and the transforms of the bag",
+    )
+    space.add_argument(
+        "--camera-info",
+        metavar="TOPIC",
+        help="model of the images (default: camera_info beside the topic of images)",
+    )
+    space.add_argument(
+        "--depth-info",
+        metavar="TOPIC",
+        help="model of the depth images (default: camera_info beside the topic of depth)",
+    )
+    add_space_options(space)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         query,
         config,
         arguments.images_per_item,
+        _space_topics(arguments),
     )
     for reason in plan.unreadable:
         print(f"note: left out: {reason}", file=sys.stderr)
@@ -107,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(DEMO_NOTE, file=sys.stderr)
     from tqdm import tqdm
 
-    with only_run(arguments.output):
+    with only_run(arguments.output), _shortage_explained(arguments.output):
         items = unfinished_items(plan, arguments.output)
         left = sum(len(item.frames) for item in items)
         done = plan.frame_count - left
@@ -115,7 +151,44 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{done} of {plan.frame_count} images are labelled already", file=sys.stderr)
         with tqdm(total=left, unit="frame", disable=not items) as bar:
             label_items(items, query, config, arguments.output, arguments.workers, bar.update)
-        return _write(plan, query, arguments.output, arguments.export)
+        return _write(plan, query, config, arguments.output, arguments.export)
+
+
+@contextmanager
+def _shortage_explained(output: Path) -> Iterator[None]:
+    """Say how to go on when there is no room for results."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise ClipSurgeryError(
+            f"{error.filename or output}: {error.strerror}; finished items are kept: make room, "
+            "and run the same command again"
+        ) from error
+
+
+def _space_topics(arguments: argparse.Namespace) -> SpaceTopics | None:
+    """Return the topics for objects in space; None without depth.
+
+    :raises ConfigError: when options need depth, and there is none.
+    """
+    if arguments.depth is None:
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in ("camera_info", "depth_info", *SPACE_PARAMETERS)
+            if getattr(arguments, name) is not None
+        ]
+        if given:
+            raise ConfigError(f"{given[0]} is for objects in space; name --depth too")
+        return None
+    topic = arguments.depth.removesuffix(f"/{COMPRESSED_DEPTH}")
+    return SpaceTopics(
+        topic,
+        arguments.camera_info or "",
+        arguments.depth_info or "",
+        compressed=topic != arguments.depth,
+    )
 
 
 def _print_plan(plan: Plan, output: Path) -> None:
@@ -133,24 +206,50 @@ def _print_plan(plan: Plan, output: Path) -> None:
     print(f"{len(plan.items)} items, {len(unfinished)} to do, {plan.frame_count} images")
 
 
-def _write(plan: Plan, query: Query, output: Path, exports: Sequence[str]) -> int:
-    """Write the exports, print the summary, and return the exit status."""
-    from clip_surgery_ros.recorded.results import (
-        labelled_frames,
-        summary,
-        write_coco,
-        write_masks,
-    )
+def _write(plan: Plan, query: Query, config: Config, output: Path, exports: Sequence[str]) -> int:
+    """Give ids, write the exports, print the summary, and return the exit status."""
+    from tqdm import tqdm
 
-    frames = labelled_frames(plan, output)
-    skipped = [frame for frame in frames if frame.is_skipped]
-    for frame in skipped[:_MAX_NAMED]:
-        print(f"skipped {frame.name}: {frame.values['error']}", file=sys.stderr)
-    if len(skipped) > _MAX_NAMED:
-        print(f"skipped {len(skipped) - _MAX_NAMED} more", file=sys.stderr)
-    print(summary(frames, query))
+    from clip_surgery_ros.recorded.following import followed
+    from clip_surgery_ros.recorded.frames import labelled_frames
+    from clip_surgery_ros.recorded.results import Summary
+
+    writers = _writers(plan, query, config, output, exports)
+    summary = Summary(query)
+    with ExitStack() as opened:
+        takes = [opened.enter_context(writer) for writer in writers.values()]
+        frames = followed(labelled_frames(plan, query, output), config)
+        # A short pass needs no bar.
+        for frame in tqdm(frames, "write", plan.frame_count, delay=_BAR_AFTER_S, unit="frame"):
+            for take in (summary.take, *takes):
+                take(frame)
+            if frame.error and summary.skipped <= _MAX_NAMED:
+                print(f"skipped {frame.name}: {frame.error}", file=sys.stderr)
+    if summary.skipped > _MAX_NAMED:
+        print(f"skipped {summary.skipped - _MAX_NAMED} more", file=sys.stderr)
+    print(summary.table())
+    for name in writers:
+        print(f"wrote {output / name}")
+    return SKIPPED if summary.skipped or plan.unreadable else 0
+
+
+def _writers(
+    plan: Plan, query: Query, config: Config, output: Path, exports: Sequence[str]
+) -> dict[str, AbstractContextManager[Take]]:
+    """Return what writes each export, by the name of the file or folder."""
+    from clip_surgery_ros.recorded.results import COCO, MASKS, coco_file, mask_pictures
+
+    found: dict[str, AbstractContextManager[Take]] = {}
     if "coco" in exports:
-        print(f"wrote {write_coco(frames, query, output)}")
+        found[COCO] = coco_file(query, output)
     if "masks" in exports:
-        print(f"wrote {write_masks(frames, output)}")
-    return SKIPPED if skipped or plan.unreadable else 0
+        found[MASKS] = mask_pictures(output)
+    if "bag" in exports:
+        from clip_surgery_ros.recorded.side_bag import BAGS, side_bags
+
+        found[BAGS] = side_bags(query, config, output)
+    if "page" in exports:
+        from clip_surgery_ros.recorded.page import PAGE, page_file
+
+        found[PAGE] = page_file(plan, query, output)
+    return found

@@ -80,13 +80,23 @@ UNKNOWN = ImageMotion(np.zeros((0, 2)), np.zeros((0, 2)), None)
 """Nothing is known of the motion."""
 
 
-class MotionOfCamera:
-    """Follows corners from each picture of a camera to its next one (Lucas and Kanade 1981, in
-    the pyramid of Bouguet 2000).
+@dataclass(frozen=True)
+class Reduced:
+    """What of a picture tells its motion.
+
+    :param grey: (h, w) uint8, at most :data:`WIDTH` wide.
+    :param scale: its width in widths of the picture.
     """
 
+    grey: NDArray[np.uint8]
+    scale: float
+
+
+class MotionOfCamera:
+    """Follows each picture of a camera to its next one."""
+
     def __init__(self) -> None:
-        self._last: NDArray[np.uint8] | None = None
+        self._last: Reduced | None = None
 
     def step(self, image_rgb: NDArray[np.uint8] | None) -> ImageMotion:
         """Return the motion from the last picture to this one, which becomes the last.
@@ -96,35 +106,44 @@ class MotionOfCamera:
         if image_rgb is None:
             self._last = None
             return UNKNOWN
-        grey, scale = _reduced(image_rgb)
-        last, self._last = self._last, grey
-        if last is None or last.shape != grey.shape:
-            return UNKNOWN
-        corners = cv2.goodFeaturesToTrack(last, CORNERS, 0.01, 4)
-        if corners is None:
-            return UNKNOWN
-        before, after = _followed(last, grey, corners.reshape(-1, 1, 2))
-        if len(before) < LEAST:
-            return ImageMotion(before / scale, after / scale, None)
-        common, agree = cv2.estimateAffinePartial2D(
-            before, after, method=cv2.RANSAC, ransacReprojThreshold=AGREE
-        )
-        if common is None or int(agree.sum()) < max(LEAST, len(before) // 3):
-            return ImageMotion(before / scale, after / scale, None)
-        common = np.asarray(common, np.float64)
-        common[:, 2] /= scale
-        return ImageMotion(before / scale, after / scale, common)
+        now = reduced(image_rgb)
+        last, self._last = self._last, now
+        return UNKNOWN if last is None else motion_between(last, now)
 
 
-def _reduced(image_rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Return the grey picture, at most :data:`WIDTH` wide, and its scale."""
+def reduced(image_rgb: NDArray[np.uint8]) -> Reduced:
+    """Return what of a picture, (H, W, 3) uint8, tells its motion."""
     grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     if width <= WIDTH:
-        return grey, 1.0
+        return Reduced(grey, 1.0)
     scale = WIDTH / width
     size = (WIDTH, max(1, round(height * scale)))
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale
+    return Reduced(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale)
+
+
+def motion_between(last: Reduced, now: Reduced) -> ImageMotion:
+    """Return the motion from a picture to the next one of its camera.
+
+    Corners are followed (Lucas and Kanade 1981, in the pyramid of Bouguet 2000). Nothing is known
+    when the pictures differ in size.
+    """
+    if last.grey.shape != now.grey.shape:
+        return UNKNOWN
+    corners = cv2.goodFeaturesToTrack(last.grey, CORNERS, 0.01, 4)
+    if corners is None:
+        return UNKNOWN
+    before, after = _followed(last.grey, now.grey, corners.reshape(-1, 1, 2))
+    if len(before) < LEAST:
+        return ImageMotion(before / now.scale, after / now.scale, None)
+    common, agree = cv2.estimateAffinePartial2D(
+        before, after, method=cv2.RANSAC, ransacReprojThreshold=AGREE
+    )
+    if common is None or int(agree.sum()) < max(LEAST, len(before) // 3):
+        return ImageMotion(before / now.scale, after / now.scale, None)
+    common = np.asarray(common, np.float64)
+    common[:, 2] /= now.scale
+    return ImageMotion(before / now.scale, after / now.scale, common)
 
 
 def _followed(

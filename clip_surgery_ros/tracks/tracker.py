@@ -178,6 +178,8 @@ class Tracker:
 
     def _motion(self, view: View, look: DepthLook | None, asked: Sequence[Track]) -> ImageMotion:
         """Return how a camera's picture moved, where tracks need it."""
+        if view.motion is not None:
+            return view.motion
         camera = self._motions.setdefault(view.camera, MotionOfCamera())
         if look is not None and all(len(track.points) for track in asked):
             camera.step(None)

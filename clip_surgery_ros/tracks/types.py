@@ -16,6 +16,7 @@ from clip_surgery_ros.space.lifting import Lifted
 from clip_surgery_ros.space.reasons import Reason
 from clip_surgery_ros.space.transforms import Rigid
 from clip_surgery_ros.tracks.boxes import TrackBoxes
+from clip_surgery_ros.tracks.image_motion import ImageMotion
 
 Floats = NDArray[np.float64]
 NO_ID = 0
@@ -101,6 +102,7 @@ class View:
     :param depth: registered to the picture and of its size.
     :param to_common: takes points of the camera's frame to the common frame at the frame's stamp.
     :param image_rgb: (H, W, 3) uint8.
+    :param motion: of the picture since the camera's last frame; None to see it in ``image_rgb``.
     :raises SpaceError: depth and picture differ in size.
     """
 
@@ -109,6 +111,7 @@ class View:
     depth: DepthImage | None = None
     to_common: Rigid | None = None
     image_rgb: NDArray[np.uint8] | None = None
+    motion: ImageMotion | None = None
 
     def __post_init__(self) -> None:
         shapes = {

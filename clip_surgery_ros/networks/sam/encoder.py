@@ -116,10 +116,11 @@ def encoder_dtype(
         target = ComputeTarget.of_network(cpu, candidate, width)
         return partial(fast_mlp(block, target).add_to, x.to(candidate))
 
-    return faster_dtype(dtype, cpu, run_in)
+    return faster_dtype(f"SAM's encoder of width {width}", dtype, cpu, run_in)
 
 
 def faster_dtype(
+    name: str,
     dtype: torch.dtype,
     device: torch.device,
     run_in: Callable[[torch.dtype], Callable[[], object]],
@@ -128,10 +129,11 @@ def faster_dtype(
 
     Processors without matrix instructions for bfloat16 compute in it at half the speed of float32.
 
+    :param name: of the network.
     :param run_in: returns typical work in a precision, to be timed.
     """
     if dtype == torch.float32 or device.type != "cpu":
         return dtype
     with torch.inference_mode():
         runs = {candidate: run_in(candidate) for candidate in (dtype, torch.float32)}
-        return fastest(runs, device)
+        return fastest(f"precision of {name} on {device}", runs, device)

@@ -228,7 +228,10 @@ def choose_form(
             "is slower"
         )
         return ExplicitAttention()
-    return fastest(correct, target.device)
+    width = block.attn.qkv.in_features // block.attn.num_heads
+    shape = f"{grid_hw}, windows of {block.window_size}, {heads} heads of {width}"
+    name = f"SAM's attention of {shape} in {target}"
+    return fastest(name, correct, target.device)
 
 
 def _linear(layer: nn.Linear, target: ComputeTarget, activation: str = "none") -> Layer:

@@ -31,7 +31,7 @@ def inference_copy(
         converted = _with_fast_layers(copy.deepcopy(mlp).to(candidate))
         return partial(converted, tokens.to(candidate))
 
-    fastest = faster_dtype(dtype, device, run_in)
+    fastest = faster_dtype(f"{type(encoder).__name__} of width {width}", dtype, device, run_in)
     if fastest != dtype:
         _LOG.info("SAM's encoder runs in %s: %s is slower on this machine", fastest, dtype)
     converted = copy.deepcopy(encoder).to(device, fastest).eval().requires_grad_(False)

@@ -25,8 +25,8 @@ SETS = (
 """The names of ``SETS`` in ``world/sets.py``, whose import would make ``--help`` slow;
 ``test_start.py`` compares the two."""
 TRACK_KINDS = (
-    *("still", "orbit", "drive_past", "hand", "crossing", "exchanged", "board", "look_away"),
-    *("taken", "put_elsewhere", "query_edited"),
+    *("still", "orbit", "drive_past", "pan", "hand", "crossing", "exchanged", "board"),
+    *("look_away", "taken", "put_elsewhere", "query_edited"),
 )
 """The names of ``KINDS`` in ``world/track_scenes.py``, likewise; ``test_track_evaluation.py``
 compares the two."""

@@ -182,6 +182,52 @@ def test_object_that_is_seen_after_its_time_has_a_new_id() -> None:
     ]
 
 
+def test_time_in_which_nothing_was_looked_at_is_not_time_in_which_an_object_was_missed() -> None:
+    watch = Watch(TrackSettings(memory_s=60.0))
+    watch.see(0.0, shot(MUG, presence=0.95))
+    for second in range(1, 41):
+        watch.see(float(second), shot(MUG, AWAY))
+    watch.see(90.0, shot(MUG, AWAY))  # nobody read for 50 s
+    assert watch.state("mug/1").unseen_s == 90.0
+    assert watch.see(91.0, shot(MUG)) == {1: 1}
+
+
+def test_object_is_found_again_at_the_first_look_after_a_pause() -> None:
+    watch = Watch(TrackSettings(memory_s=20.0))
+    watch.see(0.0, shot(MUG, presence=0.95))
+    for second in range(1, 20):
+        watch.see(float(second), shot(MUG, AWAY))
+    assert watch.see(38.0, shot(MUG)) == {1: 1}
+
+
+def test_object_is_forgotten_after_a_longer_pause_and_says_why() -> None:
+    watch = Watch(TrackSettings(memory_s=20.0))
+    watch.see(0.0, shot(MUG, presence=0.95))
+    assert watch.see(21.0, shot(MUG, presence=0.95)) == {1: 2}
+    assert watch.state("mug/1").reason == "no image was searched for it for 21 s"
+
+
+def test_tentative_object_of_a_label_that_is_not_asked_for_is_dropped() -> None:
+    watch = Watch(TrackSettings(memory_s=20.0))
+    watch.see(0.0, shot(MUG))
+    for second in range(1, 21):
+        watch.see(float(second), shot(MUG), ("box",))
+    assert len(watch.frame.tracks) == 1
+    watch.see(21.0, shot(MUG), ("box",))
+    assert watch.frame.tracks == ()
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 2.0, 10.0])
+def test_memory_is_of_the_same_time_at_every_rate(rate: float) -> None:
+    watch, away = Watch(TrackSettings(memory_s=30.0)), shot({}, AWAY)
+    watch.see(0.0, shot(MUG, presence=0.95))
+    states = []
+    for k in range(1, int(30 * rate) + 2):
+        watch.see(k / rate, away)
+        states.append(watch.state("mug/1").state)
+    assert states == [State.OUT_OF_VIEW] * int(30 * rate) + [State.FORGOTTEN]
+
+
 def test_skipped_frames_let_time_pass() -> None:
     watch = watch_mug()
     assert watch.tracker.advance(30_000_000_000) == ()

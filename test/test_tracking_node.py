@@ -194,7 +194,7 @@ def test_thing_in_the_picture_alone_is_missed_then_gone_then_forgotten(rig_of):
     flat = Flat(rig_of(track_memory=20.0))
     for step in range(3):
         flat.show(step, MUG)
-    states = [track_of(flat.show(step)[0], "mug/1").state for step in (3, 4, 5, 6, 20, 23)]
+    states = [track_of(flat.show(step)[0], "mug/1").state for step in (3, 4, 5, 6, 15, 23)]
     assert states == [*[Track.MISSED] * 3, Track.GONE, Track.GONE, Track.FORGOTTEN]
     assert not flat.show(24)[0].tracks
 
@@ -228,6 +228,33 @@ def test_fast_camera_without_a_query_is_told_of_five_times_a_second(rig_of):
     flat.show(4)
     stamps = [message.header.stamp for message in flat.inboxes["tracks"].messages]
     assert len(stamps) == 2 + 5 + 1
+
+
+def test_time_in_which_nobody_reads_is_not_time_in_which_a_thing_was_missed(rig_of):
+    flat = Flat(rig_of(track_memory=20.0), "detections")
+    for step in range(3):
+        flat.show(step, MUG)
+    for step in range(3, 15):
+        flat.show(step)
+    flat.stop_reading()
+    for step in (18, 24, 30):
+        flat.pass_by(step)
+    flat.read(["detections", "tracks"])
+    # Not found for 31 s, but looked for during 12 of them.
+    assert ids_of(flat.show(33, MUG)[0]) == ["mug/1"]
+
+
+def test_thing_is_forgotten_if_nobody_reads_for_longer_than_its_memory(rig_of):
+    flat = Flat(rig_of(track_memory=20.0, track_sure_presence=0.5), "detections", "tracks")
+    flat.show(0, MUG)
+    flat.stop_reading()
+    flat.pass_by(15)
+    assert locate(flat.rig, "mug").tracks[0].id == "mug/1", "remembered as long as nobody looks"
+    flat.read(["detections", "tracks"])
+    detections, tracks = flat.show(21, MUG)
+    assert ids_of(detections) == ["mug/2"]
+    old = track_of(tracks, "mug/1")
+    assert (old.state, old.reason) == (Track.FORGOTTEN, "no image was searched for it for 21 s")
 
 
 # The query.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 from tabletop import LABELS, TWINS, Cuboid, Shot, Watch, looking, orbit, shot
 
 from clip_surgery_ros.core.errors import SpaceError
 from clip_surgery_ros.space.boxes import box_of
+from clip_surgery_ros.tracks.boxes import TrackBoxes
 from clip_surgery_ros.tracks.cloud import MOST
 from clip_surgery_ros.tracks.tracker import MOST_TRACKS, Tracker
-from clip_surgery_ros.tracks.types import NO_ID, Observation, View
+from clip_surgery_ros.tracks.types import NO_ID, Observation, State, TrackSettings, View
 
 
 @pytest.mark.parametrize("with_depth", [True, False])
@@ -196,34 +200,40 @@ def replace_appearance(observation: Observation, appearance: np.ndarray) -> Obse
 
 
 @pytest.mark.slow
-def test_ten_thousand_objects_leave_neither_tracks_nor_points_nor_ids_twice() -> None:
-    tracker = Tracker()
-    watch_view = shot({}).view
-    plain = Observation(
-        "mug",
-        shot({1: TWINS[1]}).found[1].box,
-        shot({1: TWINS[1]}).found[1].mask,
-        0.8,
-        0.95,
-    )
+def test_ten_thousand_objects_leave_neither_tracks_nor_memory() -> None:
+    tracker, boxes = Tracker(TrackSettings(memory_s=15.0)), TrackBoxes("axis_aligned")
+    base = shot({1: TWINS[1]})
+    values = {**vars(base.found[1]), "presence": 0.95}
     rng = np.random.default_rng(0)
-    values = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
-    seen: list[int] = []
-    most_tracks = most_points = 0
+    used: list[int] = []
+    tracemalloc.start()
     for k in range(500):
-        observations = []
-        for j in range(20):
-            centre = np.array([5.0 * (20 * k + j + 1), 0.0, 0.0])  # somewhere else each time
-            points = centre + rng.random((600, 3)) * 0.1
-            observations.append(Observation(**{**values, "points": points}))
-        frame = tracker.update(k * 20_000_000_000, watch_view, observations, ("mug",))
-        seen += frame.numbers
-        most_tracks = max(most_tracks, len(tracker.states()))
-        most_points = max(most_points, max(len(state.points) for state in tracker.states()))
-    assert len(seen) == len(set(seen)) == 10_000
-    assert min(seen) == 1
-    assert most_tracks == 20 * 4  # those of the last 60 s
-    assert most_points <= MOST
+        centres = 5.0 * np.arange(20 * k + 1, 20 * k + 21)  # somewhere else each time
+        observations = [
+            Observation(**{**values, "points": [x, 0.0, 0.0] + 0.1 * rng.random((100, 3))})
+            for x in centres
+        ]
+        frame = tracker.update(k * 10_000_000_000, base.view, observations, ("mug",))
+        assert frame.numbers == tuple(range(20 * k + 1, 20 * k + 21))  # none twice
+        remembered = [state for state in frame.tracks if state.state is not State.FORGOTTEN]
+        assert len(remembered) == 20 * min(k + 1, 2)  # those of the last 15 s
+        for state in remembered:
+            boxes.of(state.number, state.points)
+        if k % 50 == 49:
+            gc.collect()  # empties Python's own lists of freed objects
+            used.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    # The first thousand fill what is kept: tracks, and boxes of forgotten ones.
+    assert max(used[1:]) < 1.05 * used[0]
+
+
+def test_points_of_a_track_are_limited() -> None:
+    watch = Watch()
+    wall = {1: Cuboid(-0.2, 0.0, (0.3, 1.2, 0.6))}
+    for k in range(30):
+        watch.see(k / 10, shot(wall, orbit(3 * k)))
+    (state,) = watch.frame.tracks
+    assert len(state.points) == MOST
 
 
 def test_crowd_is_limited_to_so_many_tracks() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ WALL, NEAR = 1.2, 1.0
 """Metres to the background, and to the objects."""
 SIDE = 42
 """Pixels of an object's side: 8 cm at 1 m."""
+DEPTH = 0.08
+"""Metres from an object's front to its back."""
+SIDES = 20
+"""Views that show points of all sides: after them, objects have as many as are kept."""
 COLUMNS = 10
 """Objects in a row of the picture."""
 FRAME_NS = 100_000_000
@@ -37,9 +41,15 @@ CHANNELS = 512
 
 
 def tracks(setting: Setting, counts: Sequence[int] = (10, 50)) -> Iterator[Row]:
-    """Time the tracker on frames with so many objects of one label, with depth and without."""
+    """Time the tracker on frames with so many objects of one label, with depth and without, and
+    with objects that were seen from all sides, which have the most points.
+    """
     for count in counts:
-        watch = {"depth": Watch(count, True), "no depth": Watch(count, False)}
+        watch = {
+            "depth": Watch(count, True),
+            "depth, seen from all sides": Watch(count, True, from_all_sides=True),
+            "no depth": Watch(count, False),
+        }
         timings = setting.side_by_side(
             {name: one.step for name, one in watch.items()}, 5 * setting.rounds
         )
@@ -53,10 +63,12 @@ class Watch:
     """A tracker, and frames in which all objects are found.
 
     :param count: of objects of one label, in rows.
+    :param from_all_sides: before the first frame, points inside the objects are seen.
     """
 
     count: int
     with_depth: bool
+    from_all_sides: bool = False
     tracker: Tracker = field(default_factory=Tracker)
     frames: int = 0
 
@@ -65,10 +77,16 @@ class Watch:
         looks = np.random.default_rng(1).normal(size=(self.count, CHANNELS)).astype(np.float32)
         self._looks = looks / np.linalg.norm(looks, axis=1, keepdims=True)
         self._shots = [self._shot(SWAY * np.sin(k)) for k in range(SHOTS)]
+        for turn in range(SIDES if self.from_all_sides else 0):
+            view, observations = self._shots[0]
+            deep = [_with_sides(each, turn) for each in observations]
+            self._take(view, deep)
 
     def step(self) -> tuple[int, ...]:
         """Take the next frame; return the objects' numbers."""
-        view, observations = self._shots[self.frames % SHOTS]
+        return self._take(*self._shots[self.frames % SHOTS])
+
+    def _take(self, view: View, observations: Sequence[Observation]) -> tuple[int, ...]:
         self.frames += 1
         return self.tracker.update(self.frames * FRAME_NS, view, observations, ("mug",)).numbers
 
@@ -89,6 +107,13 @@ class Watch:
             rows, columns = np.mgrid[box.y : box.y + SIDE, box.x : box.x + SIDE].reshape(2, -1)
             points = pose.apply(depth.points_at(columns, rows))
         return Observation("mug", box, mask, 0.8, 0.9, points, appearance=self._looks[index])
+
+
+def _with_sides(observation: Observation, turn: int) -> Observation:
+    """Return an observation with points as far behind the front as it is wide."""
+    front = np.asarray(observation.points)
+    behind = np.random.default_rng(turn).uniform(0, DEPTH, len(front))
+    return replace(observation, points=front + behind[:, None] * [0, 0, 1])
 
 
 def _box(index: int, shift: float) -> Box:

@@ -20,6 +20,7 @@ class SequenceSummary:
     :param allowed: the highest IDF1 that the detections allow.
     :param switches: a sequence; ``ghosts`` likewise.
     :param confirm_s: mean of the medians, seconds.
+    :param undetected: as in :class:`SequenceOutcome`, 0 to 1; ``missing`` likewise.
     """
 
     kind: str
@@ -33,6 +34,8 @@ class SequenceSummary:
     association: float
     confirm_s: float
     ghosts: float
+    undetected: float
+    missing: float
 
 
 def summaries(outcomes: Sequence[SequenceOutcome]) -> list[SequenceSummary]:
@@ -51,6 +54,8 @@ def _summary(group: Sequence[SequenceOutcome]) -> SequenceSummary:
         np.mean([f.association for f in figures]),
         np.mean([each.confirm_s for each in group]),
         np.mean([each.ghosts for each in group]),
+        np.mean([each.undetected for each in group]),
+        np.mean([each.missing for each in group]),
     )
     first = group[0]
     return SequenceSummary(
@@ -59,20 +64,26 @@ def _summary(group: Sequence[SequenceOutcome]) -> SequenceSummary:
 
 
 def markdown(found: Sequence[SequenceSummary]) -> str:
-    """Return the table in Markdown: for each kind and rate IDF1, switches and HOTA."""
+    """Return the table in Markdown: for each kind and rate IDF1, switches and HOTA; and how often
+    objects are missing without tracks, with depth and without.
+    """
     return "\n".join(_rows(found))
 
 
 def _rows(found: Sequence[SequenceSummary]) -> Iterator[str]:
-    heads = ["sequence", "Hz", "n", "allowed", *METHODS, "with an id after, s", "ghosts"]
+    own_heads = "with an id after, s", "ghosts", "missing, %"
+    heads = ["sequence", "Hz", "n", "allowed", *METHODS, *own_heads]
     yield from header(heads)
     table = {(each.kind, each.rate, each.method): each for each in found}
     for kind, rate in dict.fromkeys((each.kind, each.rate) for each in found):
-        own = table[kind, rate, next(iter(METHODS))]
+        own, flat = (table[kind, rate, method] for method in list(METHODS)[:2])
         cells = [_cell(table[kind, rate, method]) for method in METHODS]
-        times = f"{own.confirm_s:.1f}", f"{own.ghosts:.1f}"
+        missing = " / ".join(
+            f"{100 * share:.1f}" for share in (own.undetected, own.missing, flat.missing)
+        )
+        rest = f"{own.confirm_s:.1f}", f"{own.ghosts:.1f}", missing
         first = [kind, f"{rate:g}", str(own.sequences), f"{own.allowed:.2f}"]
-        yield row([*first, *cells, *times])
+        yield row([*first, *cells, *rest])
 
 
 def _cell(one: SequenceSummary) -> str:

@@ -363,8 +363,9 @@ class Config:
     )
     track_memory: float = parameter(
         60.0,
-        "seconds for which an object is remembered that is not seen, or not asked for; seen "
-        "again within them it has its id back",
+        "seconds for which an object is remembered that is looked for and not seen, or that "
+        "nothing looks for, as it is not asked for or nobody reads; seen again within them it has "
+        "its id back",
         "a robot turns away and back within a minute, and what stood there rarely moved",
         live=True,
         minimum=0.1,

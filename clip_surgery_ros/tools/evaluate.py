@@ -33,6 +33,7 @@ from clip_surgery_ros.tools.truth import (
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
+    from clip_surgery_ros.evaluation.sequence_detections import Detector
 
 OWN_ABSENT = {"binding", "absent"}
 """Sets with absent names of their own."""
@@ -41,7 +42,11 @@ SPACE_SCENES = 200
 """Scenes of ``--space``: about a thousand objects. A new one takes two seconds to render."""
 
 TRACK_SCENES = 4
-"""Scenes of ``--sequences``: 44 sequences. A new one takes five seconds or more to render."""
+"""Scenes of ``--sequences``: 48 sequences. A new one takes five seconds or more to render."""
+
+PIPELINE_SIZE = (320, 240)
+"""Pictures of ``--masks pipeline``: of the half of 640 x 480, as networks need more pixels than
+places do. Rendering takes four times as long as of the small ones of degraded masks."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +109,13 @@ def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
         choices=TRACK_KINDS,
         metavar="KIND",
         help="measure how long ids last on sequences of the rendered world, beside other "
-        f"trackers; no network runs; kinds: {', '.join(TRACK_KINDS)} (default: all)",
+        f"trackers; kinds: {', '.join(TRACK_KINDS)} (default: all)",
+    )
+    space.add_argument(
+        "--masks",
+        choices=("degraded", "pipeline"),
+        help="masks of --sequences: true ones made worse, with which no network runs, or those of "
+        "the pipeline, in pictures twice as wide (default: degraded)",
     )
     space.add_argument(
         "--scenes",
@@ -125,6 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--paper is about the rules of --protocol; add --protocol")
     if arguments.space and arguments.sequences is not None:
         raise ConfigError("--space and --sequences measure two things; take one after the other")
+    if arguments.masks and arguments.sequences is None:
+        raise ConfigError("--masks is about ids that last; add --sequences")
     if arguments.space:
         return _run_space(arguments)
     if arguments.sequences is not None:
@@ -173,15 +186,26 @@ def _run_sequences(arguments: argparse.Namespace) -> int:
     """Print how long ids last."""
     _refuse_pictures(arguments, "sequences")
 
+    from clip_surgery_ros.evaluation.sequence_detections import PipelineMasks, degraded
     from clip_surgery_ros.evaluation.sequence_report import markdown, summaries, write
     from clip_surgery_ros.evaluation.sequences import measure_all
     from clip_surgery_ros.evaluation.world_scenes import views_folder
+    from clip_surgery_ros.world.track_scenes import SIZE
 
+    detector: Detector = degraded
+    size = SIZE
+    if arguments.masks == "pipeline":
+        from clip_surgery_ros.networks.factory import load_networks
+
+        config = config_from_options(arguments)
+        detector, size = PipelineMasks(load_networks(config).pipeline(config)), PIPELINE_SIZE
     outcomes = measure_all(
         views_folder(),
         arguments.split,
         arguments.scenes or TRACK_SCENES,
         arguments.sequences or TRACK_KINDS,
+        detector,
+        size,
     )
     found = summaries(outcomes)
     print(markdown(found))

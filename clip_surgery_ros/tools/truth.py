@@ -27,8 +27,8 @@ SETS = (
 CONDITIONS = ("cast", "dark", "grey", "blur", "jpeg", "noise")
 """The names of ``CONDITIONS`` in ``evaluation/conditions.py``, likewise."""
 TRACK_KINDS = (
-    *("still", "orbit", "drive_past", "hand", "crossing", "exchanged", "board", "look_away"),
-    *("taken", "put_elsewhere", "query_edited"),
+    *("still", "orbit", "drive_past", "pan", "hand", "crossing", "exchanged", "board"),
+    *("look_away", "taken", "put_elsewhere", "query_edited"),
 )
 """The names of ``KINDS`` in ``world/track_scenes.py``, likewise; ``test_track_evaluation.py``
 compares the two."""

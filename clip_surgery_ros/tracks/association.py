@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.types import Box
-from clip_surgery_ros.tracks.cloud import distance, thinned
+from clip_surgery_ros.tracks.cloud import Points, distance, thinned
 from clip_surgery_ros.tracks.estimates import likeness
 from clip_surgery_ros.tracks.image_motion import ImageBox
 from clip_surgery_ros.tracks.sight import NOWHERE, DepthLook, Sight, share_inside
-from clip_surgery_ros.tracks.track import SAME, Points, Track
+from clip_surgery_ros.tracks.surface import SAME
+from clip_surgery_ros.tracks.track import Track
 from clip_surgery_ros.tracks.types import Observation, TrackSettings
 
 PLACE, OVERLAP = 0.6, 0.4
@@ -44,6 +46,9 @@ LEAST_EXTENT = 0.4
 object of any shape, a view shows more than half of the length."""
 LEAST_SIZE = 0.25
 """Ratio of areas below which two masks are not of one object, without depth."""
+ENDS = ("low", "high")
+OUTSIDE = Box(-2, -2, 1, 1)
+"""Meets no box of a picture."""
 
 
 @dataclass(frozen=True)
@@ -66,42 +71,67 @@ class Seen:
             none = np.zeros(3, np.float32)
             return cls(observation, None, none, none)
         sample = thinned(points, SEEN_POINTS)
-        return cls(observation, sample, sample.min(0), sample.max(0))
+        axes = np.ascontiguousarray(sample.T)
+        return cls(observation, sample, axes.min(1), axes.max(1))
 
 
 @dataclass(frozen=True)
 class Sought:
     """A track as a view should show it.
 
-    :param sample: (P, 3) its points where they are expected now; None without points.
-    :param low: (3,) their least coordinates; ``high`` the greatest.
+    :param moved: (3,) by how much it moved since it was seen, as its velocity has it, metres.
+    :param low: (3,) least coordinates of its points where they are expected now; ``high`` the
+        greatest.
     :param sight: of its points where they were, if the view has depth.
     :param unseen_s: seconds since it was seen.
     """
 
     track: Track
-    sample: Points | None
+    moved: Points
     low: Points
     high: Points
     sight: Sight | None
     unseen_s: float
+
+    @cached_property
+    def sample(self) -> Points:
+        """(P, 3) some of its points where they are expected now, metres."""
+        return self.track.surface.sample() + self.moved
 
     @property
     def stays(self) -> bool:
         """Whether depth shows that it did not move."""
         return self.sight is not None and self.sight.stays and not self.track.flat
 
-    @classmethod
-    def of(cls, track: Track, look: DepthLook | None, stamp_ns: int) -> Sought:
-        """Return a track as a view should show it, with depth or without."""
-        unseen_s = track.unseen_s(stamp_ns)
-        if not len(track.points):
-            return cls(track, None, track.low, track.high, None, unseen_s)
-        points, moved = track.sample(), track.offset(stamp_ns)
-        sight = None
-        if look is not None:
-            sight = NOWHERE if look.excludes(track.low, track.high) else look.sight(points)
-        return cls(track, points + moved, track.low + moved, track.high + moved, sight, unseen_s)
+
+def seek(tracks: Sequence[Track], look: DepthLook | None, stamp_ns: int) -> list[Sought]:
+    """Return tracks as a view should show them, with depth or without."""
+    sights = _sights(tracks, look)
+    found = []
+    for track, sight in zip(tracks, sights, strict=True):
+        unseen_s, cloud = track.unseen_s(stamp_ns), track.surface.cloud
+        moved = track.surface.offset(unseen_s)
+        low, high = cloud.low + moved, cloud.high + moved
+        found.append(Sought(track, moved, low, high, sight, unseen_s))
+    return found
+
+
+def _sights(tracks: Sequence[Track], look: DepthLook | None) -> list[Sight | None]:
+    """Return what a view shows of a sample of each track's points; None of one without points."""
+    sights: list[Sight | None] = [None] * len(tracks)
+    placed = [k for k, track in enumerate(tracks) if len(track.points)]
+    if look is None or not placed:
+        return sights
+    low, high = (np.stack([getattr(tracks[k].surface.cloud, end) for k in placed]) for end in ENDS)
+    is_near = look.may_show(low, high)
+    near = [k for k, each in zip(placed, is_near.tolist(), strict=True) if each]
+    for k in placed:
+        sights[k] = NOWHERE
+    for k, sight in zip(
+        near, look.sights([tracks[k].surface.sample() for k in near]), strict=True
+    ):
+        sights[k] = sight
+    return sights
 
 
 def costs(
@@ -116,17 +146,75 @@ def costs(
     if table.size == 0:
         return table
     # Far ones are left out at once: a robot remembers many objects, and most are far away.
-    low, high = (np.array([getattr(s, name) for s in sought]) for name in ("low", "high"))
-    gates = np.array([_gate(s, settings) for s in sought])
     in_space = np.array([s.sight is not None for s in sought])
-    for row, each in enumerate(seen):
-        near = np.ones(len(sought), np.bool_)
-        if each.sample is not None:
-            apart = np.maximum(low - each.high, each.low - high).max(1)
-            near = ~in_space | (apart <= gates)
-        for column in np.flatnonzero(near).tolist():
-            table[row, column] = cost(sought[column], each, camera, width, settings)
+    near = np.where(
+        in_space,
+        _near_in_space(sought, seen, settings),
+        _near_in_image(sought, seen, camera, width),
+    )
+    for row, column in np.argwhere(near).tolist():
+        table[row, column] = cost(sought[column], seen[row], camera, width, settings)
     return table
+
+
+def _near_in_space(
+    sought: Sequence[Sought], seen: Sequence[Seen], settings: TrackSettings
+) -> NDArray[np.bool_]:
+    """Return which observations (N, M) may be of tracks, by the boxes of their points and, of
+    tracks that did not move, by their boxes in the picture.
+    """
+    low, high = (np.stack([getattr(s, end) for s in sought]) for end in ENDS)
+    first, last = (np.stack([getattr(s, end) for s in seen])[:, None] for end in ENDS)
+    apart = np.maximum(low - last, first - high).max(2)
+    has_place = np.array([each.sample is not None for each in seen])[:, None]
+    stays = np.array([each.stays for each in sought])
+    standing = [each.sight and each.sight.standing_box for each in sought]
+    ours = np.array([_edges(box or OUTSIDE) for box in standing])
+    theirs = np.array([_edges(each.observation.box) for each in seen])[:, None]
+    meet = ((ours[:, :2] < theirs[..., 2:]) & (theirs[..., :2] < ours[:, 2:])).all(2)
+    near = (apart <= [_gate(s, settings) for s in sought]) & (~stays | meet | (apart <= SAME))
+    return np.asarray(~has_place | near)
+
+
+def _edges(box: Box) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a box."""
+    return box.x, box.y, box.x + box.width, box.y + box.height
+
+
+def _near_in_image(
+    sought: Sequence[Sought], seen: Sequence[Seen], camera: str, width: int
+) -> NDArray[np.bool_]:
+    """Return which observations (N, M) touch where tracks are in a camera's picture, or are
+    within their reach.
+    """
+    nowhere = ImageBox(np.inf, np.inf, 1.0, 1.0)
+    places = [s.track.image.get(camera) for s in sought]
+    boxes = [nowhere if place is None else place.box for place in places]
+    x, y, wide, high = np.array([(b.x, b.y, b.width, b.height) for b in boxes]).T
+    own = np.array([(o.x, o.y, o.width, o.height) for o in (s.observation.box for s in seen)])
+    left, top, own_wide, own_high = own.T[:, :, None]
+    right, down = abs(left + own_wide / 2 - x), abs(top + own_high / 2 - y)
+    # 1 as boxes are rounded.
+    touches = (right <= (own_wide + wide) / 2 + 1) & (down <= (own_high + high) / 2 + 1)
+    share, grows = np.array(
+        [
+            _reach(s, place is None or place.sure, width)
+            for s, place in zip(sought, places, strict=True)
+        ]
+    ).T
+    reach = share * np.sqrt(np.maximum(own_wide * own_high, wide * high)) + grows
+    return np.asarray(touches | (np.hypot(right, down) <= reach))
+
+
+def _reach(sought: Sought, is_sure: bool, width: int) -> tuple[float, float]:
+    """Return how far from its place in the picture a track is looked for: in its own sizes, and
+    pixels beside.
+
+    :param is_sure: whether the picture's motion is known.
+    :param width: of the picture, pixels.
+    """
+    grows = REACH_S * width * min(sought.unseen_s, GROWS_S)
+    return (REACH, grows) if is_sure else (REACH_UNSURE, 2 * grows)
 
 
 def cost(sought: Sought, seen: Seen, camera: str, width: int, settings: TrackSettings) -> float:
@@ -136,10 +224,10 @@ def cost(sought: Sought, seen: Seen, camera: str, width: int, settings: TrackSet
     :param camera: of the observation.
     :param width: of its picture, pixels.
     """
-    if sought.sample is not None and sought.sight is not None:
-        value = _in_space(sought, sought.sample, sought.sight, seen, settings)
+    if sought.sight is not None:
+        value = _in_space(sought, sought.sight, seen, settings)
     else:
-        value = _in_image(sought.track, seen.observation, camera, sought.unseen_s, width)
+        value = _in_image(sought, seen.observation, camera, width)
     if value == np.inf:
         return value
     alike = likeness(sought.track.appearance, seen.observation.appearance)
@@ -148,9 +236,7 @@ def cost(sought: Sought, seen: Seen, camera: str, width: int, settings: TrackSet
     return min(value, 0.999)
 
 
-def _in_space(
-    sought: Sought, sample: Points, sight: Sight, seen: Seen, settings: TrackSettings
-) -> float:
+def _in_space(sought: Sought, sight: Sight, seen: Seen, settings: TrackSettings) -> float:
     """Return the cost by place in space.
 
     A track whose surface is still measured at its place did not move: what covers it in the
@@ -167,7 +253,7 @@ def _in_space(
         return float(np.inf)  # the distance is no less than the gap, and takes longer
     if overlap < LEAST_OVERLAP and _is_too_small(sought, seen):
         return float(np.inf)
-    far = distance(seen.sample, sample)
+    far = distance(seen.sample, sought.sample)
     if far > gate or (sought.stays and overlap < LEAST_OVERLAP and far > SAME):
         return float(np.inf)
     return PLACE * far / gate + OVERLAP * (1 - overlap)
@@ -180,7 +266,7 @@ def _is_too_small(sought: Sought, seen: Seen) -> bool:
     if seen.observation.partial or sought.track.partial:
         return False
     ours = float(np.linalg.norm(seen.high - seen.low))
-    return ours < LEAST_EXTENT * sought.track.extent
+    return ours < LEAST_EXTENT * sought.track.surface.extent
 
 
 def _meet(a: Box, b: Box) -> bool:
@@ -206,27 +292,20 @@ def _gate(sought: Sought, settings: TrackSettings) -> float:
     return settings.gate_m + settings.speed_m_s * min(sought.unseen_s, GROWS_S)
 
 
-def _in_image(
-    track: Track, observation: Observation, camera: str, unseen_s: float, width: int
-) -> float:
+def _in_image(sought: Sought, observation: Observation, camera: str, width: int) -> float:
     """Return the cost by overlap and distance in a camera's picture."""
-    place = track.image.get(camera)
+    place = sought.track.image.get(camera)
     if place is None:
         return float(np.inf)
     box = observation.box
     x, y = box.x + box.width / 2 - place.box.x, box.y + box.height / 2 - place.box.y
     away, held = math.hypot(x, y), place.box.width * place.box.height
-    grows = REACH_S * width * min(unseen_s, GROWS_S) * (1 if place.sure else 2)
-    share = REACH if place.sure else REACH_UNSURE
-    apart = abs(x) > (box.width + place.box.width) / 2 + 1  # 1 as boxes are rounded
-    apart = apart or abs(y) > (box.height + place.box.height) / 2 + 1
-    if apart and away > share * math.sqrt(max(box.width * box.height, held)) + grows:
-        return float(np.inf)  # as below, where masks are looked at, which takes longer
     area = float(np.count_nonzero(observation.mask))
     grown = held / place.mask.size
     size = area / max(1.0, float(np.count_nonzero(place.mask)) * grown)
     size = min(size, 1 / max(size, 1e-6))
     iou = mask_iou(place.box, place.mask, observation)
+    share, grows = _reach(sought, place.sure, width)
     reach = share * math.sqrt(max(area, held)) + grows
     if iou < LEAST_IOU and (away > reach or size < LEAST_SIZE):
         return float(np.inf)
@@ -244,9 +323,9 @@ def mask_iou(place: ImageBox, mask: NDArray[np.bool_], observation: Observation)
         return 0.0
     fitted = mask
     if mask.shape != (high, wide):
-        fitted = cv2.resize(mask.astype(np.uint8), (wide, high)) > 0
+        fitted = cv2.resize(mask.view(np.uint8), (wide, high)) > 0
     ours = fitted[y0 - top : y1 - top, x0 - left : x1 - left]
     theirs = observation.mask[y0 - box.y : y1 - box.y, x0 - box.x : x1 - box.x]
-    common = int((ours & theirs).sum())
-    union = int(fitted.sum()) + int(observation.mask.sum()) - common
+    common = np.count_nonzero(ours & theirs)
+    union = np.count_nonzero(fitted) + np.count_nonzero(observation.mask) - common
     return common / union if union else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,18 +47,23 @@ def mixed(
     old: NDArray[np.float32] | None, new: NDArray[np.float32] | None
 ) -> NDArray[np.float32] | None:
     """Return an appearance of length 1 after a new one, (C,) or None, was seen."""
-    if new is None or not np.isfinite(new).all() or not new.any():
+    length = 0.0 if new is None else _length(new)
+    if new is None or not 0 < length < math.inf:  # nor NaN
         return old
-    unit = np.asarray(new / np.linalg.norm(new), np.float32)
+    unit = np.asarray(new / length, np.float32)
     if old is None or old.shape != unit.shape:
         return unit
     both = KEPT * old + (1 - KEPT) * unit
-    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-6), np.float32)
+    return np.asarray(both / max(_length(both), 1e-6), np.float32)
 
 
 def likeness(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float | None:
     """Return the cosine of two appearances; None if one is not known."""
     if a is None or b is None or a.shape != b.shape:
         return None
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    lengths = _length(a) * _length(b)
     return float(a @ b) / lengths if lengths > 0 else None
+
+
+def _length(values: NDArray[np.float32]) -> float:
+    return math.sqrt(float(values @ values))

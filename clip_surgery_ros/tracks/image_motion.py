@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_surgery_ros.tracks.cloud import middle
+
 Floats = NDArray[np.float64]
 
 WIDTH = 320
@@ -58,20 +60,26 @@ class ImageMotion:
         The corners in the box decide if there are enough, then those of the whole picture. The
         box stays where it is if nothing is known.
         """
-        half = np.array([box.width, box.height]) / 2
-        own = (np.abs(self.before - [box.x, box.y]) <= half).all(1)
-        if own.sum() >= LEAST_OWN:
-            a, b = self.before[own], self.after[own]
-            x, y = np.array([box.x, box.y]) + np.median(b - a, axis=0)
-            spread = np.median(np.linalg.norm(b - np.median(b, axis=0), axis=1))
-            first = np.median(np.linalg.norm(a - np.median(a, axis=0), axis=1))
-            scale = float(np.clip(spread / max(float(first), 1e-3), 0.8, 1.25))
+        if self.common is None and not len(self.before):
+            return box
+        x, y = self.before.T
+        own = (abs(x - box.x) <= box.width / 2) & (abs(y - box.y) <= box.height / 2)
+        if np.count_nonzero(own) >= LEAST_OWN:
+            before, after = self.before[own], self.after[own]
+            x, y = np.array([box.x, box.y]) + middle(after - before)
+            scale = float(np.clip(_spread(after) / max(_spread(before), 1e-3), 0.8, 1.25))
             return ImageBox(float(x), float(y), box.width * scale, box.height * scale)
         if self.common is None:
             return box
         x, y = self.common @ np.array([box.x, box.y, 1.0])
         scale = float(np.sqrt(abs(np.linalg.det(self.common[:, :2]))))
         return ImageBox(float(x), float(y), box.width * scale, box.height * scale)
+
+
+def _spread(points: Floats) -> float:
+    """Return how far points, (K, 2), are from their middle: the median."""
+    away = points - middle(points)
+    return float(middle(np.hypot(away[:, 0], away[:, 1])))
 
 
 STILL = ImageMotion(np.zeros((0, 2)), np.zeros((0, 2)), np.array([[1.0, 0, 0], [0, 1.0, 0]]))

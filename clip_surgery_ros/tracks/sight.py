@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,9 +44,8 @@ class Sight:
     :param hidden: (K,) bool, something nearer is measured there.
     :param empty: (K,) bool, what is measured there is farther.
     :param known: (K,) bool, something is measured there.
+    :param farther: (K,) by how much measured depth is beyond the point, metres.
     :param inside: share of all points that is in the picture.
-    :param beyond: by how much measured depth differs, metres: the median over empty points, or
-        over hidden ones (then negative); 0 if there are none.
     """
 
     index: NDArray[np.intp]
@@ -53,8 +54,17 @@ class Sight:
     hidden: NDArray[np.bool_]
     empty: NDArray[np.bool_]
     known: NDArray[np.bool_]
+    farther: NDArray[np.float32]
     inside: float
-    beyond: float
+
+    @cached_property
+    def beyond(self) -> float:
+        """By how much measured depth differs, metres: the median over empty points, or over
+        hidden ones (then negative); 0 if there are none.
+        """
+        more_empty = np.count_nonzero(self.empty) > np.count_nonzero(self.hidden)
+        which = self.empty if more_empty else self.hidden
+        return float(np.median(self.farther[which])) if which.any() else 0.0
 
     @cached_property
     def standing(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -104,12 +114,12 @@ class Sight:
 
 _NONE = np.zeros(0, np.intp)
 _NO = np.zeros(0, np.bool_)
-NOWHERE = Sight(_NONE, _NONE, _NONE, _NO, _NO, _NO, 0.0, 0.0)
+NOWHERE = Sight(_NONE, _NONE, _NONE, _NO, _NO, _NO, np.zeros(0, np.float32), 0.0)
 """Of a track that is far outside the picture."""
 
 
 class DepthLook:
-    """A depth image from a pose, prepared for :meth:`sight`.
+    """A depth image from a pose, prepared for :meth:`sights`.
 
     Of a point's 3 x 3 pixels all must be nearer for it to be hidden, and all farther for its
     place to be empty, so that neither a wrong pixel at an edge nor a small error of pose counts.
@@ -117,52 +127,84 @@ class DepthLook:
 
     def __init__(self, depth: DepthImage, to_common: Rigid) -> None:
         self._intrinsics = depth.intrinsics
-        self._to_camera = to_common.inverse()
-        self.eye = to_common.translation
+        self._eye = to_common.translation.astype(np.float32)
+        self._from_common = to_common.rotation.T.astype(np.float32)
         kernel = np.ones((3, 3), np.uint8)
         metres = depth.metres
-        self._farthest = cv2.dilate(metres, kernel)
-        self._nearest = cv2.erode(np.where(metres > 0, metres, np.float32(np.inf)), kernel)
+        self._farthest = cv2.dilate(metres, kernel).ravel()
+        measured = np.where(metres > 0, metres, np.float32(np.inf))
+        self._nearest = cv2.erode(measured, kernel).ravel()
 
-    def excludes(self, low: Points, high: Points) -> bool:
-        """Return whether nothing of a box, (3,) metres each in the common frame, is in view.
+    def may_show(self, low: Points, high: Points) -> NDArray[np.bool_]:
+        """Return of which boxes, (T, 3) metres each in the common frame, something may be in
+        view, (T,).
 
         It is cheap, for the many tracks that a robot has left behind.
         """
-        x, y, z = self._to_camera.apply(((low + high) / 2)[None])[0]
-        radius = float(np.linalg.norm(high - low)) / 2
-        if z + radius < NEAREST:
-            return True
-        camera, nearest = self._intrinsics, max(z - radius, NEAREST)
-        column, row = camera.fx * x / nearest, camera.fy * y / nearest
+        x, y, z = self._local((low + high) / 2)
+        radius = np.linalg.norm(high - low, axis=1) / 2
+        camera, nearest = self._intrinsics, np.maximum(z - radius, NEAREST)
         reach = max(camera.fx, camera.fy) * radius / nearest
         # Of both sides of the picture, as the far side of the box is nearer to the middle.
-        wide, high_ = camera.fx * x / (z + radius), camera.fy * y / (z + radius)
-        left, right = min(column, wide) - reach, max(column, wide) + reach
-        top, bottom = min(row, high_) - reach, max(row, high_) + reach
-        inside = left < camera.width - camera.cx and right > -camera.cx
-        return not (inside and top < camera.height - camera.cy and bottom > -camera.cy)
+        farthest = np.maximum(z + radius, NEAREST)
+        across = camera.fx * x / np.stack([nearest, farthest])
+        down = camera.fy * y / np.stack([nearest, farthest])
+        in_view = (z + radius >= NEAREST) & (across.min(0) - reach < camera.width - camera.cx)
+        in_view &= (across.max(0) + reach > -camera.cx) & (down.max(0) + reach > -camera.cy)
+        return np.asarray(in_view & (down.min(0) - reach < camera.height - camera.cy))
 
-    def sight(self, points: Points) -> Sight:
-        """Return what is seen of points, (P, 3) metres in the common frame."""
-        local = self._to_camera.apply(points)
-        z = np.maximum(local[:, 2], NEAREST)
-        local[:, 2] = z
-        pixels = np.rint(self._intrinsics.pixels(local)).clip(-1e6, 1e6).astype(np.intp)
-        columns, rows = pixels[:, 0], pixels[:, 1]
-        inside = (columns >= 0) & (columns < self._intrinsics.width) & (z > NEAREST)
-        inside &= (rows >= 0) & (rows < self._intrinsics.height)
+    def sights(self, clouds: Sequence[Points]) -> list[Sight]:
+        """Return what is seen of each of several clouds of points, (P, 3) metres in the common
+        frame. All are projected together: for small clouds, calls take longer than numbers.
+        """
+        if not clouds:
+            return []
+        sizes = np.array([len(cloud) for cloud in clouds])
+        owner = np.repeat(np.arange(len(clouds)), sizes)
+        index, columns, rows, z = self._in_picture(np.concatenate(clouds))
+        owner = owner[index]
+        inside = np.bincount(owner, minlength=len(clouds)) / np.maximum(sizes, 1)
+        front = _front(owner, columns, rows, z)
+        index, owner, z = index[front], owner[front], z[front]
+        columns, rows = columns[front], rows[front]
+        pixel, allowed = rows * self._intrinsics.width + columns, _allowed(z)
+        farthest = self._farthest[pixel]
+        known, farther = farthest > 0, farthest - z
+        hidden, empty = known & (farther < -allowed), known & (self._nearest[pixel] - z > allowed)
+        index -= (np.cumsum(sizes) - sizes)[owner]
+        ends = np.searchsorted(owner, np.arange(len(clouds) + 1)).tolist()
+        return [
+            Sight(
+                index[part],
+                columns[part],
+                rows[part],
+                hidden[part],
+                empty[part],
+                known[part],
+                farther[part],
+                share,
+            )
+            for part, share in zip(map(slice, ends[:-1], ends[1:]), inside.tolist(), strict=True)
+        ]
+
+    def _local(self, points: NDArray[np.floating]) -> Points:
+        """Return points, (P, 3) of the common frame, in the camera's, (3, P): an axis at a time
+        is computed in one piece.
+        """
+        return np.asarray(self._from_common @ (points - self._eye).T)
+
+    def _in_picture(
+        self, points: Points
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], Points]:
+        """Return which points are in the picture, (K,), their columns, rows and depths."""
+        x, y, z = self._local(points)
+        camera, z = self._intrinsics, np.maximum(z, np.float32(NEAREST))
+        columns = np.rint(x / z * np.float32(camera.fx) + np.float32(camera.cx))
+        rows = np.rint(y / z * np.float32(camera.fy) + np.float32(camera.cy))
+        inside = (columns >= 0) & (columns < camera.width) & (z > NEAREST)
+        inside &= (rows >= 0) & (rows < camera.height)
         index = np.flatnonzero(inside)
-        index = index[_front(columns[index], rows[index], z[index])]
-        columns, rows, z = columns[index], rows[index], z[index]
-        allowed = _allowed(z)
-        far, near = self._farthest[rows, columns], self._nearest[rows, columns]
-        known = far > 0
-        hidden, empty = known & (far < z - allowed), known & (near > z + allowed)
-        which = empty if empty.sum() > hidden.sum() else hidden
-        beyond = float(np.median(far[which] - z[which])) if which.any() else 0.0
-        share = float(inside.mean()) if len(points) else 0.0
-        return Sight(index, columns, rows, hidden, empty, known, share, beyond)
+        return index, columns[index].astype(np.intp), rows[index].astype(np.intp), z[index]
 
 
 def _allowed(z: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -174,15 +216,21 @@ def _allowed(z: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _front(
-    columns: NDArray[np.intp], rows: NDArray[np.intp], z: NDArray[np.floating]
+    owner: NDArray[np.intp], columns: NDArray[np.intp], rows: NDArray[np.intp], z: Points
 ) -> NDArray[np.bool_]:
-    """Return which points are not behind others of the same track, (K,)."""
+    """Return which points are not behind others of the same track, (K,).
+
+    :param owner: (K,) the track of each point, ascending.
+    """
     if not len(z):
         return np.zeros(0, np.bool_)
-    x, y = columns - columns.min(), rows - rows.min()
-    cell = max(1, int(max(x.max(), y.max())) // CELLS + 1)
-    place = (y // cell) * (CELLS + 1) + x // cell
-    nearest = np.full((CELLS + 1) ** 2, np.inf)
+    is_first = np.diff(owner, prepend=-1) > 0
+    starts, track = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    x = columns - np.minimum.reduceat(columns, starts)[track]
+    y = rows - np.minimum.reduceat(rows, starts)[track]
+    cell = (np.maximum.reduceat(np.maximum(x, y), starts) // CELLS + 1)[track]
+    place = (track * (CELLS + 1) + y // cell) * (CELLS + 1) + x // cell
+    nearest = np.full(len(starts) * (CELLS + 1) ** 2, np.inf, z.dtype)
     np.minimum.at(nearest, place, z)
     return np.asarray(z <= nearest[place] + _allowed(z))
 
@@ -195,15 +243,16 @@ def share_inside(
         return 0.0
     x, y = columns - box.x, rows - box.y
     inside = (x >= 0) & (x < box.width) & (y >= 0) & (y < box.height)
-    return float(mask[y[inside], x[inside]].sum() / len(columns))
+    return np.count_nonzero(mask[y[inside], x[inside]]) / len(columns)
 
 
 def near_mask(
     columns: NDArray[np.intp], rows: NDArray[np.intp], box: Box, mask: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Return which pixels, (K,) each, lie in a mask cropped to its box, or right beside it."""
-    margin = max(2, round(BESIDE * np.hypot(box.width, box.height)))
-    grown = np.pad(mask.astype(np.uint8), margin)
+    margin = max(2, round(BESIDE * math.hypot(box.width, box.height)))
+    sides = (margin,) * 4
+    grown = cv2.copyMakeBorder(mask.view(np.uint8), *sides, cv2.BORDER_CONSTANT, value=0)
     grown = cv2.dilate(grown, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
     x, y = columns - box.x + margin, rows - box.y + margin
     inside = (x >= 0) & (x < grown.shape[1]) & (y >= 0) & (y < grown.shape[0])

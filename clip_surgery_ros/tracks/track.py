@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.types import Box
-from clip_surgery_ros.tracks.cloud import ADDED, SAMPLE, distance, merged, shift, thinned
+from clip_surgery_ros.tracks.cloud import Points
 from clip_surgery_ros.tracks.estimates import RunningMean, mixed
 from clip_surgery_ros.tracks.image_motion import ImageBox, ImageMotion
-from clip_surgery_ros.tracks.sight import DepthLook, near_mask
+from clip_surgery_ros.tracks.sight import Sight
+from clip_surgery_ros.tracks.surface import Surface
 from clip_surgery_ros.tracks.types import (
     NO_ID,
     Observation,
@@ -20,18 +21,9 @@ from clip_surgery_ros.tracks.types import (
     TrackState,
 )
 
-Points = NDArray[np.float32]
-
-SAME = 0.02
-"""Metres from a track's points within which others are of the same object at rest."""
-MOVED = 0.02
-"""Metres by which a resting track may seem to move: the errors of depth and pose."""
-LEAST_VISIBLE = 10
-"""Points that must be visible to measure a motion."""
-MOTION_S = 1.2
-"""Seconds between sightings after which the way between them is no velocity any more."""
-PREDICT_S = 1.0
-"""Seconds for which a velocity is followed: hands stop."""
+PAUSE_NS = 10_000_000_000
+"""Time between two looks that counts at most: two images at 0.2 Hz, of which one may be lost. In
+a longer time nothing was computed, as nobody read results."""
 HOLD_S = 1.0
 """Seconds for which one camera's look counts beside the newer look of another one."""
 LOOKS_EMPTY, LOOKS_MISSED = 2, 3
@@ -75,11 +67,9 @@ class Track:
     ) -> None:
         self.label, self.number, self.camera = observation.label, NO_ID, camera
         self.settings = settings
-        self.first_ns = self.seen_ns = self.stamp_ns = stamp_ns
+        self.first_ns = self.seen_ns = self.stamp_ns = self.looked_ns = stamp_ns
         self.sightings, self.looks_since = 0, 0
-        self.points: Points = np.zeros((0, 3), np.float32)
-        self.low = self.high = np.zeros(3, np.float32)
-        self.velocity = np.zeros(3)
+        self.surface = Surface()
         self.appearance: NDArray[np.float32] | None = None
         self.flat, self.partial = observation.flat, observation.partial
         self.image: dict[str, ImagePlace] = {}
@@ -89,6 +79,7 @@ class Track:
         self._score = RunningMean(settings.smooth_s)
         self._presence = RunningMean(settings.smooth_s)
         self._looks: dict[str, Look] = {}
+        self._unseen_ns = 0
         self._missed_ns: int | None = None
         self._empty_ns: int | None = None
         self._missed = self._empty = 0
@@ -100,9 +91,9 @@ class Track:
         return self.state is State.GONE
 
     @property
-    def extent(self) -> float:
-        """Length of the diagonal of its points' box, metres; 0 without points."""
-        return float(np.linalg.norm(self.high - self.low))
+    def points(self) -> Points:
+        """Its points of all views, (P, 3) metres; none without depth."""
+        return self.surface.cloud.points
 
     def use(self, settings: TrackSettings) -> None:
         """Go on with other settings."""
@@ -113,31 +104,22 @@ class Track:
         """Return the seconds since it was seen."""
         return max(0.0, (stamp_ns - self.seen_ns) / 1e9)
 
-    def sample(self) -> Points:
-        """Return some of its points, other ones after each sighting, (P, 3) metres."""
-        return thinned(self.points, SAMPLE, self.sightings)
-
-    def offset(self, stamp_ns: int) -> Points:
-        """Return by how much it moved since it was seen, as its velocity has it, (3,) metres."""
-        passed = min(self.unseen_s(stamp_ns), PREDICT_S)
-        return np.asarray(self.velocity * passed, np.float32)
-
     def see(
         self,
         observation: Observation,
         stamp_ns: int,
         camera: str,
-        look: DepthLook | None,
+        sight: Sight | None,
         is_whole: bool = True,
     ) -> None:
         """Take a sighting.
 
-        :param look: of the same view, if it has depth.
+        :param sight: what the same view shows of all its points, if it has depth.
         :param is_whole: no other observation is of the same object.
         """
         if observation.points is not None and len(observation.points):
-            self._take_points(observation, stamp_ns, look, is_whole)
-            self.low, self.high = self.points.min(0), self.points.max(0)
+            passed_s = (stamp_ns - self.seen_ns) / 1e9
+            self.surface.take(observation, passed_s, sight, is_whole)
         self.appearance = mixed(self.appearance, observation.appearance)
         self.flat, self.partial = observation.flat, observation.partial
         box = observation.box
@@ -146,11 +128,17 @@ class Track:
         self.sightings += 1
         self.looks_since = 0
         self.seen_ns, self.camera = max(stamp_ns, self.seen_ns), camera
+        self.looked_ns, self._unseen_ns = max(stamp_ns, self.looked_ns), 0
         self._missed_ns = self._empty_ns = None
         self._missed = self._empty = 0
         self.is_displaced = False
         self._estimate(observation.score, observation.presence, stamp_ns)
         self._take_look(camera, Look(stamp_ns, State.SEEN, ""))
+
+    def look_for(self, stamp_ns: int) -> None:
+        """Count the time since the last image in which it was looked for; it was not found."""
+        self._unseen_ns += min(max(0, stamp_ns - self.looked_ns), PAUSE_NS)
+        self.looked_ns = max(stamp_ns, self.looked_ns)
 
     def miss(self, camera: str, look: Look, is_empty: bool, is_there: bool) -> None:
         """Take a look in which it was not found.
@@ -194,15 +182,29 @@ class Track:
             place.sure = place.sure and motion.is_known
 
     def age(self, stamp_ns: int) -> bool:
-        """Let time pass; return whether it is remembered still."""
-        self.stamp_ns = max(self.stamp_ns, stamp_ns)
+        """Let time pass; return whether it is remembered still.
+
+        Time in which nothing looked for it is not time in which it was missed.
+        """
+        if self.ends_with_pause(stamp_ns):
+            return False
         if self.number == NO_ID:
             return self._may_be_confirmed(stamp_ns)
-        if self.unseen_s(stamp_ns) <= self.settings.memory_s:
+        if self._unseen_ns <= self.settings.memory_s * 1e9:
             return True
         self.state = State.FORGOTTEN
         self.reason = f"not seen for {self.unseen_s(stamp_ns):.0f} s"
         return False
+
+    def ends_with_pause(self, stamp_ns: int) -> bool:
+        """Let time pass; return whether nothing looked for it for so long that it is forgotten."""
+        self.stamp_ns = max(self.stamp_ns, stamp_ns)
+        paused_s = (stamp_ns - self.looked_ns) / 1e9
+        if paused_s <= self.settings.memory_s:
+            return False
+        self.state = State.FORGOTTEN
+        self.reason = f"no image was searched for it for {paused_s:.0f} s"
+        return True
 
     def snapshot(self, asked: bool) -> TrackState:
         """Return what is known of it."""
@@ -228,7 +230,7 @@ class Track:
             self.camera,
             box,
             self.points,
-            self.velocity,
+            self.surface.velocity,
         )
 
     def _may_be_confirmed(self, stamp_ns: int) -> bool:
@@ -264,47 +266,3 @@ class Track:
         held = [k for k in self._looks.values() if look.stamp_ns - k.stamp_ns <= HOLD_S * 1e9]
         best = min(held, key=lambda each: (RANK.index(each.state), -each.stamp_ns))
         self.state, self.reason = best.state, best.reason
-
-    def _take_points(
-        self, observation: Observation, stamp_ns: int, look: DepthLook | None, is_whole: bool
-    ) -> None:
-        """Add points of a view; a track that moved takes its points along, or begins anew.
-
-        Of a track at rest, points that the view shows to be nothing, or beside the object, are
-        dropped, as masks that are too large bring in points of what is beside or behind.
-        """
-        new = thinned(np.asarray(observation.points), ADDED, self.sightings)
-        passed = (stamp_ns - self.seen_ns) / 1e9
-        sight = look.sight(self.points) if look is not None and len(self.points) else None
-        if sight is not None and sight.stays:
-            visible = sight.known & ~sight.hidden & ~sight.empty
-            beside = np.zeros_like(visible)
-            if is_whole:
-                beside = ~near_mask(sight.columns, sight.rows, observation.box, observation.mask)
-            own = sight.index[visible & ~beside]
-            moved = np.zeros(3, np.float32)
-            if len(own) >= LEAST_VISIBLE:
-                moved = shift(thinned(self.points[own], SAMPLE), new)
-            if np.linalg.norm(moved) <= MOVED:
-                moved[:] = 0
-            self._follow(moved, passed)
-            keep = np.ones(len(self.points), np.bool_)
-            keep[sight.index[sight.empty | (visible & beside)]] = False
-            self.points = merged(self.points[keep] + moved, new, self.sightings)
-        elif (
-            len(self.points)
-            and (sight is None or not sight.is_empty)
-            and distance(new[::4], self.sample()) <= SAME
-        ):
-            self.points = merged(self.points, new, self.sightings)
-        else:
-            before = np.median(self.points, axis=0) if len(self.points) else np.median(new, axis=0)
-            self._follow((np.median(new, axis=0) - before).astype(np.float32), passed)
-            self.points = merged(new[:0], new)
-
-    def _follow(self, moved: Points, passed: float) -> None:
-        """Take a motion over some seconds into the velocity."""
-        if not moved.any() or not 0 < passed < MOTION_S:
-            self.velocity = np.zeros(3)
-            return
-        self.velocity = 0.5 * self.velocity + 0.5 * moved.astype(np.float64) / passed

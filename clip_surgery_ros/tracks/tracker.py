@@ -18,14 +18,14 @@ from clip_surgery_ros.tracks.association import (
     Seen,
     Sought,
     costs,
-    mask_iou,
+    seek,
 )
 from clip_surgery_ros.tracks.cloud import distance
 from clip_surgery_ros.tracks.estimates import likeness
-from clip_surgery_ros.tracks.image_motion import UNKNOWN, ImageBox, ImageMotion, MotionOfCamera
+from clip_surgery_ros.tracks.image_motion import UNKNOWN, ImageMotion, MotionOfCamera
 from clip_surgery_ros.tracks.numbers import Numbers
 from clip_surgery_ros.tracks.sight import DepthLook, Sight, share_inside
-from clip_surgery_ros.tracks.track import Look, Track
+from clip_surgery_ros.tracks.track import Track
 from clip_surgery_ros.tracks.types import (
     NO_ID,
     Observation,
@@ -35,6 +35,7 @@ from clip_surgery_ros.tracks.types import (
     TrackState,
     View,
 )
+from clip_surgery_ros.tracks.unseen import COVERED, Matches, miss
 
 MOST_TRACKS = 500
 """Tracks that are kept at most; those not seen for longest are forgotten first."""
@@ -44,9 +45,6 @@ SIGHTINGS = 2
 """Sightings that give a number."""
 ON_TOP = 0.015
 """Metres from a track's points within which an observation is a second one of it."""
-COVERED = 0.5
-"""Share of a mask, or of a track's points, that another mask must cover to be at its place."""
-Matches = dict[int, Track]
 
 
 class Tracker:
@@ -98,7 +96,7 @@ class Tracker:
         """
         stamp_ns = self._on_time(stamp_ns, view.camera)
         self._labels = frozenset(labels)
-        late = self._drop([t for t in self._tracks if t.number and not t.age(stamp_ns)])
+        late = self._drop([t for t in self._tracks if t.ends_with_pause(stamp_ns)])
         asked = [track for track in self._tracks if track.label in self._labels]
         look = None
         if view.depth is not None and view.to_common is not None:
@@ -106,15 +104,16 @@ class Tracker:
         motion = self._motion(view, look, asked)
         for track in self._tracks:
             track.move_in_image(view.camera, motion)
-        sought = [Sought.of(track, look, stamp_ns) for track in asked]
+        sought = seek(asked, look, stamp_ns)
         seen = [Seen.of(observation) for observation in observations]
         matches = self._match(sought, seen, view)
         seconds = _seconds(seen, matches, observations)
-        divided = {id(track) for track in seconds.values()}
-        for index, track in matches.items():
-            is_whole = id(track) not in divided
-            track.see(observations[index], stamp_ns, view.camera, look, is_whole)
-        self._miss(sought, matches, observations, stamp_ns, view, motion)
+        self._see(matches, seconds.values(), observations, stamp_ns, view, look)
+        found = {id(track) for track in matches.values()}
+        for each in sought:
+            if id(each.track) not in found:
+                each.track.look_for(stamp_ns)
+                miss(each, matches, observations, stamp_ns, view, motion)
         for index, observation in enumerate(observations):
             if index not in matches and index not in seconds:
                 matches[index] = Track(observation, stamp_ns, view.camera, self.settings)
@@ -199,32 +198,32 @@ class Tracker:
                 matches[found[row]] = tracks[column].track
         return matches
 
-    def _miss(
+    def _see(
         self,
-        sought: Sequence[Sought],
         matches: Matches,
+        divided: Iterable[Track],
         observations: Sequence[Observation],
         stamp_ns: int,
         view: View,
-        motion: ImageMotion,
+        look: DepthLook | None,
     ) -> None:
-        """Tell all tracks that were not found what the view shows of their places."""
-        found = {id(track) for track in matches.values()}
-        for each in sought:
-            track = each.track
-            if id(track) in found:
-                continue
-            taken = _taken_by(each, matches, observations, view.camera)
-            is_there = each.sight is not None and each.sight.stays and taken is None
-            if each.sight is not None:
-                state, reason, is_empty = _in_space(each, each.sight, matches, observations)
-            elif track.image.get(view.camera) is not None:
-                state, reason, is_empty = _in_image(track, view, motion, stamp_ns)
-            else:
-                continue
-            if taken is not None and state is State.MISSED:
-                reason, is_empty = f"{_name(taken)} is at its place", True
-            track.miss(view.camera, Look(stamp_ns, state, reason), is_empty, is_there)
+        """Tell all tracks that were found what the view shows of them.
+
+        :param divided: those that were found more than once.
+        """
+        parts = {id(track) for track in divided}
+        placed = {
+            index: track
+            for index, track in matches.items()
+            if look is not None and len(track.points) and observations[index].points is not None
+        }
+        sights: dict[int, Sight] = {}
+        if look is not None:
+            found = look.sights([track.points for track in placed.values()])
+            sights = dict(zip(placed, found, strict=True))
+        for index, track in matches.items():
+            is_whole = id(track) not in parts
+            track.see(observations[index], stamp_ns, view.camera, sights.get(index), is_whole)
 
     def _confirm(self, track: Track) -> None:
         """Give a track a number when it was seen often enough.
@@ -254,7 +253,10 @@ class Tracker:
                 continue
             if other.seen_ns == track.seen_ns or not _is_lost(other, track):
                 continue
-            if not track.partial and 0 < track.extent < LEAST_EXTENT * other.extent:
+            if (
+                not track.partial
+                and 0 < track.surface.extent < LEAST_EXTENT * other.surface.extent
+            ):
                 continue
             alike = likeness(other.appearance, track.appearance)
             if alike is None or alike >= UNLIKE:
@@ -299,7 +301,7 @@ def _first_of(seen: Seen, matches: Matches, observations: Sequence[Observation])
         if theirs.label != ours.label:
             continue
         if seen.sample is not None and len(track.points):
-            if distance(seen.sample, track.sample()) < ON_TOP:
+            if distance(seen.sample, track.surface.sample()) < ON_TOP:
                 return track
         elif _share_covered(ours, theirs) > COVERED:
             return track
@@ -312,76 +314,6 @@ def _share_covered(ours: Observation, theirs: Observation) -> float:
     return share_inside(columns + ours.box.x, rows + ours.box.y, theirs.box, theirs.mask)
 
 
-def _taken_by(
-    sought: Sought, matches: Matches, observations: Sequence[Observation], camera: str
-) -> Track | None:
-    """Return the track of the same label that is found where another one should be."""
-    place = sought.track.image.get(camera)
-    for index, track in matches.items():
-        observation = observations[index]
-        if observation.label != sought.track.label:
-            continue
-        if sought.sight is not None:
-            visible = ~sought.sight.hidden
-            columns, rows = sought.sight.columns[visible], sought.sight.rows[visible]
-            covered = share_inside(columns, rows, observation.box, observation.mask)
-        elif place is not None:
-            covered = mask_iou(place.box, place.mask, observation)
-        else:
-            continue
-        if covered > COVERED:
-            return track
-    return None
-
-
-def _in_space(
-    sought: Sought, sight: Sight, matches: Matches, observations: Sequence[Observation]
-) -> tuple[State, str, bool]:
-    """Return state and reason of a track that was not found, by depth at its place, and whether
-    the place is empty.
-    """
-    if sight.is_outside:
-        return State.OUT_OF_VIEW, "its place is outside the picture", False
-    if sight.is_hidden:
-        front = _in_front(sight, matches, observations)
-        what = _name(front) if front is not None else "something"
-        return State.HIDDEN, f"behind {what}, {-sight.beyond:.2f} m in front of it", False
-    if sight.is_empty and not sought.track.flat:
-        return State.MISSED, f"depth at its place is {sight.beyond:.2f} m farther", True
-    if sight.stays:
-        return State.MISSED, "not found, although something is at its place", False
-    return State.MISSED, "not found at its place", False
-
-
-def _in_front(sight: Sight, matches: Matches, observations: Sequence[Observation]) -> Track | None:
-    """Return the track that covers most of a hidden track's points, if one does."""
-    columns, rows = sight.columns[sight.hidden], sight.rows[sight.hidden]
-    for index, track in matches.items():
-        box, mask = observations[index].box, observations[index].mask
-        if share_inside(columns, rows, box, mask) > COVERED:
-            return track
-    return None
-
-
-def _in_image(
-    track: Track, view: View, motion: ImageMotion, stamp_ns: int
-) -> tuple[State, str, bool]:
-    """Return state and reason of a track that was not found, without depth, and whether its place
-    is empty, which is not known.
-    """
-    place = track.image[view.camera]
-    if not _is_in_picture(place.box, view.size_hw):
-        return State.OUT_OF_VIEW, "its place is outside the picture", False
-    if not place.sure:
-        return State.OUT_OF_VIEW, "the camera moved, and it is not known by how much", False
-    return State.MISSED, f"not found for {track.unseen_s(stamp_ns):.1f} s", False
-
-
-def _is_in_picture(box: ImageBox, size_hw: tuple[int, int]) -> bool:
-    """Return whether the middle of a box is inside the picture."""
-    return 0 <= box.x < size_hw[1] and 0 <= box.y < size_hw[0]
-
-
 def _is_lost(lost: Track, new: Track) -> bool:
     """Return whether a track may be somewhere else than where it was last.
 
@@ -392,8 +324,3 @@ def _is_lost(lost: Track, new: Track) -> bool:
     if len(lost.points) and len(new.points):
         return False
     return lost.state is State.OUT_OF_VIEW
-
-
-def _name(track: Track) -> str:
-    """Return label and number of a track, or what it is while it has none."""
-    return f"{track.label}/{track.number}" if track.number else f"another {track.label}"

@@ -141,7 +141,8 @@ class TrackSettings:
     :param empty_s: so long a place must be seen empty until its object is gone.
     :param missed_s: so long an object must be missed, where depth does not tell that its place
         is empty. Detectors lose an object for a second or two.
-    :param memory_s: so long an object is remembered that is not seen, or not asked for.
+    :param memory_s: so long an object is remembered that is looked for and not seen, or that
+        nothing looks for, as its label is not asked for or no frame is processed.
     :param smooth_s: time constant of the running score and presence: as long as an observer
         waits before believing a change.
     """

@@ -17,7 +17,7 @@ from clip_surgery_ros.core.files import write_together
 from clip_surgery_ros.world.camera import Camera, focal_length, look_at, on_sphere
 from clip_surgery_ros.world.frame import Frame
 from clip_surgery_ros.world.kept_views import VERSION
-from clip_surgery_ros.world.rigid import Pose, pose
+from clip_surgery_ros.world.rigid import Pose, pose, rotation
 from clip_surgery_ros.world.scene import Scene, SceneStyle, random_object, scene_of
 from clip_surgery_ros.world.seeds import SPLITS
 from clip_surgery_ros.world.sequences import CLEAR, Board, Change, Recording
@@ -42,6 +42,8 @@ DISTANCE, HEIGHT = 0.75, 0.62
 """Metres from the objects, and elevation in radians."""
 TURN = np.radians(25.0)
 """Of the wrist, radians a second."""
+PAN = np.radians(40.0)
+"""By how much a slow pan turns the camera."""
 AWAY = (4.0, 8.0)
 """Seconds between which the camera looks away, or the alike objects are not asked for."""
 Rng = np.random.Generator
@@ -141,6 +143,18 @@ def _drive_past(scene: Scene, rng: Rng) -> Recording:
     return replace(_still(scene, rng), path=path)
 
 
+def _pan(scene: Scene, rng: Rng) -> Recording:
+    """The camera stands and turns by 40 degrees; objects leave the picture, and others enter."""
+    target, place = scene.centre(), _still(scene, rng).path(0.0)
+    way = target - place[:3, 3]
+
+    def path(time: float) -> Pose:
+        turned = rotation("z", PAN * (time / SECONDS - 0.5)) @ way
+        return look_at(place[:3, 3], place[:3, 3] + turned)
+
+    return replace(_still(scene, rng), path=path)
+
+
 def _hand(scene: Scene, rng: Rng) -> Recording:
     from clip_surgery_ros.world.sequences import hand_held_of
 
@@ -208,6 +222,7 @@ KINDS: MappingProxyType[str, Callable[[Scene, Rng], Recording]] = MappingProxyTy
         "still": _still,
         "orbit": _orbit,
         "drive_past": _drive_past,
+        "pan": _pan,
         "hand": _hand,
         "crossing": _crossing,
         "exchanged": _exchanged,
@@ -221,10 +236,13 @@ KINDS: MappingProxyType[str, Callable[[Scene, Rng], Recording]] = MappingProxyTy
 """What happens in sequences; all are of 12 s."""
 
 
-def make_track_scene(kind: str, split: str, index: int) -> TrackScene:
+def make_track_scene(
+    kind: str, split: str, index: int, size: tuple[int, int] = SIZE
+) -> TrackScene:
     """Render a sequence.
 
     :param kind: key of :data:`KINDS`; all kinds of an index show the same objects.
+    :param size: width and height of the pictures, pixels.
     :raises WorldError: a wheel is missing.
     """
     first = SPLITS[split].start + FIRST + index * TRIES
@@ -238,6 +256,7 @@ def make_track_scene(kind: str, split: str, index: int) -> TrackScene:
     else:
         raise WorldError(f"sequence {index}: none of {TRIES} scenes has room for its objects")
     recording = KINDS[kind](scene, np.random.default_rng([seed, 9]))
+    recording = replace(recording, camera=recording.camera.resized(*size))
     frames = list(recording.frames(RATE, Look(antialias=False)))
     twin = scene.objects[twins_of(scene)[0]].name
     return TrackScene(
@@ -255,16 +274,19 @@ def _moment(frame: Frame) -> Moment:
     return Moment(frame.stamp, frame.rgb, frame.sensor_depth, ids, frame.camera.pose, visible)
 
 
-def kept_track_scene(folder: Path, kind: str, split: str, index: int) -> TrackScene:
+def kept_track_scene(
+    folder: Path, kind: str, split: str, index: int, size: tuple[int, int] = SIZE
+) -> TrackScene:
     """Return a sequence, rendered if it is not kept yet.
 
     :param folder: of all kept views.
+    :param size: width and height of the pictures, pixels.
     :raises WorldError: it cannot be rendered, or its file is damaged.
     """
-    own = folder / f"version_{VERSION}" / f"{SIZE[0]}x{SIZE[1]}" / split / "tracks"
+    own = folder / f"version_{VERSION}" / f"{size[0]}x{size[1]}" / split / "tracks"
     file = own / f"{kind}_{index:03d}.npz"
     if not file.is_file():
-        scene = make_track_scene(kind, split, index)
+        scene = make_track_scene(kind, split, index, size)
         with write_together(own) as unfinished:
             _write(scene, unfinished / file.name)
     try:
@@ -306,7 +328,8 @@ def _read(file: Path) -> TrackScene:
     about = json.loads(data["about"].tobytes())
     names = {int(k): str(name) for k, name in about["names"].items()}
     moments = tuple(_moments(data, about["visible"]))
-    camera = Camera(*SIZE, float(about["focal"]), moments[0].pose)
+    height, width = moments[0].ids.shape
+    camera = Camera(width, height, float(about["focal"]), moments[0].pose)
     return TrackScene(about["kind"], camera, names, about["not_asked"], moments)
 
 

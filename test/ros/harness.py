@@ -273,7 +273,12 @@ class Inbox:
     def __init__(self, node: Node, kind: type, topic: str, qos: object = 10) -> None:
         self.messages: list = []
         self._arrived = threading.Condition()
+        self._node = node
         self._subscription = node.create_subscription(kind, topic, self._keep, qos)
+
+    def close(self) -> None:
+        """Stop reading; what arrived stays."""
+        self._node.destroy_subscription(self._subscription)
 
     def _keep(self, message: object) -> None:
         with self._arrived:

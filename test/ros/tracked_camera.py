@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clip_surgery_ros.msg import SegmentArray, TrackArray
 from ros.depth_scene import FRAME, DepthScene, S, of, stamp
-from ros.rig import wait_readers
+from ros.harness import wait_until
+from ros.rig import wait_frames, wait_readers
 from ros.things import TEXTURE, depth_of
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -30,10 +31,28 @@ class Flat:
     def __init__(self, rig, *names) -> None:
         self.rig, self.engine = rig, rig.engine
         self.start_ns = rig.outside.get_clock().now().nanoseconds
+        self.read(names or ("tracks",))
+
+    def read(self, names) -> None:
+        """Read topics from now on."""
         kinds = {"tracks": TrackArray, "detections": Detection2DArray, "segments": SegmentArray}
         kinds["instances"] = Image
-        self.inboxes = {name: rig.inbox(kinds[name], name) for name in names or ("tracks",)}
-        wait_readers(rig, *("~/tracks" if name == "tracks" else name for name in self.inboxes))
+        self.inboxes = {name: self.rig.inbox(kinds[name], name) for name in names}
+        names = ("~/tracks" if name == "tracks" else name for name in self.inboxes)
+        wait_readers(self.rig, *names)
+
+    def stop_reading(self) -> None:
+        """Read nothing from now on."""
+        for inbox in self.inboxes.values():
+            inbox.close()
+        wait_until(lambda: not self.rig.node.cameras[0].subscribed_outputs())
+
+    def pass_by(self, seconds) -> None:
+        """Show an image that nobody reads results of; wait until the node skipped it."""
+        skipped = self.rig.node.cameras[0].tally.counts["skipped: nobody reads"]
+        header = Header(stamp=stamp(self.start_ns + round(seconds * S)), frame_id=FRAME)
+        self.rig.images.publish(image_message(TEXTURE, "rgb8", header))
+        wait_frames(self.rig, "skipped: nobody reads", skipped + 1)
 
     def show(self, seconds, *things):
         """Show things at a time; return the messages about that image, by their names."""

@@ -6,6 +6,7 @@ No kernel runs, so this shows nothing about speed, memory or the errors of kerne
 - Every operation that makes the host wait for the device is counted, with the line that caused it.
 - Every operation that launches kernels is counted. Views and allocations launch none.
 - Values are true: results can be compared with those of the CPU.
+- Memory that tensors hold is counted, if it is limited; a tensor beyond the limit is an error.
 - A CUDA graph computes anew, from its own memory, what was captured; capturing refuses what makes
   the host wait or what comes from the host, as CUDA does.
 
@@ -17,9 +18,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -27,7 +31,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 PACKAGE = "clip_surgery_ros/"
 FREE = {
@@ -80,10 +83,21 @@ class PretendedGpu:
 
     :param devices: number of GPUs.
     :param capability: their CUDA compute capability.
+    :param memory: bytes of all of them; None for no limit, without which nothing is counted.
     """
 
-    def __init__(self, devices: int = 1, capability: tuple[int, int] = (9, 0)) -> None:
-        self.devices, self.capability = devices, capability
+    def __init__(
+        self,
+        devices: int = 1,
+        capability: tuple[int, int] = (9, 0),
+        memory: int | None = None,
+    ) -> None:
+        self.devices, self.capability, self.memory = devices, capability, memory
+        self.usable, self.used_bytes, self.most_bytes = memory or 0, 0, 0
+        """Bytes that tensors may hold, that they hold, and the most that they held."""
+        self._holders: Counter[int] = Counter()  # tensors by the address of their memory
+        self._sizes: dict[int, int] = {}
+        self.reports_waits = False
         self.failure = ""
         """What CUDA says of an error after which it computes nothing any more; empty for none."""
         self.counts = Counts()
@@ -122,9 +136,38 @@ class PretendedGpu:
         if self.failure:
             raise torch.AcceleratorError(self.failure)
 
+    def note_memory(self, tensor: PretendedTensor) -> None:
+        """Count the memory of a new tensor until it is freed; views share that of others.
+
+        :raises torch.OutOfMemoryError: when it is more than is left.
+        """
+        if self.memory is None:
+            return
+        storage = tensor.inner.untyped_storage()
+        pointer = storage.data_ptr()
+        if not self._holders[pointer]:
+            self._sizes[pointer] = storage.nbytes()
+            self.used_bytes += storage.nbytes()
+        self._holders[pointer] += 1
+        weakref.finalize(tensor, self._free, pointer)
+        if self.used_bytes > self.usable:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.most_bytes = max(self.most_bytes, self.used_bytes)
+
+    def _free(self, pointer: int) -> None:
+        self._holders[pointer] -= 1
+        if not self._holders[pointer]:
+            self.used_bytes -= self._sizes.pop(pointer)
+
+    def note_wait(self, cause: str) -> None:
+        """Count a wait of the host, and report it as torch does, if that is switched on."""
+        self.counts.waits[cause] += 1
+        if self.reports_waits:
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
+
     def dispatch(self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Compute one operation of torch, with tensors of the CPU and of the GPUs."""
-        tensors = [x for x in tree_flatten((arguments, options))[0] if isinstance(x, Tensor)]
+        tensors = _tensors((arguments, options))
         ours = [x for x in tensors if isinstance(x, PretendedTensor)]
         named = [x for x in arguments if isinstance(x, torch.device)]  # by Tensor.to
         if not ours and not any(map(_is_gpu, [options.get("device"), *named])):
@@ -145,7 +188,7 @@ class PretendedGpu:
             return self._copy(function, arguments, options)
         device = self._device_of(name, tensors, options)
         self._note_waits(name, arguments)
-        inner = tree_map(_inner, (arguments, _on_cpu(options)))
+        inner = _inner((arguments, _on_cpu(options)))
         out = function(*inner[0], **inner[1])
         self._launch(function, arguments, options, out)
         return _wrapped(function, arguments, options, out, device)
@@ -217,13 +260,13 @@ class PretendedGpu:
         self.counts.uploads[line()] += 1
         self.counts.bytes_up += source.nbytes
         if is_blocking or not getattr(source, "was_pinned", False):
-            self.counts.waits[f"upload, {line()}"] += 1
+            self.note_wait(f"upload, {line()}")
 
     def _download(self, source: Tensor, is_blocking: bool) -> None:
         self._refuse_capture()
         self.counts.bytes_down += source.nbytes
         if is_blocking:
-            self.counts.waits[f"download, {line()}"] += 1
+            self.note_wait(f"download, {line()}")
 
     def _device_of(
         self, name: str, tensors: list[Tensor], options: dict[str, Any]
@@ -239,7 +282,7 @@ class PretendedGpu:
             if name not in INDEXING:
                 devices.add(tensor.device)
             else:
-                self.counts.waits[f"index of the host, {line()}"] += 1
+                self.note_wait(f"index of the host, {line()}")
         if len(devices) > 1:
             names = " and ".join(sorted(map(str, devices)))
             raise RuntimeError(
@@ -256,7 +299,7 @@ class PretendedGpu:
         )
         if name in WAITING or is_selection:
             self._refuse_capture()
-            self.counts.waits[f"{name.removeprefix('aten::')}, {line()}"] += 1
+            self.note_wait(f"{name.removeprefix('aten::')}, {line()}")
 
     def _launch(
         self, function: Any, arguments: tuple[Any, ...], options: dict[str, Any], out: Any
@@ -271,10 +314,10 @@ class PretendedGpu:
             kernels = 3 if mask is not None and mask.shape[-1] % 8 else 1
 
         def again() -> None:
-            inner = tree_map(_inner, (arguments, _on_cpu(options)))
+            inner = _inner((arguments, _on_cpu(options)))
             new = function(*inner[0], **inner[1])
-            for old, value in zip(tree_flatten(out)[0], tree_flatten(new)[0], strict=True):
-                if isinstance(old, Tensor) and old.data_ptr() != value.data_ptr():
+            for old, value in zip(_tensors(out), _tensors(new), strict=True):
+                if old.data_ptr() != value.data_ptr():
                     old.copy_(value)
 
         self._note_launches(kernels, again)
@@ -326,6 +369,8 @@ class PretendedTensor(Tensor):
                 device=device,
             )
         tensor.inner = inner
+        if cls.gpus:
+            cls.gpus[-1].note_memory(tensor)
         return tensor
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
@@ -415,6 +460,9 @@ def _patches(gpu: PretendedGpu) -> list[tuple[Any, str, Any]]:
         gpu.counts.waits[f"synchronize, {line()}"] += 1
         gpu.check()
 
+    def limit_memory(fraction: float, device: Any = None) -> None:
+        gpu.usable = int(fraction * (gpu.memory or 0))
+
     def pin_memory(tensor: Tensor, *_: object) -> Tensor:
         pinned = tensor.clone()
         pinned.was_pinned = True  # type: ignore[attr-defined]
@@ -436,6 +484,13 @@ def _patches(gpu: PretendedGpu) -> list[tuple[Any, str, Any]]:
         "graph": lambda graph, **options: graph.capture(**options),
         "Stream": lambda device=None: _numbered(device or "cuda"),
         "device": lambda device: contextlib.nullcontext(),
+        "memory_allocated": lambda device=None: gpu.used_bytes,
+        "memory_reserved": lambda device=None: gpu.used_bytes,
+        "max_memory_reserved": lambda device=None: gpu.most_bytes,
+        "reset_peak_memory_stats": lambda device=None: setattr(gpu, "most_bytes", gpu.used_bytes),
+        "get_device_properties": lambda device: SimpleNamespace(total_memory=gpu.memory),
+        "set_per_process_memory_fraction": limit_memory,
+        "set_sync_debug_mode": lambda mode: setattr(gpu, "reports_waits", mode == "warn"),
     }
     return [
         *((torch.cuda, name, answer) for name, answer in cuda.items()),
@@ -453,8 +508,26 @@ def _numbered(device: Any) -> torch.device:
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    """Return all tensors in tuples, lists and dictionaries."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return []
+    return [tensor for each in value for tensor in _tensors(each)]
+
+
 def _inner(value: Any) -> Any:
-    return value.inner if isinstance(value, PretendedTensor) else value
+    """Return the same with the CPU's tensors instead of those of a GPU."""
+    if isinstance(value, PretendedTensor):
+        return value.inner
+    if isinstance(value, list | tuple):
+        return type(value)(map(_inner, value))
+    if isinstance(value, dict):
+        return {key: _inner(each) for key, each in value.items()}
+    return value
 
 
 def _on_cpu(options: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from clip_surgery_ros.benchmark.reference import ReferenceFlow
 from clip_surgery_ros.core.device_errors import is_out_of_memory
 from clip_surgery_ros.core.errors import DeviceError, DeviceLostError
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.presence import PresenceLevel
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.core.settings import Settings
@@ -282,60 +281,7 @@ def test_card_of_the_demo_networks_is_the_same_on_a_gpu(gpu: PretendedGpu) -> No
     assert on_gpu.text_ious
 
 
-# Frames
-
-MAX_WAITS = 4
-"""Waits of the host in a frame: for maps, for the segmenter's estimates, for masks on the raster,
-and for masks of full size."""
-MAX_LAUNCHES = 60
-"""Launches of a frame: a graph is one of them."""
-
-
-def smooth_picture(seed: int) -> NDArray[np.uint8]:
-    small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
-    return np.asarray(cv2.resize(small, (60, 48), interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-@pytest.mark.parametrize("precision", DTYPES)
-def test_frame_needs_few_waits_and_launches_and_gives_the_results_of_the_cpu(
-    gpu: PretendedGpu, precision: str
-) -> None:
-    """With both recipes, with windows, and with the presence level measured or known."""
-    cpu_pair, gpu_pair = small_networks("cpu", precision), small_networks("cuda:0", precision)
-    names, _ = random_texts(cpu_pair[0], 8)
-    random_texts(gpu_pair[0], 8)
-    measured = PresenceLevel()
-    for recipe, windows, level in (
-        ("reference", False, measured),
-        ("instances", False, PresenceLevel(offset=0.2)),
-        ("instances", True, measured),
-    ):
-        settings = replace(
-            SETTINGS,
-            recipe=RECIPES[recipe],
-            windows=windows,
-            presence_level=level,
-            distractor_names=tuple(names[5:]),
-        )
-        query = query_of(names[:5])
-        expected = Pipeline(*cpu_pair, settings).run(smooth_picture(1), query)
-        for _ in range(3):  # the first makes tables that are kept, the second captures graphs
-            pipeline = Pipeline(*gpu_pair, settings, "cuda:0")
-            with gpu.counting() as counts:
-                result = pipeline.run(smooth_picture(1), query)
-        assert counts.waits.total() <= MAX_WAITS, counts.waits
-        # The image, and the points of the prompts.
-        assert counts.uploads.total() == 2, counts.uploads
-        assert counts.bytes_up < smooth_picture(1).nbytes + 1000
-        assert counts.launches.total() <= MAX_LAUNCHES, counts.launches
-        assert counts.devices == {GPU}
-        np.testing.assert_allclose(result.similarity, expected.similarity, atol=1e-5)
-        np.testing.assert_allclose(result.presence, expected.presence, atol=1e-4)
-        assert len(result.segments) == len(expected.segments) > 0
-        if precision == "float32":
-            for found, wanted in zip(result.segments, expected.segments, strict=True):
-                assert found.box == wanted.box and (found.mask == wanted.mask).all()
-                assert found.score == pytest.approx(wanted.score, abs=1e-5)
+# Parts of a frame; whole frames are in test_gpu_frames.py
 
 
 def test_recipes_are_evaluated_on_the_gpu(gpu: PretendedGpu) -> None:

@@ -36,6 +36,11 @@ MEASUREMENTS: Mapping[str, str] = {
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",
     "models": "models:models",
+    "gpu-frames": "gpu:frames",
+    "gpu-encoders": "gpu:encoders",
+    "gpu-waits": "gpu:waits",
+    "gpu-memory": "gpu:memory",
+    "exactness": "gpu:exactness",
 }
 """For each name that ``--only`` takes: a module of this package and its function, which makes rows
 from a setting. The table in ``docs/performance.md`` quotes the names of the rows."""
@@ -43,8 +48,9 @@ NEED_ROS = ("ros", "node", "recorded")
 _ROS = "ros, node and recorded"
 RENDERING = ("embreex", "manifold3d")
 """Packages without which the world cannot be rendered."""
-ON_REQUEST = ("models",)
-"""Measured only when named: they compare networks with each other, not packages."""
+ON_REQUEST = ("models", "gpu-frames", "gpu-encoders", "gpu-waits", "gpu-memory", "exactness")
+"""Measured only when named: the first compares networks with each other, not packages; the others
+are for GPUs."""
 
 PROBE = """
 import rclpy

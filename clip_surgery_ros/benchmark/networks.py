@@ -33,8 +33,11 @@ def build_networks(
 
 
 def build_reference(sam_model: str, precision: str, device: str = "cpu") -> ReferenceFlow:
-    """Return both networks as the unmodified packages run them, with the same weights."""
-    dtype, traits = PRECISIONS[precision], ClipTraits()
+    """Return both networks as the unmodified packages run them, with the same weights.
+
+    :param precision: the name of a torch dtype, also ``float64``.
+    """
+    dtype, traits = getattr(torch, precision), ClipTraits()
     sam = random_sam(sam_model).to(device)
     sam.image_encoder.to(dtype)
     model = random_clip().to(device, dtype)

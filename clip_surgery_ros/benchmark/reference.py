@@ -111,6 +111,16 @@ class ReferenceFlow:
         """Return open_clip's image features, (1, C), of pixels (1, 3, S, S)."""
         return self._model.encode_image(pixels)
 
+    def decoder_input(self) -> Tensor:
+        """Return the encoded image as SAM's decoder takes it, without a mask prompt, (1, N, C)."""
+        predictor: Any = self._predictor
+        no_mask: Tensor = predictor.model.prompt_encoder.no_mask_embed.weight
+        return predictor.features.flatten(2).mT + no_mask
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Return open_clip's features, (P, C), of (P, L) token ids."""
+        return self._model.encode_text(ids)
+
     def decode(self, xy: NDArray[np.int32], positive: NDArray[np.bool_]) -> Tensor:
         """Return (K, 3, H, W) masks of K prompts in one call.
 

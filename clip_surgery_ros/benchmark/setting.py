@@ -84,6 +84,11 @@ class Setting:
         """The same as :attr:`reference`, but in the precision of this setting."""
         return build_reference(self.sam_model, self.precision, self.device)
 
+    @cached_property
+    def exact(self) -> ReferenceFlow:
+        """The same in float64 on the CPU, to measure errors against."""
+        return build_reference(self.sam_model, "float64")
+
     def side_by_side(
         self, variants: Mapping[str, Callable[[], object]], rounds: int | None = None
     ) -> Timings:
@@ -98,6 +103,7 @@ class Setting:
         recipe: Recipe = RECIPES["reference"],
         presence_threshold: float = 0.0,
         still_threshold: float = 0.0,
+        windows: bool = False,
     ) -> Pipeline:
         """Return the pipeline to measure: it asks for no distractors, and finds every label.
 
@@ -107,6 +113,7 @@ class Setting:
             recipe=recipe,
             presence_threshold=presence_threshold,
             still_threshold=still_threshold,
+            windows=windows,
             distractor_names=(),
             min_area=1,
         )

@@ -57,3 +57,26 @@ def side_by_side(
             wait_for(torch.device(device))
             seconds[variant].append(time.perf_counter() - start_s)
     return Timings(seconds)
+
+
+def median_event_seconds(run: Callable[[], object], device: str, rounds: int) -> float:
+    """Return the median seconds of a run between two events of a GPU.
+
+    The host may launch the next run meanwhile, so its own time shows only where the GPU has to
+    wait for it. Before that there are two runs: the first makes tables, the second captures
+    graphs.
+
+    :param device: torch device, a GPU.
+    """
+    for _ in range(2):
+        run()
+    wait_for(torch.device(device))
+    stream, pairs = torch.cuda.current_stream(device), []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record(stream)
+        run()
+        end.record(stream)
+        pairs.append((start, end))
+    wait_for(torch.device(device))
+    return statistics.median(start.elapsed_time(end) / 1e3 for start, end in pairs)

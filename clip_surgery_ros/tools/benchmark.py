@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         nargs="+",
         choices=tuple(MEASUREMENTS),
-        help="measure these (default: all but models)",
+        help="measure these (default: all but models, exactness and those for GPUs)",
     )
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16", "float16"), default="float32"
@@ -130,7 +130,7 @@ def measure(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[Row
 
 def table_row(row: Row) -> str:
     """Return a row in Markdown, to follow :data:`TABLE_HEAD`."""
-    value = f"{row.value:.3g} {row.unit}".strip() if row.unit else f"{row.value:.3f}"
+    value = f"{row.value:.3g} {row.unit}".strip()
     seconds = ", ".join(f"{variant} {value:.3g}" for variant, value in row.seconds.items())
     return f"| {row.what} | {value} | {row.wanted} | {seconds} |"
 

@@ -351,6 +351,12 @@ def test_other_addresses_than_this_machine_need_a_token(tmp_path: Path) -> None:
         read_token(tmp_path / "none")
 
 
+def test_a_node_that_is_named_wrongly_is_refused() -> None:
+    for options in (["--node", "no spaces"], ["--demo-camera", "1st"]):
+        with pytest.raises(ConfigError, match="is no name of a node"):
+            parse_options(options)
+
+
 def test_a_wrong_command_line_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_options(["--port", "70000"])

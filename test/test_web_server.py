@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import time
@@ -14,12 +15,14 @@ import aiohttp
 import cv2
 import numpy as np
 import pytest
-from ros.harness import DEADLINE_S, Process, wait_until
+from rclpy.node import Node
+from ros.harness import CAMERA, DEADLINE_S, Inbox, Process, wait_until
 from ros.rig import Rig, wait_readers
 from ros.web_console import BrowserSide, viewer, web_console
 from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
+from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.web.guard import SECURITY_HEADERS
 from clip_surgery_ros.web.requests import LARGEST_MESSAGE
@@ -224,6 +227,39 @@ def test_a_node_that_comes_back_is_watched_again(ros_node, rigs) -> None:
             assert frame["query"]["labels"] == ["saw", "mug"]
 
     with web_console() as (_, address):
+        asyncio.run(run(address))
+
+
+def test_the_demo_s_camera_is_moved_and_objects_are_taken_away(ros_node: Node) -> None:
+    inbox = Inbox(ros_node, String, "/truth", qos.latched())
+
+    def waited(view: int, gone: set[str]) -> bool:
+        def shows(message: String) -> bool:
+            truth = json.loads(message.data)
+            there = {f"{one['colour']} {one['name']}".strip() for one in truth["objects"]}
+            return truth["view"] == view and not gone & there and "red mug" in there
+
+        return inbox.wait(shows, after=len(inbox.messages)) is not None
+
+    async def run(address: str) -> None:
+        async with viewer(address) as side:
+            state, _ = await side.next("state", lambda state: state["table"])
+            table = state["table"]
+            assert (table["view"], table["views"], table["without"]) == (-1, 3, [])
+            assert {"red mug", "blue mug", "hammer"} <= set(table["objects"])
+            await side.send(type="arrange", view=2, without=["blue mug", "hammer"])
+            state, _ = await side.next("state", lambda state: state["table"]["view"] == 2)
+            assert state["table"]["without"] == ["blue mug", "hammer"]
+            assert await asyncio.to_thread(waited, 2, {"blue mug", "hammer"})
+            await side.send(type="arrange", view=9, without=[])
+            await side.send(type="arrange", view=2, without=["elephant"])
+            await side.send(type="arrange", view=1, without=["hammer"])
+            await side.next("state", lambda state: state["table"]["view"] == 1)
+            assert await asyncio.to_thread(waited, 1, {"hammer"})
+
+    size = ("--size", "64x48", "--views", "3", "--rate", "5")
+    console = web_console("--demo-camera", "demo_camera")
+    with Process(*CAMERA, *size), console as (_, address):
         asyncio.run(run(address))
 
 

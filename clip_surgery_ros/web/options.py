@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rclpy.exceptions import NameValidationException
+from rclpy.validate_topic_name import validate_topic_name
+
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.parameters.arguments import Parser, nonempty_path, whole_number
 
@@ -64,12 +67,14 @@ def parse_options(arguments: Sequence[str]) -> WebOptions:
 
     What is wrong with it ends the program with one sentence and status 2.
 
-    :raises ConfigError: the file of the token cannot be used.
+    :raises ConfigError: the file of the token, or a name, cannot be used.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.port > _LAST_PORT:
         parser.error(f"--port is {given.port}, but ports end at {_LAST_PORT}")
+    for name in filter(None, (given.node, given.demo_camera)):
+        _check_name(name)
     token = "" if given.token_file is None else read_token(given.token_file)
     if not token and not is_loopback(given.host):
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -82,6 +87,15 @@ def parse_options(arguments: Sequence[str]) -> WebOptions:
         given.demo_camera,
         tuple(given.allow_host),
     )
+
+
+def _check_name(name: str) -> None:
+    try:
+        validate_topic_name(name)
+    except NameValidationException as error:
+        raise ConfigError(
+            f"'{name[:80]}' is no name of a node, such as /robot/clip_surgery"
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -120,7 +120,7 @@ function onAnswer(answer) {
 
 function ask(text, thresholds) {
   setAnswer("", "asking …");
-  if (!connection.ask(text, thresholds)) setAnswer("2", "not sent: there is no connection; ask again in a moment");
+  if (!connection.ask(text, thresholds)) setAnswer("", "there is no connection yet; asking as soon as there is one …");
 }
 
 function askAnew(text) {

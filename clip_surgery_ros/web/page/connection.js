@@ -10,6 +10,7 @@ export class Connection {
   #wait = FIRST_WAIT_MS;
   #wishes = [];
   #asked = 0;
+  #question = null; // the newest one that could not be sent yet
   #isWelcome = false;
   #handlers;
 
@@ -48,10 +49,13 @@ export class Connection {
     this.#send({ type: "watch", wishes });
   }
 
-  /** Sends a query; returns whether it could be sent. */
+  /** Sends a query, without a connection as soon as there is one; returns whether it was sent at once. */
   ask(text, thresholds) {
     this.#asked += 1;
-    return this.#send({ type: "ask", number: this.#asked, text, thresholds });
+    const question = { type: "ask", number: this.#asked, text, thresholds };
+    const isSent = this.#send(question);
+    this.#question = isSent ? null : question;
+    return isSent;
   }
 
   /** Arranges the demo's table. */
@@ -77,6 +81,8 @@ export class Connection {
         this.#isWelcome = true;
         this.#wait = FIRST_WAIT_MS;
         this.#send({ type: "watch", wishes: this.#wishes });
+        if (this.#question) this.#send(this.#question);
+        this.#question = null;
       }
       this.#handlers[message.type]?.(message);
       return;

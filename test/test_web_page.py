@@ -112,9 +112,9 @@ def test_a_query_shows_the_masks_of_the_right_objects_and_why_others_are_absent(
     expect(absent.locator(".found")).to_contain_text("not found: its presence is")
     assert float(absent.get_by_role("meter").get_attribute("aria-valuenow")) < 0.5
     freeze(page)
-    page.get_by_label("names").uncheck()
+    page.locator("#show-names").uncheck()
     with_masks = pixels(page).astype(int)
-    page.get_by_label("masks").uncheck()
+    page.locator("#show-masks").uncheck()
     changed = np.abs(with_masks - pixels(page)).max(axis=2) > 2
     truth = np.any([world.scene.label_mask(name) for name in world.scene.names], axis=0)
     assert overlap(changed, truth) > 0.65
@@ -127,7 +127,7 @@ def test_maps_are_read_on_hover_or_click_and_the_node_is_left_alone_otherwise(
     assert (world.readers(maps), world.readers(segments)) == (0, 1)
     page.get_by_role("button", name="Map of teapot").click()
     wait_until(lambda: world.readers(maps) == 1)
-    page.get_by_label("names").uncheck()
+    page.locator("#show-names").uncheck()
     row, column = (int(v.mean()) for v in np.nonzero(world.scene.label_mask("teapot")))
 
     def is_hot() -> bool:

@@ -6,15 +6,18 @@ import asyncio
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from urllib.parse import urlsplit
 
 import aiohttp
 import cv2
 import numpy as np
 import pytest
+from rclpy.context import Context
 from rclpy.node import Node
 from ros.harness import CAMERA, DEADLINE_S, Inbox, Process, wait_until
 from ros.rig import Rig, wait_readers
@@ -24,6 +27,7 @@ from std_msgs.msg import Header, String
 
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.images import image_message
+from clip_surgery_ros.web.console import ConsoleNode, RosThread
 from clip_surgery_ros.web.guard import SECURITY_HEADERS
 from clip_surgery_ros.web.requests import LARGEST_MESSAGE
 from clip_surgery_ros.web.server import MOST_VIEWERS, WRONG_TOKEN
@@ -170,6 +174,19 @@ def test_without_a_result_the_live_picture_is_shown(watched) -> None:
             assert rig.images.get_subscription_count() == 1, "not read twice"
 
     asyncio.run(run())
+
+
+def test_what_viewers_want_is_done_in_their_order(ros_context: Context) -> None:
+    """rclpy runs tasks that wait together in reverse order: the oldest wishes would stay."""
+    thread = RosThread(ConsoleNode("clip_surgery", lambda *_: None, context=ros_context), print)
+    busy, done = threading.Event(), []
+    thread.call(busy.wait)
+    for number in range(20):
+        thread.call(partial(done.append, number))
+    busy.set()
+    wait_until(lambda: len(done) == 20)
+    thread.stop()
+    assert done == list(range(20))
 
 
 def test_slow_viewers_delay_neither_the_node_nor_the_others(watched) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, ShutdownException, Single
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from rclpy.task import Future
+from rclpy.timer import Timer
 
 from clip_surgery_ros.core.errors import QueryError
 from clip_surgery_ros.core.query_text import as_entry, names_in
@@ -214,7 +216,7 @@ class _Call:
 
     def __init__(self, node: ConsoleNode, future: Future, on_answer: OnAnswer) -> None:
         self._node, self._future, self._on_answer = node, future, on_answer
-        self._timer = node.create_timer(ANSWER_S, self._on_deadline)
+        self._timer: Timer | None = node.create_timer(ANSWER_S, self._on_deadline)
         future.add_done_callback(self._on_done)
 
     def _on_done(self, future: Future) -> None:
@@ -245,12 +247,15 @@ class RosThread:
         self._node, self._on_end = node, on_end
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
+        self._calls: deque[Callable[[], None]] = deque()
         self._thread = threading.Thread(target=self._spin, name="ros", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[[], None]) -> None:
-        """Call a function on the node's thread, soon."""
-        self._executor.create_task(function)
+        """Call a function on the node's thread, soon, and in the order of these calls."""
+        self._calls.append(function)
+        # rclpy begins with the task that came last, so each takes the call that came first.
+        self._executor.create_task(lambda: self._calls.popleft()())
 
     def stop(self) -> None:
         """Stop the thread and remove the node."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def serve(
         process("node", output, "clip_surgery_ros.node.main", *space) as node_process,
         process("web", output, "clip_surgery_ros.web.main", *console) as web_process,
     ):
-        running = (camera_process, node_process, web_process)
+        running = {"camera": camera_process, "node": node_process, "web": web_process}
         print("starting camera, node and web console ...", flush=True)
         address = _address(output / "web.log", web_process)
-        _ask(QUERY if query is None else query, running)
+        _ask(QUERY if query is None else query, [*running.values()])
         print(f"{address}\nCtrl-C ends the demo", flush=True)
-        _wait_for_an_end(running)
+        _wait_for_an_end(running, output)
 
 
 def _address(log: Path, console: subprocess.Popen[bytes]) -> str:
@@ -89,14 +89,15 @@ def _ask(query: str, running: Sequence[subprocess.Popen[bytes]]) -> None:
         rclpy.try_shutdown()
 
 
-def _wait_for_an_end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+def _wait_for_an_end(running: Mapping[str, subprocess.Popen[bytes]], output: Path) -> None:
     """Return at Ctrl-C.
 
     :raises DemoError: a process ended.
     """
     try:
-        while all(one.poll() is None for one in running):
+        while all(one.poll() is None for one in running.values()):
             time.sleep(0.5)
     except KeyboardInterrupt:
         return
-    raise DemoError("a process of the demo ended; see its log")
+    name, ended = next((n, one) for n, one in running.items() if one.poll() is not None)
+    raise DemoError(f"{name} ended with status {ended.returncode}; see {output / f'{name}.log'}")

@@ -5,6 +5,8 @@ import { byId, setText } from "./dom.js";
 
 const STEP = 0.02; // of the width, for an arrow key
 const FONT = "600 13px system-ui, sans-serif";
+const SMALL_FONT = "600 11px system-ui, sans-serif"; // on a phone, where names would hide objects
+const PHONE = 480; // width of the picture
 
 export class PictureView {
   #canvas = byId("picture");
@@ -169,7 +171,7 @@ export class PictureView {
   }
 
   #drawNames(context, scale, width, height) {
-    context.font = FONT;
+    context.font = width < PHONE ? SMALL_FONT : FONT;
     context.textBaseline = "middle";
     const taken = [];
     for (const { segment } of this.#layers) {

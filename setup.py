@@ -135,10 +135,12 @@ setup(
     install_requires=requirements(),
     # mobile_sam: the authors do not publish a package; this is a copy of their repository.
     # sam2: Meta's own package is a source archive, for which pip would download a second torch.
+    # web: the web console; Ubuntu 24.04's python3-aiohttp is 3.9.
     # world: the rendered world. There are no wheels of embreex for ARM.
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],
+        "web": ["aiohttp>=3.9,<4"],
         "world": [
             'embreex>=4.4,<5; platform_machine == "x86_64"',
             "manifold3d>=3.5,<4",
@@ -152,6 +154,7 @@ setup(
         "console_scripts": [
             "clip_surgery = clip_surgery_ros.tools.cli:main",
             "clip_surgery_node = clip_surgery_ros.node.main:main",
+            "clip_surgery_web = clip_surgery_ros.web.main:main",
             "demo_camera = clip_surgery_ros.demo.camera:main",
         ]
     },

@@ -16,12 +16,13 @@ PICTURE = ROOT / "docs" / "rooms.png"
 METADATA = "Description"
 """Entry of the picture's metadata that holds its arrows."""
 ROOMS = {
-    "tools": (2.75, "command line"),
-    "benchmark": (8.5, "time and memory"),
-    "demo": (6.75, "camera and query"),
-    "node": (1.0, "lifecycle node"),
-    "training": (10.0, "demo networks"),
-    "recorded": (4.0, "bags, labelled"),
+    "tools": (2.3, "command line"),
+    "benchmark": (9.0, "time and memory"),
+    "demo": (8.2, "camera and query"),
+    "node": (2.8, "lifecycle node"),
+    "training": (6.4, "demo networks"),
+    "recorded": (4.6, "bags, labelled"),
+    "web": (1.0, "in a browser"),
     "evaluation": (9.2, "quality of masks"),
     "networks": (5.7, "CLIP and SAM"),
     "ros": (1.2, "messages, QoS"),

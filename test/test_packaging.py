@@ -18,7 +18,7 @@ SOURCES = (
     "CMakeLists.txt", "LICENSE", "package.xml", "pyproject.toml", "setup.py",
     "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
 )  # fmt: skip
-EXECUTABLES = {"clip_surgery_node", "demo_camera", *SUBCOMMANDS}
+EXECUTABLES = {"clip_surgery_node", "clip_surgery_web", "demo_camera", *SUBCOMMANDS}
 
 pytestmark = pytest.mark.slow
 
@@ -149,6 +149,7 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(
     assert "clip_surgery_ros/core/pipeline.py" in names
     assert "clip_surgery_ros/weights/demo/clip_demo.safetensors" in names
     assert "clip_surgery_ros/world/assets/orbit/23_depth.png" in names
+    assert "clip_surgery_ros/web/page/vendor/three.module.min.js" in names
     assert any(name.startswith("clip_surgery_ros/msg/_segment_array") for name in names)
     # ROS from wheels needs the .pth file, because no setup script is sourced.
     assert ("clip_surgery_ros.pth" in names) == bool(from_wheels())
@@ -156,7 +157,7 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(
     pip = f"{sys.executable} -m pip --python env/bin/python"
     run(f"{pip} install -q --no-deps {wheel_path}", tmp_path)
     check_layout(tmp_path / "env")
-    for command in ("clip_surgery", "clip_surgery_node", "demo_camera"):
+    for command in ("clip_surgery", "clip_surgery_node", "clip_surgery_web", "demo_camera"):
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 

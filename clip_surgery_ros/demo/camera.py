@@ -23,6 +23,7 @@ from tf2_msgs.msg import TFMessage
 
 from clip_surgery_ros.core.errors import ClipSurgeryError, WorldError
 from clip_surgery_ros.demo.camera_options import CameraOptions, parse_options
+from clip_surgery_ros.demo.handling import Handling
 from clip_surgery_ros.demo.readers import Readers
 from clip_surgery_ros.demo.truth import WORLD_FRAME, truth_text
 from clip_surgery_ros.demo.views import (
@@ -74,6 +75,7 @@ class DemoCamera(Node):
         self._outputs = self._open_outputs(has_space=carousel.first.frame is not None)
         colour = [p for name, p in self._outputs.items() if name.startswith("image_raw")]
         self._readers = Readers(colour)
+        self._handling = Handling(self, carousel)
         self.create_timer(1 / options.rate_hz, self._on_timer)
         self.get_logger().info(f"shows {_summary(carousel.first, options)}")
 
@@ -105,7 +107,7 @@ class DemoCamera(Node):
             return
         if self._sent and self._sent % self._images_each == 0:
             self._carousel.turn()
-        view, stamp = self._carousel.current, self.get_clock().now().to_msg()
+        view, stamp = self._handling.current, self.get_clock().now().to_msg()
         if self._sent == 0 and view.frame is not None:
             fixed = transform(OPTICAL_IN_BODY, BODY_FRAME, DEMO_FRAME, stamp)
             self._outputs["/tf_static"].publish(TFMessage(transforms=[fixed]))

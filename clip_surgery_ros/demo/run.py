@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clip_surgery_ros.core.errors import ClipSurgeryError
+from clip_surgery_ros.demo.live import serve
 from clip_surgery_ros.demo.show import QUERY, show
 from clip_surgery_ros.parameters.arguments import whole_number
 from clip_surgery_ros.pictures.summary import DEMO_NOTE
@@ -29,12 +30,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"labels separated by , or ; (default: '{QUERY}'; of another table, what is there)",
     )
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder to fill")
+    parser.add_argument(
+        "--web", action="store_true", help="watch and ask in a browser instead, until Ctrl-C"
+    )
+    parser.add_argument("--port", type=whole_number(0), help="of --web (default: 8350)")
     options = parser.parse_args(arguments)
     # Nothing of the demo belongs on the network, unless the user has said otherwise.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if options.image:
         print(DEMO_NOTE)
     try:
+        if options.web:
+            serve(options.scene, options.image, options.query, options.output, options.port)
+            return 0
         found = show(options.scene, options.image, options.query, options.output)
     except ClipSurgeryError as error:
         print(f"demo: {error}", file=sys.stderr)

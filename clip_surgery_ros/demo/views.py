@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +44,14 @@ class Views:
     :param making: makes one after the other; each may take seconds.
     :param count: how many they will be, at least 1.
     :param is_closed: the first follows the last, as on a circle.
+    :param without: renders a view again without objects, by their instances; a second or two. None
+        of a picture. It raises a WorldError where packages of the world are missing.
     """
 
     making: Iterable[View]
     count: int
     is_closed: bool
+    without: Callable[[View, Collection[int]], View] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ def rendered_views(
         scene = make_scene(seed, replace(TABLE, clear=CLEAR))
     chosen = MOTIONS[motion]
     recording = chosen.recording(scene, size, count / rate_hz)
-    return Views(_rendered(recording, rate_hz, Look(errors=errors)), count, chosen.is_closed)
+    look = Look(errors=errors)
+    without = partial(_without, recording, look)
+    return Views(_rendered(recording, rate_hz, look), count, chosen.is_closed, without)
 
 
 def _rendered(recording: Recording, rate_hz: float, look: Look) -> Iterator[View]:
@@ -125,6 +131,25 @@ def _rendered(recording: Recording, rate_hz: float, look: Look) -> Iterator[View
         yield View(number, frame.rgb, frame)
 
 
+def _without(recording: Recording, look: Look, view: View, gone: Collection[int]) -> View:
+    """Return a view of a recording without some objects.
+
+    :raises WorldError: packages of the world are missing.
+    """
+    if view.frame is None:
+        return view
+    begin = view.frame.stamp
+    objects = {k: item for k, item in recording.scene.objects.items() if k not in gone}
+    moment = replace(
+        recording,
+        scene=recording.scene.with_objects(objects),
+        path=lambda time: recording.path(begin + time),
+        duration=0.0,
+    )
+    (made,) = _rendered(moment, 1.0, look)
+    return replace(made, number=view.number)
+
+
 def recorded_views(count: int) -> Views:
     """Return so many views of the recorded orbit, evenly spaced; at most as many as it has.
 
@@ -134,7 +159,11 @@ def recorded_views(count: int) -> Views:
     numbers = np.linspace(0, len(recording), count, endpoint=False).astype(int).tolist()
     frames = (recording.frame(number) for number in numbers)
     views = (View(number, frame.rgb, frame) for number, frame in enumerate(frames))
-    return Views(views, count, is_closed=True)
+
+    def without(view: View, gone: Collection[int]) -> View:
+        return _without(record.recording(), Look(), view, gone)
+
+    return Views(views, count, is_closed=True, without=without)
 
 
 def picture_views(path: Path) -> Views:
@@ -155,10 +184,12 @@ class Carousel:
     """
 
     def __init__(self, views: Views) -> None:
+        self.without = views.without
+        """Renders a view without some objects, as in :class:`Views`."""
         self._making = iter(views.making)
         self._count, self._is_closed = views.count, views.is_closed
         self._made = [next(self._making)]
-        self._step = 0
+        self._step, self._held = 0, -1
         self._stop = threading.Event()
 
     @property
@@ -177,13 +208,24 @@ class Carousel:
         return self._made[0]
 
     @property
+    def count(self) -> int:
+        """How many views there are, made or not."""
+        return self._count
+
+    @property
     def current(self) -> View:
         """The view that is shown."""
+        if 0 <= self._held < len(self._made):
+            return self._made[self._held]
         return self._made[self._index(self._step)]
+
+    def hold(self, number: int) -> None:
+        """Stay at a view, by its number; -1 goes on from view to view."""
+        self._held = number
 
     def turn(self) -> None:
         """Go on to the next view, if it is made."""
-        if self.is_complete or self._step + 1 < len(self._made):
+        if self._held < 0 and (self.is_complete or self._step + 1 < len(self._made)):
             self._step += 1
 
     def make_others(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from clip_surgery_ros.evaluation.space import changed
+from clip_surgery_ros.evaluation.space_detections import changed
 from clip_surgery_ros.space.boxes import SpaceBox, box_of
 from clip_surgery_ros.space.depth import DepthImage, Intrinsics
 from clip_surgery_ros.space.lifting import Lifted, LiftSettings, lift

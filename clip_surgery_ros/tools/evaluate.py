@@ -33,6 +33,7 @@ from clip_surgery_ros.tools.truth import (
 
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.comparison import Variant
+    from clip_surgery_ros.evaluation.space_detections import Detector
 
 OWN_ABSENT = {"binding", "absent"}
 """Sets with absent names of their own."""
@@ -91,12 +92,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of measurements that need the rendered world and no network."""
+    """Add the options of measurements on views and sequences of the rendered world."""
     space = parser.add_argument_group("objects in space and over time")
     space.add_argument(
         "--space",
         action="store_true",
-        help="measure boxes in space on views of the rendered world with depth; no network runs",
+        help="measure boxes in space on views of the rendered world with depth",
     )
     space.add_argument(
         "--sequences",
@@ -105,6 +106,12 @@ def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="measure how long ids last on sequences of the rendered world, beside other "
         f"trackers; no network runs; kinds: {', '.join(TRACK_KINDS)} (default: all)",
+    )
+    space.add_argument(
+        "--masks",
+        choices=("degraded", "pipeline"),
+        help="masks of --space: true ones, also made worse, with which no network runs, or the "
+        "pipeline's own (default: degraded)",
     )
     space.add_argument(
         "--scenes",
@@ -125,6 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--paper is about the rules of --protocol; add --protocol")
     if arguments.space and arguments.sequences is not None:
         raise ConfigError("--space and --sequences measure two things; take one after the other")
+    if arguments.masks and not arguments.space:
+        raise ConfigError("--masks is about objects in space; add --space")
     if arguments.space:
         return _run_space(arguments)
     if arguments.sequences is not None:
@@ -159,11 +168,18 @@ def _run_space(arguments: argparse.Namespace) -> int:
     _refuse_pictures(arguments, "space")
 
     from clip_surgery_ros.evaluation.space import depth_views, measure
+    from clip_surgery_ros.evaluation.space_detections import PipelineMasks, degraded
     from clip_surgery_ros.evaluation.space_report import markdown, summaries, write
     from clip_surgery_ros.evaluation.world_scenes import views_folder
 
+    detector: Detector = degraded
+    if arguments.masks == "pipeline":
+        from clip_surgery_ros.networks.factory import load_networks
+
+        config = config_from_options(arguments)
+        detector = PipelineMasks(load_networks(config).pipeline(config))
     views = depth_views(views_folder(), arguments.split, arguments.scenes or SPACE_SCENES)
-    found = summaries(measure(views))
+    found = summaries(measure(views, detector))
     print(markdown(found))
     _write_files(arguments, lambda folder: write(found, folder))
     return 0

@@ -21,7 +21,7 @@ from clip_surgery_ros.tools.output import check_output_folder, output_folder
 if TYPE_CHECKING:
     from clip_surgery_ros.evaluation.published.datasets import LabelledPictures
 
-_OTHER_MEASUREMENTS = ("sets", "objects", "absent", "space", "scenes")
+_OTHER_MEASUREMENTS = ("sets", "objects", "absent", "space", "scenes", "masks")
 
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:

@@ -129,7 +129,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("evaluate", "--sequences", "walk"), "walk"),
     (("evaluate", "--sequences", "--space"), "--space and --sequences measure two things"),
     (("evaluate", "--sequences", "--output", "text.png"), "text.png is not a folder"),
-    (("evaluate", "--space", "--masks", "pipeline"), "--masks is about ids that last"),
+    (("evaluate", "--masks", "pipeline"), "--masks is about objects in space and ids that last"),
     (("calibrate", "--voc", "x", "--objects", "y"), "name the pictures by one of"),
     (("evaluate", "--coco", "", "--images", "pictures"), "--coco is empty"),
     (("evaluate", "--coco", "x.json", "--images", "y", "--voc", "z"), "one after the other"),

@@ -1,6 +1,9 @@
 """The launch files with real processes, where launch is installed, and the rviz file."""
 
+import ast
+import dataclasses
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros.harness import ROOT, START_S, Process, call, wait_until
 
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.outputs import OUTPUTS, SPACE_OUTPUTS
 
 PICTURES = ("overlay", "heatmap", "mask", "confidence")
@@ -240,6 +244,60 @@ def test_nav2_manager_gets_the_node_name_and_no_bond(launch, ros_node, stand_in)
     process.wait_for_line("bond_timeout: 0.0")
     assert state_of(ros_node, "/robot/clip_surgery") == "unconfigured"
     stop(process)
+
+
+def table(file, name):
+    """Return a literal table of a launch file; names in it, such as CONFIG, become their text.
+
+    The files import launch, so they are parsed, not imported.
+    """
+    tree = ast.parse((ROOT / "launch" / file).read_text())
+    (value,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+    ]
+    return {
+        ast.literal_eval(key): entry for key, entry in zip(value.keys, value.values, strict=True)
+    }
+
+
+def test_depth_arguments_set_parameters_of_the_node():
+    """Without launch: what the tables of the launch file say."""
+    file = "clip_surgery.launch.py"
+    arguments, parameters = table(file, "ARGUMENTS"), table(file, "PARAMETERS")
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    assert {"image", "image_topics", "depth", "target_frame", "tracking"} <= set(arguments)
+    assert set(parameters) <= set(arguments)
+    for argument, entry in parameters.items():
+        if argument == "use_sim_time":  # of every node, not of the table
+            continue
+        parameter, kind = entry.elts
+        default = getattr(Config(), ast.literal_eval(parameter))
+        assert type(default).__name__ == ast.unparse(kind), argument
+    for argument in ("depth", "target_frame", "image_topics"):
+        default, text = map(ast.literal_eval, arguments[argument].elts)
+        assert default == "" and text, "an empty argument leaves the parameter file in force"
+    assert {"depth_topics", "target_frame"} <= set(fields)
+    source = (ROOT / "launch" / file).read_text()
+    assert 'overrides["depth_topics"] = depth' in source
+    (shown,) = re.findall(r"^SHOWN = (\(.*?\))$", source, re.M)
+    assert set(ast.literal_eval(shown)) == {*PICTURES, "markers", "points"}
+
+
+@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
+def test_arguments_that_the_pages_name_are_declared(path):
+    # The other files include this one, and its arguments are theirs.
+    arguments = set(table("clip_surgery.launch.py", "ARGUMENTS"))
+    arguments |= set(re.findall(r'DeclareLaunchArgument\(\s*"(\w+)"', path.read_text()))
+    page = "".join(
+        text.read_text() for text in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    ).replace("\\\n", " ")
+    commands = re.findall(rf"ros2 launch clip_surgery_ros {path.name}(.*)", page)
+    # In quotes is a value, and after a backquote the sentence goes on.
+    words = [re.sub(r'"[^"]*"', "", command.partition("`")[0]) for command in commands]
+    named = {name for text in words for name in re.findall(r"(\w+):=", text)}
+    assert named <= arguments
 
 
 def displays():

@@ -1,5 +1,7 @@
 """Soak test: memory, threads and files of the node stay constant after the warm-up.
 
+The camera has depth, and all results in space are read too.
+
 It takes three minutes, or ``CLIP_SURGERY_SOAK_S`` seconds.
 """
 
@@ -17,8 +19,10 @@ from ros.footprint import WatchedProcess
 from ros.harness import CAMERA, NODE, START_S, Process, call, wait_for_reader
 from ros.target import read_all
 from std_msgs.msg import String
+from vision_msgs.msg import Detection3DArray
 
-from clip_surgery_ros.ros.outputs import OUTPUTS
+from clip_surgery_ros.demo.truth import WORLD_FRAME
+from clip_surgery_ros.ros.outputs import OUTPUTS, SPACE_OUTPUTS
 
 SOAK_S = float(os.environ.get("CLIP_SURGERY_SOAK_S", "180"))
 PERIOD_S = 0.1
@@ -27,12 +31,20 @@ GROWTH_MIB = 10.0
 """Growth of the memory floor between the first and the last third after the warm-up. Resident
 memory varies by about 30 MiB with the query; without a leak its floor varies by 1 MiB. A leak of
 one image per second would be 80 MiB in three minutes."""
+ALL_OUTPUTS = (*OUTPUTS, *SPACE_OUTPUTS)
+IN_SPACE = (
+    *("-p", "depth_topics:=[depth/image_raw]"),
+    *("-p", f"target_frame:={WORLD_FRAME}"),
+    *("-p", "publish_tf:=true"),
+)
+"""Arguments of the node: depth, camera models and transforms come with each image, and objects
+are published as transforms too."""
 THREADS, FILES = 1, 2
 """Growth of the maxima between the first and the last third; a subscriber may be connecting."""
 
 QUERIES = (
     "red apple; hammer; toy car",
-    "banana",
+    "blue mug; teapot; green apple",
     "key + padlock; scissors",
     "wrench; no such thing",
     "",
@@ -41,6 +53,12 @@ PARAMETERS = (
     *(("presence_threshold", 0.0), ("recipe", "instances"), ("distractors", False)),
     *(("presence_threshold", 0.5), ("recipe", "reference"), ("distractors", True)),
     *(("max_rate_hz", 5.0), ("min_area", 99), ("max_rate_hz", 0.0), ("min_area", 16)),
+    *(
+        ("box_mode", "oriented"),
+        ("support", "none"),
+        ("box_mode", "upright"),
+        ("support", "plane"),
+    ),
 )
 
 
@@ -51,11 +69,16 @@ class Operators:
         self.node = node
         self.queries = node.create_publisher(String, "query", 10)
         self.subscriber = None
-        self.calls = self.answers = 0
+        self.calls = self.answers = self.boxes = 0
         node.create_subscription(
             OUTPUTS[0].message_type, f"/clip_surgery/{OUTPUTS[0].name}", self._answer, 10, raw=True
         )
+        topic = "/clip_surgery/detections_3d"
+        node.create_subscription(Detection3DArray, topic, self._count_boxes, 10)
         wait_for_reader(self.queries)
+
+    def _count_boxes(self, message):
+        self.boxes += len(message.detections)
 
     def _answer(self, _):
         self.answers += 1
@@ -84,7 +107,7 @@ class Operators:
             self.subscriber.destroy_node()
             self.subscriber = None
             return
-        output = OUTPUTS[turn % len(OUTPUTS)]
+        output = ALL_OUTPUTS[turn % len(ALL_OUTPUTS)]
         # Not spun: rclpy may raise if a subscription ends while an executor uses it.
         self.subscriber = Node("subscriber", context=self.node.context)
         topic = f"/clip_surgery/{output.name}"
@@ -115,8 +138,8 @@ def soak(node, operators):
 @pytest.mark.skipif(SOAK_S < 30, reason="CLIP_SURGERY_SOAK_S is too short to settle")
 def test_memory_threads_and_files_do_not_grow(ros_node):
     camera = Process(*CAMERA, "--rate", "15", "--size", "640x480", "--hold", "1")
-    with camera, WatchedProcess(*NODE) as node:
-        read_all(ros_node)
+    with camera, WatchedProcess(*NODE, *IN_SPACE) as node:
+        read_all(ros_node, ALL_OUTPUTS)
         node.wait_for_line("images arrive", START_S)
         operators = Operators(ros_node)
         footprints = soak(node, operators)
@@ -128,10 +151,11 @@ def test_memory_threads_and_files_do_not_grow(ros_node):
     files = [max(footprint.files for footprint in part) for part in (first, last)]
     print(
         f"{SOAK_S:.0f} s, {len(footprints)} acts, {operators.answers} frames answered, "
-        f"{operators.calls} calls; first and last third: held {held_mib} MiB, "
-        f"threads {threads}, files {files}"
+        f"{operators.boxes} boxes in space, {operators.calls} calls; first and last third: "
+        f"held {held_mib} MiB, threads {threads}, files {files}"
     )
     assert operators.answers > SOAK_S / 10, "the node must have processed frames"
+    assert operators.boxes > SOAK_S / 10, "objects must have been placed in space"
     assert held_mib[1] - held_mib[0] < GROWTH_MIB
     assert threads[1] - threads[0] <= THREADS
     assert files[1] - files[0] <= FILES

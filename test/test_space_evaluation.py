@@ -12,18 +12,33 @@ import numpy as np
 import pytest
 
 from clip_surgery_ros.core.errors import WorldError
+from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.evaluation import space
-from clip_surgery_ros.evaluation.space import (
+from clip_surgery_ros.evaluation.outcome import iou
+from clip_surgery_ros.evaluation.space import SpaceOutcome, measure_view
+from clip_surgery_ros.evaluation.space_detections import (
     MASKS,
-    SpaceOutcome,
+    PIPELINE,
+    PipelineMasks,
     changed,
     deepest,
-    measure_view,
     measured_objects,
 )
-from clip_surgery_ros.evaluation.space_recipes import RECIPES, Place, Sight, clusters, thinned
+from clip_surgery_ros.evaluation.space_recipes import (
+    RECIPES,
+    UP,
+    Place,
+    Sight,
+    clusters,
+    lifted,
+    thinned,
+)
 from clip_surgery_ros.evaluation.space_report import OWN, markdown, summaries, write
+from clip_surgery_ros.networks.factory import LoadedNetworks
+from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.space.depth import DepthImage, Intrinsics
+from clip_surgery_ros.space.lifting import LiftSettings
+from clip_surgery_ros.space.objects import lift_all
 from clip_surgery_ros.space.reasons import Reason
 from clip_surgery_ros.space.transforms import Rigid
 from clip_surgery_ros.tools.cli import main
@@ -178,6 +193,47 @@ def test_figures_of_a_rendered_view_are_plausible() -> None:
             assert each.off is not None and np.linalg.norm(each.off) == each.distance < 1
 
 
+def test_masks_of_a_pipeline_are_lifted_as_the_node_lifts_them(networks: LoadedNetworks) -> None:
+    view = make_depth_view("development", 0, (320, 240))
+    config = Config()
+    pipeline = networks.pipeline(config)
+    detected = list(PipelineMasks(pipeline)(view))
+    assert [each.truth for each in detected] == measured_objects(view)
+    found = [each for each in detected if each.is_found]
+    assert found, "the demo's networks find something in this view"
+    names = sorted({each.truth.name for each in detected})
+    result = pipeline.run(view.rgb, query_of_names(names))
+    camera = Intrinsics.from_matrix(view.camera.matrix, 320, 240)
+    depth, to_world = (
+        DepthImage(view.depth["moderate"], camera),
+        Rigid.from_matrix(view.camera.pose),
+    )
+    node = lift_all(result, depth, to_world, "world", LiftSettings(up=UP))
+    boxes = {
+        segment.name: [] if one.box is None else one.box.centre.tolist()
+        for segment, one in zip(result.segments, node.lifted, strict=True)
+        if [s.name for s in result.segments].count(segment.name) == 1
+    }
+    assert boxes
+    for each in found:
+        assert iou(each.mask, view.mask(each.truth)) >= 0.5
+        place = lifted(Sight(depth, each.mask, each.clicks, each.others, to_world))
+        if each.truth.name in boxes:
+            assert boxes[each.truth.name] == ([] if place is None else place.centre.tolist())
+
+
+def test_objects_that_a_pipeline_does_not_find_have_no_place(networks: LoadedNetworks) -> None:
+    """A black picture: nothing is there to find."""
+    view = make_depth_view("development", 0, SIZE)
+    dark = replace(view, rgb=np.zeros_like(view.rgb))
+    outcomes = list(measure_view(dark, PipelineMasks(networks.pipeline(Config()))))
+    own = summaries(outcomes)[OWN]["off"]
+    assert set(own) == {PIPELINE}
+    whole = [t for t in measured_objects(view) if t.visible >= space.WHOLE]
+    assert (own[PIPELINE].objects, own[PIPELINE].located) == (len(whole), 0.0)
+    assert "| off | the pipeline's |" in markdown(summaries(outcomes))
+
+
 @pytest.mark.slow
 def test_covariance_is_calibrated_on_development_scenes() -> None:
     """68 % within one deviation; the margin is twice the standard error of so few scenes."""
@@ -227,6 +283,16 @@ def test_tables_have_the_figures_in_millimetres_and_percent() -> None:
     table = markdown(summaries([outcome(0.01), outcome(0.02)]))
     assert "| off | true | 2 | 100.0% | 15.0 | 19.0 | 10.0 | 20.0 | 1.5 | 0.0% | 67% |" in table
     assert f"| {OWN} | 15.0 / 19.0 |" in table
+
+
+def test_command_measures_the_pipelines_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLIP_SURGERY_ROS_HOME", str(tmp_path))
+    monkeypatch.setattr(space, "SIZE", (320, 240))
+    options = ["--masks", "pipeline", "--scenes", "1", "--split", "development"]
+    assert main(["evaluate", "--space", *options, "--device", "cpu"]) == 0
+    assert "| moderate | the pipeline's |" in capsys.readouterr().out
 
 
 def test_command_prints_tables_and_writes_them(

@@ -2,95 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
+from cuboids import (
+    BLOCK,
+    CAMERA,
+    PLACE,
+    SIZE,
+    UP,
+    UPRIGHT,
+    VIEW,
+    Cuboid,
+    box_in,
+    cast,
+    lifted,
+    middle_of,
+    reasons,
+)
 
-from clip_surgery_ros.evaluation.space import changed
-from clip_surgery_ros.space.boxes import SpaceBox, box_of
+from clip_surgery_ros.evaluation.space_detections import changed
+from clip_surgery_ros.space.boxes import box_of
 from clip_surgery_ros.space.depth import DepthImage, Intrinsics
-from clip_surgery_ros.space.lifting import Lifted, LiftSettings, lift
+from clip_surgery_ros.space.lifting import LiftSettings, lift
 from clip_surgery_ros.space.reasons import Reason
 from clip_surgery_ros.space.support import find_support
 from clip_surgery_ros.space.transforms import Rigid
 from clip_surgery_ros.world.depth_views import with_holes
-
-CAMERA = Intrinsics(560.0, 560.0, 319.5, 239.5, 640, 480)
-UP = np.array([0.0, 0.0, 1.0])
-SIZE = (0.06, 0.10, 0.08)
-PLACE = (0.01, -0.02, 0.04)
-UPRIGHT = LiftSettings(up=UP)
-
-
-@dataclass(frozen=True)
-class Cuboid:
-    centre: tuple[float, float, float]
-    size: tuple[float, float, float]
-    yaw: float = 0.0
-
-
-BLOCK = Cuboid(PLACE, SIZE, 0.4)
-
-
-def looking(eye: tuple[float, float, float], target: tuple[float, float, float]) -> Rigid:
-    """Return camera to world."""
-    forward = np.subtract(target, eye) / np.linalg.norm(np.subtract(target, eye))
-    right = np.cross(forward, UP) / np.linalg.norm(np.cross(forward, UP))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    matrix[:3, 3] = eye
-    return Rigid.from_matrix(matrix)
-
-
-VIEW = looking((0.45, -0.35, 0.5), (0.0, 0.0, 0.03))
-
-
-def cast(
-    *cuboids: Cuboid, pose: Rigid = VIEW, table: bool = True
-) -> tuple[DepthImage, np.ndarray]:
-    """Return depth and ids (from 1, 0 for the table) of cuboids on the table z = 0."""
-    y, x = np.mgrid[0 : CAMERA.height, 0 : CAMERA.width].reshape(2, -1).astype(float)
-    rays = np.stack([(x - CAMERA.cx) / CAMERA.fx, (y - CAMERA.cy) / CAMERA.fy, np.ones_like(x)], 1)
-    rays, eye = rays @ pose.rotation.T, pose.translation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.where(rays[:, 2] < 0, -eye[2] / rays[:, 2], np.inf) if table else None
-        depth = np.full(len(rays), np.inf) if depth is None else depth
-        ids = np.zeros(len(rays), np.uint16)
-        for k, cuboid in enumerate(cuboids, 1):
-            c, s = np.cos(cuboid.yaw), np.sin(cuboid.yaw)
-            turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
-            origin, local = turn @ (eye - cuboid.centre), rays @ turn.T
-            half = np.array(cuboid.size) / 2
-            ends = np.stack([(-half - origin) / local, (half - origin) / local])
-            near, far = ends.min(0).max(1), ends.max(0).min(1)
-            hit = (near < far) & (near > 0) & (near < depth)
-            depth, ids = np.where(hit, near, depth), np.where(hit, k, ids).astype(np.uint16)
-    depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-    shape = (CAMERA.height, CAMERA.width)
-    return DepthImage(depth.reshape(shape), CAMERA), ids.reshape(shape)
-
-
-def middle_of(mask: np.ndarray) -> np.ndarray:
-    rows, columns = np.nonzero(mask)
-    near = int(((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin())
-    return np.array([[columns[near], rows[near]]])
-
-
-def lifted(
-    depth: DepthImage, ids: np.ndarray, k: int = 1, settings: LiftSettings = UPRIGHT
-) -> Lifted:
-    mask = ids == k
-    return lift(depth, mask, middle_of(mask), VIEW, (ids > 0) & ~mask, settings)
-
-
-def box_in(result: Lifted) -> SpaceBox:
-    assert result.box is not None, result.findings
-    return result.box
-
-
-def reasons(result: Lifted) -> dict[Reason, str]:
-    return {finding.reason: finding.text for finding in result.findings}
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.3, 0.8, 1.3])
@@ -371,6 +308,51 @@ def test_right_mask_is_not_too_small_where_something_unknown_touches() -> None:
     other = Cuboid((-0.05, 0.06, 0.05), (0.04, 0.16, 0.1), 0.4)
     depth, ids = cast(BLOCK, other)
     result = lift(depth, ids == 1, middle_of(ids == 1), VIEW, settings=UPRIGHT)
+    assert result.findings == ()
+
+
+@pytest.mark.parametrize("pixels", [-6, -3])
+def test_mask_that_lacks_no_part_is_not_too_small_where_something_stands_beside(
+    pixels: int,
+) -> None:
+    """The surface goes on over the table alone, to something that was not asked for."""
+    board = Cuboid((0.0, 0.055, 0.03), (0.1, 0.01, 0.06), 0.4)
+    depth, ids = cast(BLOCK, board)
+    small = changed(ids == 1, pixels)
+    near = changed(small, 16) & (ids == 2)
+    assert near.sum() > 50, "it is as near as a part that the mask lacks would be"
+    result = lift(depth, small, middle_of(small), VIEW, settings=UPRIGHT)
+    assert result.findings == ()
+
+
+NEIGHBOUR = Cuboid((0.095, 0.0, 0.04), (0.09, 0.1, 0.08), 0.4)
+"""Touches the block."""
+
+
+def test_box_that_depends_on_pixels_of_another_mask_is_told() -> None:
+    depth, ids = cast(BLOCK, NEIGHBOUR)
+    mask, other = ids == 1, ids == 2
+    columns = np.nonzero(other)[1]
+    leaked = mask | (other & (np.arange(640) < np.quantile(columns, 0.4)))
+    result = lift(depth, leaked, middle_of(mask), VIEW, other, UPRIGHT)
+    told = reasons(result)[Reason.SHARED_PIXELS]
+    assert "without pixels that another mask has too, the box would be" in told
+    assert np.linalg.norm(box_in(result).centre - PLACE) > 0.02
+
+
+@pytest.mark.parametrize("pixels", [0, 3])
+def test_masks_that_share_a_border_do_not_doubt_each_other(pixels: int) -> None:
+    depth, ids = cast(BLOCK, NEIGHBOUR)
+    mask, other = (changed(ids == k, pixels) for k in (1, 2))
+    result = lift(depth, mask, middle_of(ids == 1), VIEW, other, UPRIGHT)
+    assert Reason.SHARED_PIXELS not in reasons(result)
+
+
+@pytest.mark.parametrize("pixels", [-4, 0, 4])
+def test_two_masks_of_one_thing_do_not_doubt_each_other(pixels: int) -> None:
+    depth, ids = cast(BLOCK)
+    mask = ids == 1
+    result = lift(depth, mask, middle_of(mask), VIEW, changed(mask, pixels), UPRIGHT)
     assert result.findings == ()
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_surgery_ros.evaluation.space import MASKS, SpaceOutcome
+from clip_surgery_ros.evaluation.space import SpaceOutcome
 from clip_surgery_ros.evaluation.space_recipes import RECIPES
 from clip_surgery_ros.evaluation.tables import header, row, write_tables
-from clip_surgery_ros.world.depth_views import SENSORS
 
 FAR = 0.05
 """Metres from the truth from which a box without a reason counts as wrong."""
@@ -104,7 +103,7 @@ def _own_rows(found: Summaries) -> Iterator[str]:
 
 
 def _recipe_rows(found: Summaries) -> Iterator[str]:
-    conditions = [(sensor, mask) for sensor in SENSORS for mask in MASKS]
+    conditions = [(sensor, mask) for sensor, masks in found[OWN].items() for mask in masks]
     heads = (f"{sensor}, {mask}" for sensor, mask in conditions)
     yield from header(["centre, mm: median / 90 %", *heads])
     for recipe in RECIPES:

@@ -39,6 +39,14 @@ GOES_ON = 0.025
 640, so 10 beyond the border of an object whose mask is 6 too small."""
 CLEAR = 0.006
 """Metres above the support at which what is beyond a mask is not the support."""
+ELSEWHERE = 0.02
+"""Metres by which a box's centre must move for the pixels that it shares with another mask to be
+reported: what a gripper forgives."""
+ELSEWHERE_SIZE = 0.05
+"""The same in lengths of the box's diagonal, for large objects."""
+SAME_THING = 0.5
+"""Share of an object's pixels in another mask from which both masks are of one thing, as those of
+"mug" and "red mug", and say nothing against each other."""
 SMALL_PART = 0.25
 """Share of the surface in a mask below which what is above the support is doubtful."""
 CUT = 1.5
@@ -116,7 +124,8 @@ def lift(
     :param mask: (H, W) the object's pixels.
     :param clicks: (K, 2) x, y of pixels on the object.
     :param to_target: takes points of the camera's frame to the frame of the box.
-    :param others: (H, W) pixels of other objects, which are neither this one nor its support.
+    :param others: (H, W) the masks of other objects; what they have alone is neither this one nor
+        its support.
     """
     settings = settings or LiftSettings()
     box = mask_box(mask)
@@ -128,9 +137,9 @@ def lift(
     ring = int(np.clip(0.25 * side, 0.02 * width, 0.075 * width))
     part = _part_round(box, ring + grow + 4, width, height)
     clicks = clicks - np.array([part[1].start, part[0].start])
-    beside = np.zeros_like(mask[part]) if others is None else others[part] & ~mask[part]
+    around = np.zeros_like(mask[part]) if others is None else others[part]
     limits = (settings.nearest, settings.farthest)
-    window = Window(depth, part, mask[part], beside, limits)
+    window = Window(depth, part, mask[part], around, limits)
     failed = window.failure()
     if failed is not None:
         return Lifted(None, (failed,))
@@ -170,6 +179,21 @@ def _small_part(window: Window, found: _AboveSupport, reached: Mask, kept: Mask)
         return []
     text = f"only {own} of {whole} pixels of the surface in the mask are above the support"
     return [Finding(Reason.SMALL_PART, text)]
+
+
+def _shared_pixels(box: SpaceBox, without: SpaceBox) -> list[Finding]:
+    """Return that a box depends on pixels that another mask has too, if it does.
+
+    :param without: the box without these pixels.
+    """
+    away = float(np.linalg.norm(box.centre - without.centre))
+    if away <= max(ELSEWHERE, ELSEWHERE_SIZE * float(np.linalg.norm(box.size))):
+        return []
+    text = (
+        f"without pixels that another mask has too, the box would be {1000 * away:.0f} mm "
+        "elsewhere; they may be either object's"
+    )
+    return [Finding(Reason.SHARED_PIXELS, text)]
 
 
 def _mask_too_small(moved: int, reach: int) -> Finding:
@@ -268,6 +292,10 @@ def _boxed(
             findings.append(Finding(Reason.NO_SUPPORT, text))
             support = None
     box = box_of(points, settings.box_mode, settings.up, support, found.noise)
+    own = points[~window.shared[kept]]
+    if max(LEAST_POINTS, SAME_THING * len(points)) <= len(own) < len(points):
+        without = box_of(own, settings.box_mode, settings.up, support, found.noise)
+        findings += _shared_pixels(box, without)
     grain = float(np.hypot(window.pixel_size(kept), found.noise or 0.0))
     reasons = [finding.reason for finding in findings]
     covariance = centre_covariance(box, to_target.translation, grain, reasons)

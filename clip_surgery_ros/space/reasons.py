@@ -49,6 +49,8 @@ class Reason(Enum):
     """No support was found round the object, so nothing was cut off below."""
     SMALL_PART = "small_part"
     """Only a small part of the mask is the object's, so its border may be wrong by much."""
+    SHARED_PIXELS = "shared_pixels"
+    """The box would be elsewhere without pixels that another object's mask has too."""
     FLAT = "flat"
     """The object is hardly higher than its support, so the support was not cut off."""
 

@@ -21,6 +21,9 @@ STEP = 0.04
 objects break, at 5 % what is behind them joins."""
 WIDTH = 640
 """Of the picture, pixels, for which distances in pixels are given here; others scale them."""
+STEP_BEYOND = 0.02
+"""The same beyond a mask that is too small: at :data:`STEP`, half of what was found there was
+something else that touches."""
 HOLE = 12
 """Pixels without depth from a surface that still count as joined to it."""
 LEAST_PART = 0.02
@@ -57,12 +60,12 @@ class Window:
     """The part of a picture round one mask.
 
     :param part: rows and columns of the picture.
-    :param mask: (h, w) of the part; ``beside`` the pixels of other objects.
+    :param mask: (h, w) of the part; ``others`` the masks of other objects, which may share pixels.
     :param limits: metres, nearest and farthest depth that is used.
     """
 
     def __init__(
-        self, depth: DepthImage, part: Part, mask: Mask, beside: Mask, limits: tuple[float, float]
+        self, depth: DepthImage, part: Part, mask: Mask, others: Mask, limits: tuple[float, float]
     ) -> None:
         self._intrinsics, self._part, self._limits = depth.intrinsics, part, limits
         self._scale = depth.intrinsics.width / WIDTH
@@ -70,7 +73,7 @@ class Window:
         near, far = (np.float32(limit) for limit in limits)
         self.has_depth = (self.raw >= near) & (self.raw <= far)
         self.metres = np.where(self.has_depth, self.raw, np.float32(0))
-        self.mask, self.beside = mask, beside
+        self.mask, self.beside, self.shared = mask, others & ~mask, others & mask
 
     def failure(self) -> Finding | None:
         """Return why no object can be found here, if none can."""
@@ -89,12 +92,17 @@ class Window:
         return Finding(Reason.TOO_FEW_POINTS, text)
 
     def object_pixels(
-        self, clicks: NDArray[np.integer], grow: int, beside: Mask | None = None
+        self,
+        clicks: NDArray[np.integer],
+        grow: int,
+        beside: Mask | None = None,
+        step: float = STEP,
     ) -> Mask:
         """Return the pixels of the mask grown by some pixels that a surface joins to the clicks.
 
         :param clicks: (K, 2) x, y in the part.
         :param beside: (h, w) pixels that are not the object's; None for those of other objects.
+        :param step: largest step of depth between neighbours of a surface, as a share.
         """
         grown = dilated(self.mask, grow) & ~(self.beside if beside is None else beside)
         logs = np.where(grown, np.log(np.maximum(self._filled(), 1e-6)), np.float32(-99))
@@ -102,11 +110,11 @@ class Window:
         # Filled pixels are walls of later fills, so one array serves all.
         filled = np.zeros((height + 2, width + 2), np.uint8)
         for x, y in self._seeds(clicks):
-            _fill(logs, filled, x, y)
+            _fill(logs, filled, x, y, step)
         grown &= self.has_depth
         core = filled[1:-1, 1:-1] > 0
         core &= grown
-        return core | self._other_parts(core, logs, filled, grown)
+        return core | self._other_parts(core, logs, filled, grown, step)
 
     def _filled(self) -> NDArray[np.float32]:
         """Return depth, (h, w) metres, in which pixels without depth have that of the nearest with
@@ -141,7 +149,12 @@ class Window:
         return seeds
 
     def _other_parts(
-        self, core: Mask, logs: NDArray[np.float32], filled: NDArray[np.uint8], grown: Mask
+        self,
+        core: Mask,
+        logs: NDArray[np.float32],
+        filled: NDArray[np.uint8],
+        grown: Mask,
+        step: float,
     ) -> Mask:
         """Return parts without a click at the object's own depth, such as a handle that a hole
         cut off.
@@ -162,7 +175,7 @@ class Window:
                 break
             at = int((labels == largest).argmax())
             before = filled.copy()
-            _fill(logs, filled, at % core.shape[1], at // core.shape[1])
+            _fill(logs, filled, at % core.shape[1], at // core.shape[1], step)
             part = (filled != before)[1:-1, 1:-1] & grown
             inside = part & self.mask
             rest &= ~part
@@ -242,7 +255,11 @@ class Window:
         :param moved: pixels by which masks are too small.
         :param reach: pixels beyond the mask that are looked at.
         """
-        surface = self.object_pixels(clicks, reach, dilated(self.beside, moved + 2) & ~kept)
+        foreign = dilated(self.beside, moved + 2)
+        if above is not None:
+            # What stands on the same support would be reached over it.
+            foreign |= self.has_depth & ~above & ~self.mask
+        surface = self.object_pixels(clicks, reach, foreign & ~kept, STEP_BEYOND)
         beyond = self.beyond_border()
         band = surface & (beyond >= reach - 1) & (beyond <= reach)
         if above is not None:
@@ -292,8 +309,10 @@ def dilated(mask: Mask, pixels: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel) > 0)
 
 
-def _fill(logs: NDArray[np.float32], filled: NDArray[np.uint8], x: int, y: int) -> None:
+def _fill(
+    logs: NDArray[np.float32], filled: NDArray[np.uint8], x: int, y: int, step: float
+) -> None:
     """Fill the surface at a pixel; a pixel that is filled already is left as it is."""
     if not filled[y + 1, x + 1]:
         flags = 8 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-        cv2.floodFill(logs, filled, (x, y), 0, STEP, STEP, flags)
+        cv2.floodFill(logs, filled, (x, y), 0, step, step, flags)

@@ -32,8 +32,10 @@ from clip_surgery_ros.tools.truth import (
 )
 
 if TYPE_CHECKING:
+    from clip_surgery_ros.core.pipeline import Pipeline
     from clip_surgery_ros.evaluation.comparison import Variant
-    from clip_surgery_ros.evaluation.sequence_detections import Detector
+    from clip_surgery_ros.evaluation.sequence_detections import Detector as SequenceDetector
+    from clip_surgery_ros.evaluation.space_detections import Detector as SpaceDetector
 
 OWN_ABSENT = {"binding", "absent"}
 """Sets with absent names of their own."""
@@ -96,12 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of measurements that need the rendered world and no network."""
+    """Add the options of measurements on views and sequences of the rendered world."""
     space = parser.add_argument_group("objects in space and over time")
     space.add_argument(
         "--space",
         action="store_true",
-        help="measure boxes in space on views of the rendered world with depth; no network runs",
+        help="measure boxes in space on views of the rendered world with depth",
     )
     space.add_argument(
         "--sequences",
@@ -114,8 +116,8 @@ def _add_world_arguments(parser: argparse.ArgumentParser) -> None:
     space.add_argument(
         "--masks",
         choices=("degraded", "pipeline"),
-        help="masks of --sequences: true ones made worse, with which no network runs, or those of "
-        "the pipeline, in pictures twice as wide (default: degraded)",
+        help="masks of --space and --sequences: true ones, also made worse, with which no network "
+        "runs, or those of the pipeline (default: degraded); sequences are then twice as wide",
     )
     space.add_argument(
         "--scenes",
@@ -136,8 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--paper is about the rules of --protocol; add --protocol")
     if arguments.space and arguments.sequences is not None:
         raise ConfigError("--space and --sequences measure two things; take one after the other")
-    if arguments.masks and arguments.sequences is None:
-        raise ConfigError("--masks is about ids that last; add --sequences")
+    if arguments.masks and not arguments.space and arguments.sequences is None:
+        raise ConfigError(
+            "--masks is about objects in space and ids that last; add --space or --sequences"
+        )
     if arguments.space:
         return _run_space(arguments)
     if arguments.sequences is not None:
@@ -172,11 +176,15 @@ def _run_space(arguments: argparse.Namespace) -> int:
     _refuse_pictures(arguments, "space")
 
     from clip_surgery_ros.evaluation.space import depth_views, measure
+    from clip_surgery_ros.evaluation.space_detections import PipelineMasks, degraded
     from clip_surgery_ros.evaluation.space_report import markdown, summaries, write
     from clip_surgery_ros.evaluation.world_scenes import views_folder
 
+    detector: SpaceDetector = degraded
+    if arguments.masks == "pipeline":
+        detector = PipelineMasks(_pipeline(arguments))
     views = depth_views(views_folder(), arguments.split, arguments.scenes or SPACE_SCENES)
-    found = summaries(measure(views))
+    found = summaries(measure(views, detector))
     print(markdown(found))
     _write_files(arguments, lambda folder: write(found, folder))
     return 0
@@ -192,13 +200,10 @@ def _run_sequences(arguments: argparse.Namespace) -> int:
     from clip_surgery_ros.evaluation.world_scenes import views_folder
     from clip_surgery_ros.world.track_scenes import SIZE
 
-    detector: Detector = degraded
+    detector: SequenceDetector = degraded
     size = SIZE
     if arguments.masks == "pipeline":
-        from clip_surgery_ros.networks.factory import load_networks
-
-        config = config_from_options(arguments)
-        detector, size = PipelineMasks(load_networks(config).pipeline(config)), PIPELINE_SIZE
+        detector, size = PipelineMasks(_pipeline(arguments)), PIPELINE_SIZE
     outcomes = measure_all(
         views_folder(),
         arguments.split,
@@ -211,6 +216,14 @@ def _run_sequences(arguments: argparse.Namespace) -> int:
     print(markdown(found))
     _write_files(arguments, lambda folder: write(found, folder))
     return 0
+
+
+def _pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """Return the pipeline whose masks ``--masks pipeline`` takes."""
+    from clip_surgery_ros.networks.factory import load_networks
+
+    config = config_from_options(arguments)
+    return load_networks(config).pipeline(config)
 
 
 def _refuse_pictures(arguments: argparse.Namespace, option: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from clip_surgery_ros.msg import SegmentArray
@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from clip_surgery_ros.ros.images import image_message
-from clip_surgery_ros.ros.outputs import OUTPUTS
+from clip_surgery_ros.ros.outputs import OUTPUTS, Output
 
 PATIENCE_S = 90.0
 """Limit for an answer, with other work in the queue before it."""
@@ -127,9 +127,9 @@ def frame_counts(camera: Values) -> dict[str, int]:
     }
 
 
-def read_all(node: Node) -> None:
-    """Subscribe to all outputs of a frame and discard the messages."""
-    for output in OUTPUTS:
+def read_all(node: Node, outputs: Iterable[Output] = OUTPUTS) -> None:
+    """Subscribe to outputs of a frame and discard the messages."""
+    for output in outputs:
         topic = f"/clip_surgery/{output.name}"
         node.create_subscription(
             output.message_type, topic, lambda _: None, output.make_qos(), raw=True

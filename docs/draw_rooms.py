@@ -16,24 +16,24 @@ PICTURE = ROOT / "docs" / "rooms.png"
 METADATA = "Description"
 """Entry of the picture's metadata that holds its arrows."""
 ROOMS = {
-    "tools": (2.3, "command line"),
-    "benchmark": (9.0, "time and memory"),
-    "demo": (8.2, "camera and query"),
-    "node": (2.8, "lifecycle node"),
-    "training": (6.4, "demo networks"),
-    "recorded": (4.6, "bags, labelled"),
-    "web": (1.0, "in a browser"),
-    "evaluation": (9.2, "quality of masks"),
-    "networks": (5.7, "CLIP and SAM"),
-    "ros": (1.2, "messages, QoS"),
-    "tracks": (10.3, "ids that last"),
-    "parameters": (1.2, "what a user sets"),
-    "pictures": (4.9, "files, drawings"),
-    "space": (7.0, "places in metres"),
-    "world": (9.3, "generated scenes"),
-    "arithmetic": (1.0, "fast layers"),
-    "weights": (3.0, "weight files"),
-    "core": (8.7, "the method"),
+    "tools": (2.13, "command line"),
+    "benchmark": (10.3, "time and memory"),
+    "demo": (7.49, "camera and query"),
+    "node": (5.22, "lifecycle node"),
+    "training": (9.3, "demo networks"),
+    "recorded": (0.95, "bags, labelled"),
+    "web": (3.28, "in a browser"),
+    "evaluation": (10.3, "quality of masks"),
+    "networks": (1.36, "CLIP and SAM"),
+    "ros": (4.61, "messages, QoS"),
+    "tracks": (8.78, "ids that last"),
+    "parameters": (8.08, "what a user sets"),
+    "pictures": (3.68, "files, drawings"),
+    "space": (10.15, "places in metres"),
+    "world": (5.57, "generated scenes"),
+    "arithmetic": (2.29, "fast layers"),
+    "weights": (4.32, "weight files"),
+    "core": (10.3, "the method"),
 }
 """Where a room is drawn in its row, and what is written below its name."""
 Arrows = list[tuple[str, str]]
@@ -129,7 +129,7 @@ def draw(arrows: Arrows, path: Path = PICTURE) -> None:
             },
             zorder=2,
         )
-    axes.set(xlim=(0.1, 11.2), ylim=(-0.5, len(rows) - 0.5))
+    axes.set(xlim=(0.0, 11.25), ylim=(-0.5, len(rows) - 0.5))
     axes.axis("off")
     figure.savefig(path, dpi=110, bbox_inches="tight", metadata={METADATA: as_text(arrows)})
     plt.close(figure)

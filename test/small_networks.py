@@ -55,11 +55,12 @@ def small_mobile_sam() -> Sam:
     torch.manual_seed(0)
     net = TinyViT(
         img_size=1024,
-        embed_dims=[8, 16, 32, 320],
+        embed_dims=[4, 8, 16, 320],
         depths=[1, 1, 1, 1],
-        num_heads=[1, 2, 2, 10],
+        num_heads=[1, 1, 2, 10],
         window_sizes=[7, 7, 14, 7],
         mlp_ratio=1.0,
+        mbconv_expand_ratio=1.0,
         drop_path_rate=0.0,
     )
     width = SMALL.prompt_dim

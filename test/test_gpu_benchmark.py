@@ -146,7 +146,8 @@ def test_shortage_is_not_survived_by_a_pipeline_that_answers_wrongly() -> None:
 def test_agreement_of_precisions_and_with_the_cpu_is_measured(
     gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factory, "WARM_UP_HW", (48, 60))  # the networks are loaded four times
+    # The networks are loaded four times; they need no warm-up here.
+    monkeypatch.setattr(factory.LoadedNetworks, "warm_up", lambda networks: None)
     found = values(precision_agreement(Setting(device="cuda:0"), 1))
     means = {what: value for what, value in found.items() if what.endswith("mean")}
     assert len(means) == 3

@@ -15,9 +15,9 @@ DEVICE=${DEVICE:-cuda:0}
 CORES=${CORES:-$(nproc)}
 FIRST_SCENES=${FIRST_SCENES:-1500} # a minute and a half of 16 cores
 SCENES=${SCENES:-6000}             # five minutes more
-# Last steps of the three stages. They count on from those of the shipped networks (the card): 7000
+# Last steps of the three stages. They count on from those of the shipped networks (the card): 8800
 # and 16000.
-CLIP_STEPS=${CLIP_STEPS:-9000 18000 22000}
+CLIP_STEPS=${CLIP_STEPS:-11000 20000 24000}
 SAM_STEPS=${SAM_STEPS:-18000 22000 28000}
 BEGUN=clip_surgery_ros/weights/demo
 

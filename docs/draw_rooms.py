@@ -16,24 +16,24 @@ PICTURE = ROOT / "docs" / "rooms.png"
 METADATA = "Description"
 """Entry of the picture's metadata that holds its arrows."""
 ROOMS = {
-    "tools": (2.13, "command line"),
-    "benchmark": (10.3, "time and memory"),
-    "demo": (7.49, "camera and query"),
-    "node": (5.22, "lifecycle node"),
-    "training": (9.3, "demo networks"),
-    "recorded": (0.95, "bags, labelled"),
-    "web": (3.28, "in a browser"),
-    "evaluation": (10.3, "quality of masks"),
-    "networks": (1.36, "CLIP and SAM"),
-    "ros": (4.61, "messages, QoS"),
-    "tracks": (8.78, "ids that last"),
-    "parameters": (8.08, "what a user sets"),
-    "pictures": (3.68, "files, drawings"),
-    "space": (10.15, "places in metres"),
-    "world": (5.57, "generated scenes"),
-    "arithmetic": (2.29, "fast layers"),
-    "weights": (4.32, "weight files"),
-    "core": (10.3, "the method"),
+    "tools": (6.71, "command line"),
+    "benchmark": (5.82, "time and memory"),
+    "demo": (10.27, "camera and query"),
+    "node": (6.08, "lifecycle node"),
+    "training": (8.2, "demo networks"),
+    "recorded": (3.22, "bags, labelled"),
+    "web": (12.3, "in a browser"),
+    "evaluation": (3.69, "quality of masks"),
+    "networks": (12.3, "CLIP and SAM"),
+    "ros": (9.04, "messages, QoS"),
+    "tracks": (1.19, "ids that last"),
+    "parameters": (6.15, "what a user sets"),
+    "pictures": (10.96, "files, drawings"),
+    "space": (0.95, "places in metres"),
+    "world": (3.89, "generated scenes"),
+    "arithmetic": (11.87, "fast layers"),
+    "weights": (6.3, "weight files"),
+    "core": (5.87, "the method"),
 }
 """Where a room is drawn in its row, and what is written below its name."""
 Arrows = list[tuple[str, str]]
@@ -94,7 +94,7 @@ def draw(arrows: Arrows, path: Path = PICTURE) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     rows = layers()
-    figure, axes = plt.subplots(figsize=(11, 8.4))
+    figure, axes = plt.subplots(figsize=(13, 8.4))
     boxes = {}
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
@@ -129,7 +129,7 @@ def draw(arrows: Arrows, path: Path = PICTURE) -> None:
             },
             zorder=2,
         )
-    axes.set(xlim=(0.0, 11.25), ylim=(-0.5, len(rows) - 0.5))
+    axes.set(xlim=(0.0, 13.25), ylim=(-0.5, len(rows) - 0.5))
     axes.axis("off")
     figure.savefig(path, dpi=110, bbox_inches="tight", metadata={METADATA: as_text(arrows)})
     plt.close(figure)

@@ -38,10 +38,19 @@ def labelled(tmp_path_factory) -> Path:
     return folder / "out"
 
 
+def surest(coco: dict) -> list[dict]:
+    """Return the annotation with the highest score of each label in each image.
+
+    The demo's networks take other things for the label too, with lower scores.
+    """
+    ordered = sorted(coco["annotations"], key=lambda each: each["score"])
+    return [*{(each["image_id"], each["category_id"]): each for each in ordered}.values()]
+
+
 def test_objects_are_where_the_world_has_them(labelled: Path) -> None:
     coco = json.loads((labelled / "coco.json").read_text())
     truth = {each.name: each.upright for each in read_orbit().frame(0).objects}
-    found = [each for each in coco["annotations"] if each["space"]["box"] is not None]
+    found = [each for each in surest(coco) if each["space"]["box"] is not None]
     assert {each["category_id"] for each in found} == {1, 2}
     for each in found:
         name, box = coco["categories"][each["category_id"] - 1]["name"], each["space"]["box"]
@@ -57,7 +66,7 @@ def test_objects_are_where_the_world_has_them(labelled: Path) -> None:
 def test_objects_keep_their_ids_in_space(labelled: Path) -> None:
     coco = json.loads((labelled / "coco.json").read_text())
     for category in (1, 2):
-        own = [each for each in coco["annotations"] if each["category_id"] == category]
+        own = [each for each in surest(coco) if each["category_id"] == category]
         images = {each["image_id"] for each in own if each["track_id"] is not None}
         numbers = {each["track_id"] for each in own if each["track_id"] is not None}
         assert len(images) >= 2

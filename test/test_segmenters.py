@@ -172,7 +172,7 @@ def test_segmenter_does_not_change_the_given_network() -> None:
 
 def test_bfloat16_features_are_close_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     # Test the precision even where bfloat16 is slow.
-    monkeypatch.setattr(stock_encoder, "faster_dtype", lambda dtype, *_: dtype)
+    monkeypatch.setattr(stock_encoder, "faster_dtype", lambda name, dtype, *_: dtype)
     torch.manual_seed(1)
     tiny, sam2 = (SEGMENTERS[name].build() for name in NAMES)
     for make, net, side, height in (

@@ -143,7 +143,9 @@ class LoadedNetworks:
             return False
         if config.clip_windows != "fitted":
             return config.clip_windows == "always"
-        return self.clip.is_fitted_with_windows or self._fitted(config, windows=True) is not None
+        # A CLIP's file may have a level of its own for windows, as the demo's has.
+        has_level = self.clip.presence_level(True) != self.clip.presence_level(False)
+        return has_level or self._fitted(config, windows=True) is not None
 
     def profile(self, config: Config) -> Profile | None:
         """Return what was fitted for this pair under the conditions of a configuration."""

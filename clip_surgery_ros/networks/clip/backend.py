@@ -202,13 +202,6 @@ class ClipBackend:
         clip._graphs = Graphs(self._graphs.name, self._graphs.enabled)
         return clip
 
-    @property
-    def is_fitted_with_windows(self) -> bool:
-        """Whether its file has a presence level that was fitted with windows, for the attention in
-        use.
-        """
-        return self._attention == "v-v" and self.traits.presence_with_windows is not None
-
     def presence_level(self, windows: bool) -> PresenceLevel:
         """Return the calibration of presence for the attention in use.
 

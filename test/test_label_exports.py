@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from ament_index_python.packages import get_package_share_directory
 from clip_surgery_ros.msg import SegmentArray, TrackArray
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 from PIL import Image as PillowImage
+from pycocotools.coco import COCO
 from rclpy.serialization import deserialize_message
 from recorded_bags import SECOND, panned, record_images
 from rosbags.highlevel import AnyReader
@@ -127,11 +130,9 @@ def test_messages_are_read_by_ros(labelled: Path) -> None:
 
 
 def test_side_bag_is_read_by_mcap(labelled: Path) -> None:
-    reader = pytest.importorskip("mcap.reader")
-    decoder = pytest.importorskip("mcap_ros2.decoder")
     (path,) = (labelled / "bags" / "drive").glob("*.mcap")
     with path.open("rb") as file:
-        opened = reader.make_reader(file, decoder_factories=[decoder.DecoderFactory()])
+        opened = make_reader(file, decoder_factories=[DecoderFactory()])
         found = list(opened.iter_decoded_messages())
     assert {channel.topic for _, channel, _, _ in found} == TOPICS
     masks = [decoded for _, channel, _, decoded in found if channel.topic.endswith("/mask")]
@@ -167,8 +168,7 @@ def test_definitions_have_the_hashes_that_ros_gives_them(message_type: type) -> 
 
 
 def test_coco_is_read_by_pycocotools(labelled: Path) -> None:
-    coco = pytest.importorskip("pycocotools.coco")
-    opened = coco.COCO(str(labelled / "coco.json"))
+    opened = COCO(str(labelled / "coco.json"))
     assert len(opened.getImgIds()) == 3
     annotations = opened.loadAnns(opened.getAnnIds())
     assert annotations

@@ -21,7 +21,6 @@ from clip_surgery_ros.evaluation.space_detections import (
     PIPELINE,
     PipelineMasks,
     changed,
-    deepest,
     measured_objects,
 )
 from clip_surgery_ros.evaluation.space_recipes import (
@@ -123,12 +122,6 @@ def test_masks_are_grown_and_shrunk_by_whole_pixels() -> None:
     assert changed(mask, 6).sum() == 52 * 112
     assert changed(mask, -6).sum() == 28 * 88
     assert (changed(mask, 0) == mask).all()
-
-
-def test_click_is_the_pixel_farthest_from_the_outline() -> None:
-    mask = np.zeros((240, 320), np.bool_)
-    mask[50:61, 70:81] = mask[55, 70:200] = True
-    np.testing.assert_array_equal(deepest(mask), [[75, 55]])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from clip_surgery_ros.core.masks import innermost
 from clip_surgery_ros.evaluation.space_detections import (
     Detector,
-    deepest,
     degraded,
     measured_objects,
 )
@@ -92,7 +92,7 @@ def measure_view(
     to_world = Rigid.from_matrix(view.camera.pose)
     for truth in measured_objects(view):
         mask = view.mask(truth)
-        exact = Sight(depths["off"], mask, deepest(mask), view.ids < 0, to_world)
+        exact = Sight(depths["off"], mask, np.array([innermost(mask)]), view.ids < 0, to_world)
         yield outcome_of(("floor", "off", "true"), floor(exact), truth, to_world)
     for found in detector(view):
         for sensor in sensors:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.geometry import uncrop
+from clip_surgery_ros.core.masks import innermost
 from clip_surgery_ros.core.pipeline import Pipeline
 from clip_surgery_ros.core.query import query_of_names
 from clip_surgery_ros.core.types import FrameResult, Wanted
@@ -61,7 +62,7 @@ Detector = Callable[[DepthView], Iterator[Detected]]
 def degraded(view: DepthView) -> Iterator[Detected]:
     """Yield each object with each kind of :data:`MASKS`, unless hardly any of its mask is left."""
     for truth in measured_objects(view):
-        clicks = deepest(view.mask(truth))
+        clicks = np.array([innermost(view.mask(truth))])
         for kind, pixels in MASKS.items():
             mask, others = masks_of(view, truth, pixels)
             if mask.mean() >= LEAST_MASK:
@@ -137,10 +138,3 @@ def changed(mask: Mask, pixels: int) -> Mask:
     side = 2 * abs(pixels) + 1
     change = cv2.dilate if pixels > 0 else cv2.erode
     return np.asarray(change(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
-
-
-def deepest(mask: Mask) -> NDArray[np.intp]:
-    """Return the pixel farthest from a mask's outline, (1, 2) x, y: where one would click."""
-    inside = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)
-    row, column = np.unravel_index(int(inside.argmax()), inside.shape)
-    return np.array([[column - 1, row - 1]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -168,19 +168,25 @@ class PartReader:
         :param stop: log time before which the last one is, ns.
         """
         connections = [each for each in self._reader.connections if each.topic in topics]
-        messages = self._reader.messages(connections, start, stop) if connections else iter(())
-        while True:
-            try:
-                connection, log_time, raw = next(messages)
-            except StopIteration:
-                return
-            except Exception:  # damaged files make the storages' packages raise anything
-                return
-            try:
-                message = read_message(self._reader, connection, raw, "the message")
-            except ImageError:
-                continue
-            yield connection.topic, log_time, message
+        if not connections:
+            return
+        with suppress(ImageError):
+            for connection, log_time, raw in self._stored(connections, start, stop):
+                with suppress(ImageError):
+                    message = read_message(self._reader, connection, raw, "the message")
+                    yield connection.topic, log_time, message
+
+    def _stored(
+        self, connections: Sequence[Connection], start: int, stop: int
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield messages as they are stored, with their log times.
+
+        :raises ImageError: the file is damaged.
+        """
+        try:
+            yield from self._reader.messages(connections, start, stop)
+        except Exception as error:  # damaged files make the storages' packages raise anything
+            raise ImageError(one_line(error)) from error
 
     def frames(self, wanted: Sequence[FrameTime], together: bool) -> Iterator[StoredFrame]:
         """Yield the wanted images in their order. One that cannot be read has an error instead.
@@ -201,8 +207,8 @@ class PartReader:
                     if done < len(group) and group[done] == time:
                         done += 1
                         yield self._frame(time, connection, raw)
-            except Exception as error:  # damaged files make the storages' packages raise anything
-                problem = one_line(error)
+            except ImageError as error:
+                problem = str(error)
             if done < len(group):
                 if together and len(group) > 1:  # from here on each alone: some may be whole
                     left, together = left[done:], False
@@ -217,7 +223,7 @@ class PartReader:
         """Yield all messages of the time of the wanted ones."""
         start, stop = wanted[0].log_time, wanted[-1].log_time + 1
         last = FrameTime(-1)
-        for connection, log_time, raw in self._reader.messages(self._connections, start, stop):
+        for connection, log_time, raw in self._stored(self._connections, start, stop):
             copy = last.copy + 1 if last.log_time == log_time else 0
             last = FrameTime(log_time, copy)
             yield last, connection, raw

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_surgery_ros.core.errors import ImageError
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.ros import qos
+from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.sensor_topic import SensorTopic
 from clip_surgery_ros.web.content import (
     framed,
@@ -175,7 +176,7 @@ class CameraFeed:
     def _age_s(self, stamp: str) -> float | None:
         """Return the age of an image, seconds; None for one of another clock."""
         age_s = self._node.get_clock().now().nanoseconds / 1e9 - float(stamp)
-        return round(age_s, 3) if -60 < age_s < 3600 else None
+        return None if is_from_different_clock(age_s) else round(age_s, 3)
 
     def _on_heatmaps(self, message: HeatmapArray) -> None:
         try:

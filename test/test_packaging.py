@@ -127,23 +127,17 @@ def check_layout(prefix: Path) -> None:
     assert marker.is_file()
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One copy, whose build tree the second wheel goes on with: CMake compiles nothing twice."""
-    return copy_sources(tmp_path_factory.mktemp("wheels") / "sources")
-
-
-def build_wheel(sources: Path, target: Path, **environment: str) -> zipfile.ZipFile:
+def build_wheel(target: Path, **environment: str) -> zipfile.ZipFile:
+    """Build a wheel in the repository, with the build folder of this environment's installation:
+    CMake compiles only what has changed since."""
     pip = f"{sys.executable} -m pip wheel --no-build-isolation --no-deps"
-    run(f"{pip} -w {target} .", sources, **environment)
+    run(f"{pip} -w {target} .", ROOT, **environment)
     (wheel,) = target.glob("*.whl")
     return zipfile.ZipFile(wheel)
 
 
-def test_wheel_has_all_files_and_installs_where_ros_searches(
-    sources: Path, tmp_path: Path
-) -> None:
-    with build_wheel(sources, tmp_path / "dist") as wheel:
+def test_wheel_has_all_files_and_installs_where_ros_searches(tmp_path: Path) -> None:
+    with build_wheel(tmp_path / "dist") as wheel:
         names = wheel.namelist()
         wheel_path = wheel.filename
     assert "clip_surgery_ros/core/pipeline.py" in names
@@ -161,13 +155,13 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 
-def test_underlay_package_is_not_built_if_it_exists(sources: Path, tmp_path: Path) -> None:
+def test_underlay_package_is_not_built_if_it_exists(tmp_path: Path) -> None:
     underlay = [path.name for path in (ROOT / "underlay").iterdir()]
     index = tmp_path / "ros" / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     for package in underlay:
         (index / package).touch()
     prefixes = os.pathsep.join([str(tmp_path / "ros"), os.environ.get("AMENT_PREFIX_PATH", "")])
-    with build_wheel(sources, tmp_path / "dist", AMENT_PREFIX_PATH=prefixes) as wheel:
+    with build_wheel(tmp_path / "dist", AMENT_PREFIX_PATH=prefixes) as wheel:
         files = [name.split("/") for name in wheel.namelist()]
     assert not [path for path in files if set(underlay) & set(path)]

@@ -96,6 +96,12 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
     )
     if name == "clip":
         _add_clip_options(step)
+    else:
+        step.add_argument(
+            "--nested",
+            action="store_true",
+            help="train the three masks as part, object and object with its surroundings",
+        )
     step.add_argument(
         "--bfloat16",
         action="store_true",

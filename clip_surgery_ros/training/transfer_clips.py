@@ -7,7 +7,7 @@ once and shared by all networks, so that a network takes ten minutes of two CPU 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -30,7 +30,17 @@ from clip_surgery_ros.networks.clip.vocabulary_table import (
     without_unused_tokens,
 )
 from clip_surgery_ros.training import exported
-from clip_surgery_ros.training.clip_model import CONTEXT, Vocabulary, encode_texts
+from clip_surgery_ros.training.clip_model import (
+    CONTEXT,
+    EMBED,
+    HEAD_WIDTH,
+    TEXT_LAYERS,
+    TEXT_WIDTH,
+    WIDTH,
+    Vocabulary,
+    encode_texts,
+    resize_positions,
+)
 from clip_surgery_ros.training.clip_phrases import window_caption
 from clip_surgery_ros.training.optimization import build_optimizers, set_rate, update
 from clip_surgery_ros.training.windows import Window, choose_window, cut, normalize
@@ -40,12 +50,15 @@ from clip_surgery_ros.world.frame import NamedObject
 
 WINDOW_SIDE = 128
 """Side of the windows that are kept, pixels: the largest input of a network."""
-TIGHT = 0.6
+TIGHT = 0.7
 """Probability that a window is close to one object: a whole view has ten, too many to learn
 from first."""
+BATCH = 64
+COLOURED = 0.25
+"""Probability that a caption tells colours: with them in all, colours alone tell most windows of
+a batch apart, and no shape is learnt."""
 MOST_NAMED = 3
 """Objects that a caption names: people name a few of what they see, and long texts cost time."""
-HEAD_WIDTH = 32
 RATE = 2e-3
 DECAY = 0.4
 """Share of the steps in which the learning rate falls to 0."""
@@ -58,18 +71,17 @@ class TransferClip:
     """A network of the study.
 
     :param vision: of ``open_clip.model.CLIPVisionCfg``.
-    :param embed: channels of the embedding.
     :param steps: of the training.
-    :param batch: windows per step.
     :param seed: of weights and batches.
+    :param kept: first blocks that begin with the demo's weights; they save most of the training.
+        All others, and the projection, begin with random weights.
     :param own_texts: whether its text tower begins with random weights; else with the demo's.
     """
 
     vision: Mapping[str, Any]
-    embed: int
     steps: int
-    batch: int
     seed: int
+    kept: int = 0
     own_texts: bool = False
 
     @property
@@ -77,28 +89,59 @@ class TransferClip:
         """Side of its pictures, pixels."""
         return int(self.vision["image_size"])
 
-    def build(self, vocabulary_size: int) -> CLIP:
-        """Return the untrained network."""
+    def build(self, vocabulary: Vocabulary) -> CLIP:
+        """Return the network as its training begins."""
         vision = CLIPVisionCfg(**self.vision)
-        text = CLIPTextCfg(CONTEXT, vocabulary_size, width=128, heads=128 // HEAD_WIDTH, layers=3)
-        return CLIP(self.embed, vision, text, quick_gelu=True)
+        text = CLIPTextCfg(
+            CONTEXT,
+            len(vocabulary),
+            width=TEXT_WIDTH,
+            heads=TEXT_WIDTH // HEAD_WIDTH,
+            layers=TEXT_LAYERS,
+        )
+        model = CLIP(EMBED, vision, text, quick_gelu=True)
+        demo = exported.read_clip(demo_weights("clip_demo"), vocabulary)["model"]
+        beginning = {name: x for name, x in demo.items() if self._begins_with(name)}
+        own = model.state_dict()
+        beginning = {name: _resampled(name, x, own[name].shape) for name, x in beginning.items()}
+        model.load_state_dict({**own, **beginning})
+        return model
+
+    def _begins_with(self, name: str) -> bool:
+        """Return whether a tensor begins with the demo's weights."""
+        if not name.startswith("visual."):
+            return not self.own_texts and name != "logit_scale"
+        block = name.removeprefix("visual.transformer.resblocks.")
+        if block != name:
+            return int(block.split(".")[0]) < self.kept
+        return self.kept > 0 and not name.startswith(("visual.proj", "visual.ln_post"))
 
 
-def _vit(layers: int, width: int, patch: int, side: int) -> Mapping[str, Any]:
-    sizes = {"layers": layers, "width": width, "patch_size": patch, "image_size": side}
+def _resampled(name: str, values: Tensor, shape: torch.Size) -> Tensor:
+    """Return weights of another patch or grid at the size of a network's own."""
+    if values.shape == shape:
+        return values
+    if name == "visual.positional_embedding":
+        return resize_positions(values, shape[0])
+    scaled = F.interpolate(values, shape[2:], mode="bilinear", align_corners=False)
+    return scaled * values[0, 0].numel() / (shape[2] * shape[3])
+
+
+def _vit(layers: int, patch: int, side: int) -> Mapping[str, Any]:
+    sizes = {"layers": layers, "width": WIDTH, "patch_size": patch, "image_size": side}
     return {**sizes, "head_width": HEAD_WIDTH}
 
 
 CLIPS: Mapping[str, TransferClip] = {
-    "plain": TransferClip(_vit(4, 128, 8, 72), embed=160, steps=1050, batch=64, seed=1),
-    "small": TransferClip(_vit(6, 96, 8, 64), 128, steps=900, batch=64, seed=2, own_texts=True),
-    "coarse": TransferClip(_vit(4, 160, 16, 112), 160, steps=850, batch=64, seed=3),
+    "plain": TransferClip(_vit(6, 8, 72), steps=600, seed=1, kept=3),
+    "small": TransferClip(_vit(4, 8, 64), steps=450, seed=2, kept=2, own_texts=True),
+    "coarse": TransferClip(_vit(5, 16, 112), steps=450, seed=3, kept=3),
     "resnet": TransferClip(
-        {"layers": (1, 1, 1, 1), "width": 16, "image_size": 128}, 160, steps=1050, batch=64, seed=4
+        {"layers": (1, 1, 1, 1), "width": 16, "image_size": 128}, steps=1000, seed=4
     ),
 }
-"""A ViT; a smaller and deeper one with smaller pictures and texts of its own; one with patches
-twice as large; a ModifiedResNet."""
+"""A ViT; a smaller one with smaller pictures and texts of its own; one with patches twice as
+large; a ModifiedResNet."""
 
 
 class KeptWindows:
@@ -120,11 +163,7 @@ class KeptWindows:
     ) -> tuple[NDArray[np.uint8], list[str]]:
         """Return (B, side, side, 3) pictures and their captions."""
         chosen = rng.integers(len(self.images), size=count)
-        size = (side, side)
-        images = [
-            cv2.resize(self.images[k], size, interpolation=cv2.INTER_AREA)[:, :: rng.choice((-1, 1))]
-            for k in chosen
-        ]
+        images = [_jittered(self.images[k], side, rng) for k in chosen]
         return np.stack(images), [self._caption(int(k), rng) for k in chosen]
 
     def _caption(self, index: int, rng: np.random.Generator) -> str:
@@ -133,11 +172,19 @@ class KeptWindows:
         shown = tuple(objects[k] for k in named)
         none = np.zeros(0, np.int64)
         window = Window(self.images[index], none, shown, (True,) * len(shown))
-        words = window_caption(window, rng)
+        words = window_caption(window, rng, COLOURED)
         listed = words.removeprefix("a photo of ")
         if rng.random() < 0.5:
             return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(listed)
         return words
+
+
+def _jittered(image: NDArray[np.uint8], side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a window with up to a tenth of its sides cut off, at another size, or mirrored."""
+    left, top, right, bottom = rng.integers(0, WINDOW_SIDE // 10, 4)
+    part = image[top : WINDOW_SIDE - bottom, left : WINDOW_SIDE - right]
+    resized = cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized[:, :: rng.choice((-1, 1))])
 
 
 def keep_windows(views: Views, folder: Path, count: int, seed: int = 0) -> None:
@@ -167,9 +214,7 @@ def train(clip: TransferClip, windows: KeptWindows, out: Path, bfloat16: bool = 
     """
     torch.manual_seed(clip.seed)
     vocabulary = Vocabulary()
-    model = clip.build(len(vocabulary))
-    if not clip.own_texts:
-        _begin_with_texts(model, vocabulary)
+    model = clip.build(vocabulary)
     matrices = [x for n, x in model.named_parameters() if "resblocks" in n and x.ndim == 2]
     taken = set(map(id, matrices))
     others = [x for x in model.parameters() if id(x) not in taken]
@@ -179,7 +224,7 @@ def train(clip: TransferClip, windows: KeptWindows, out: Path, bfloat16: bool = 
     progress = tqdm(range(clip.steps))
     for step in progress:
         set_rate(optimizers, RATE * _rate(step, clip.steps))
-        images, captions = windows.batch(clip.batch, clip.side, rng)
+        images, captions = windows.batch(BATCH, clip.side, rng)
         pixels = normalize(relit(torch.from_numpy(images), rng))
         # torch's fused attention takes three times as long backwards on a CPU.
         with autocast, sdpa_kernel(SDPBackend.MATH):
@@ -209,15 +254,6 @@ def relit(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP, (steps - step) / (DECAY * steps))
-
-
-def _begin_with_texts(model: CLIP, vocabulary: Vocabulary) -> None:
-    """Copy the text tower of the demo's CLIP."""
-    demo = exported.read_clip(demo_weights("clip_demo"), vocabulary)["model"]
-    own: nn.Module = model
-    texts = {name: x for name, x in demo.items() if not name.startswith("visual.")}
-    texts.pop("logit_scale")
-    own.load_state_dict({**own.state_dict(), **texts})
 
 
 def export(model: CLIP, vocabulary: Vocabulary, out: Path) -> None:

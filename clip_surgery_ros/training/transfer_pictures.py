@@ -33,12 +33,14 @@ def kind_of(index: int) -> str:
     return KINDS[index % VIEWS]
 
 
-def pictures(views: Views, names: Sequence[str], count: int) -> Iterator[Example]:
-    """Yield the pictures of the first views; all names are asked of each.
+def pictures(views: Views, names: Sequence[str], count: int, first: int = 0) -> Iterator[Example]:
+    """Yield the pictures of some views; all names are asked of each.
 
     Names of which little is seen are not asked.
+
+    :param first: number of the first view.
     """
-    for index in range(min(count, len(views))):
+    for index in range(first, min(first + count, len(views))):
         view, rng = views.read(index), np.random.default_rng([index, 7])
         yield picture(view, _part(view, kind_of(index), rng), names)
 
@@ -71,7 +73,9 @@ def _part(view: View, kind: str, rng: np.random.Generator) -> Part:
     if kind == "whole" or not large_enough:
         return 0, 0, width, height
     box = _box(view.ids == rng.choice(large_enough))
-    return _large(box, (width, height), rng) if kind == "large" else _cut(box, (width, height), rng)
+    return (
+        _large(box, (width, height), rng) if kind == "large" else _cut(box, (width, height), rng)
+    )
 
 
 def _box(mask: NDArray[np.bool_]) -> Part:

@@ -121,15 +121,20 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
     if name == "clip":
         _add_clip_options(step)
     else:
-        step.add_argument(
-            "--nested",
-            action="store_true",
-            help="train the three masks as part, object and object with its surroundings",
-        )
+        _add_sam_options(step)
     step.add_argument(
         "--bfloat16",
         action="store_true",
         help="matrix products in bfloat16, for processors with instructions for it",
+    )
+
+
+def _add_sam_options(step: argparse.ArgumentParser) -> None:
+    """Add the options of ``sam`` alone."""
+    step.add_argument(
+        "--nested",
+        action="store_true",
+        help="train the three masks as part, object and object with its surroundings",
     )
 
 

@@ -118,10 +118,7 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
         default=250,
         help="steps between validations (default: 250)",
     )
-    if name == "clip":
-        _add_clip_options(step)
-    else:
-        _add_sam_options(step)
+    _add_clip_options(step) if name == "clip" else _add_sam_options(step)
     step.add_argument(
         "--bfloat16",
         action="store_true",

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from clip_surgery_ros.core.choice import (
+    MIN_OWN_QUALITY,
     Candidate,
     Choice,
     choose_objects,
@@ -69,6 +70,19 @@ def test_each_object_of_a_label_is_chosen_once_and_padding_is_ignored() -> None:
     assert (found[1] == second).all() and (found[3] == third).all()
     assert all(0 <= choice.quality <= 1 for choice in chosen)
     assert [choice.is_further for choice in chosen] == [False, True, False]
+
+
+def test_without_a_model_own_quality_and_the_height_of_the_click_decide() -> None:
+    part, whole, second = box(1, 1, 3, 5), box(1, 1, 7, 7), box(10, 10, 15, 15)
+    logits = [torch.from_numpy(np.stack(two).astype(np.float32)) - 0.5 for two in ((part, whole),)]
+    first = MaskCandidates(np.array([0.6, 0.9], np.float32), logits[0])
+    maps = blob(part)[None]  # the demo's ranking takes the part, which the map shows
+    for height, expected in ((0.8, [0.9, 0.64]), (0.7, [0.9])):
+        offered = [first, candidates(second)]
+        pool = rank_candidates(offered, [0, 0], maps, (16, 16), None, [1.0, height])
+        chosen = choose_objects(pool, MIN_OWN_QUALITY)
+        assert [choice.quality for choice in chosen] == pytest.approx(expected)
+        assert ((chosen[0].logits > 0).numpy() == whole).all()
 
 
 def test_mask_of_two_objects_loses_to_the_best_masks_of_each() -> None:

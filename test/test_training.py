@@ -10,12 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import small_sam
 
 from clip_surgery_ros.core.errors import WeightsError, WorldError
+from clip_surgery_ros.core.presence import UNFITTED
 from clip_surgery_ros.evaluation.examples import Example
+from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.clip.vocabulary_table import TABLE
+from clip_surgery_ros.networks.factory import settings_of
+from clip_surgery_ros.networks.sam.backend import SamBackend
 from clip_surgery_ros.networks.sam.build import build_sam
-from clip_surgery_ros.training import clip_model, export, sam_data, train_clip, world_views
+from clip_surgery_ros.networks.sam.caching_segmenter import CachingSegmenter
+from clip_surgery_ros.parameters.config import Config
+from clip_surgery_ros.training import (
+    clip_model,
+    export,
+    sam_data,
+    train_clip,
+    transfer,
+    transfer_clips,
+    transfer_pictures,
+    world_views,
+)
 from clip_surgery_ros.training.clip_batches import Batch, ClipSteps
 from clip_surgery_ros.training.clip_losses import WEIGHTS, losses
 from clip_surgery_ros.training.clip_model import (
@@ -34,8 +50,9 @@ from clip_surgery_ros.training.clip_phrases import (
 )
 from clip_surgery_ros.training.optimization import Muon
 from clip_surgery_ros.training.options import ClipOptions, Machine, RunFiles, SamOptions
-from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture
+from clip_surgery_ros.training.sam_data import PromptedSteps, masked_picture, nested_masks
 from clip_surgery_ros.training.sam_model import MASK_SIZE, SPEC, resize_positions
+from clip_surgery_ros.training.sam_model import losses as sam_losses
 from clip_surgery_ros.training.sam_prompts import MaskedPicture, click_excluding_others
 from clip_surgery_ros.training.validate_clip import CLEAR, Findings
 from clip_surgery_ros.training.windows import (
@@ -441,8 +458,31 @@ def test_objects_too_small_for_a_mask_are_left_out() -> None:
     assert masked_picture(view.rgb, np.zeros_like(view.ids), view.objects) is None
 
 
+def test_nested_masks_are_half_of_an_object_all_of_it_and_what_touches_it(views: Views) -> None:
+    view = mug_and_bowl()
+    shown = masked_picture(view.rgb, view.ids, view.objects)
+    assert shown is not None
+    part, whole, around = nested_masks(shown, 0, np.array([20, 70], np.float32))
+    assert (whole == shown.masks[0]).all() and part[70, 20] and not part[26, 20]
+    assert 0.4 < part.sum() / whole.sum() < 0.6 and not (part & ~whole).any()
+    assert not (whole & ~around).any() and not (around & shown.masks[1]).any()
+    beside = replace(shown, masks=np.stack([whole, np.roll(whole, 33, axis=1)]))
+    assert (nested_masks(beside, 0, np.zeros(2, np.float32))[2] == beside.masks.any(0)).all()
+    options = SamOptions(steps=8, decay=0, batch=1, rate=0, seed=0, bfloat16=False, nested=True)
+    batch = PromptedSteps(options, views, 0)[0]
+    assert batch.targets.shape[1] == 3
+    sizes = batch.targets.sum(dim=(2, 3))
+    assert (sizes[:, 0] <= sizes[:, 1]).all() and (sizes[:, 1] <= sizes[:, 2]).all()
+    logits = torch.where(batch.targets > 0.5, 9.0, -9.0)
+    right = torch.cat([logits[:, 1:2], logits], dim=1)
+    wrong = torch.cat([logits[:, 1:2], logits.flip(1)], dim=1)
+    quality = torch.ones(len(right), 4)
+    found, missed = (sam_losses(each, quality, batch.targets) for each in (right, wrong))
+    assert found["iou"] > 0.99 and found["mask"] < missed["mask"]
+
+
 def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views: Views) -> None:
-    options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, bfloat16=False)
+    options = SamOptions(steps=8, decay=0, batch=2, rate=0, seed=0, bfloat16=False, nested=False)
     sizes = []
     for step in range(8):
         batch = PromptedSteps(options, views, step)[0]
@@ -450,10 +490,10 @@ def test_batch_has_prompts_of_one_size_and_targets_that_contain_the_click(views:
         assert batch.pixels.shape == (2, 3, SPEC.image_size, SPEC.image_size)
         assert batch.points.shape[:2] == batch.labels.shape == (2 * sam_data.PROMPTS, sizes[-1])
         assert batch.points.min() >= 0 and batch.points.max() < SPEC.image_size
-        assert batch.targets.amax(dim=(1, 2)).min() > 0.1
+        assert batch.targets.shape[1] == 1 and batch.targets.amax(dim=(2, 3)).min() > 0.1
         if sizes[-1] in sam_data.EXCLUDING_SIZES:
             cells = (batch.points[:, 0] * MASK_SIZE / SPEC.image_size).long()
-            at_click = batch.targets[range(len(cells)), cells[:, 1], cells[:, 0]]
+            at_click = batch.targets[range(len(cells)), 0, cells[:, 1], cells[:, 0]]
             assert at_click.min() > 0
     assert tuple(sizes) == sam_data.PROMPT_SIZES
 
@@ -472,3 +512,36 @@ def test_positions_are_interpolated_for_a_larger_image() -> None:
     # Tensors with the correct size do not change.
     unchanged = {name: resize_positions(name, values) for name, values in resized.items()}
     assert all((unchanged[name] - resized[name]).abs().max() < 1e-6 for name in resized)
+
+
+def test_clip_of_the_study_is_an_unseen_network_whose_pair_has_nothing_fitted(
+    views: Views, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer_clips, "BATCH", 4)
+    transfer_clips.keep_windows(views, tmp_path, 12)
+    windows, file = transfer_clips.KeptWindows(tmp_path), tmp_path / "clip.safetensors"
+    images, captions = windows.batch(5, 64, np.random.default_rng(0))
+    assert images.shape == (5, 64, 64, 3) and len(captions) == 5
+    transfer_clips.train(replace(transfer_clips.CLIPS["coarse"], steps=1), windows, file)
+    clip = ClipBackend.from_file(file)
+    assert clip.input_size == transfer_clips.CLIPS["coarse"].side
+    config = Config.from_values({"clip_model": "openai", "clip_checkpoint": str(file)})
+    settings = settings_of(config, clip, windows=False)
+    assert settings.presence_level == UNFITTED and settings.ranking is None
+    assert settings_of(Config.from_values(), clip, windows=False).ranking is not None
+    example = next(transfer_pictures.pictures(views, NAMES, 1))
+    outcomes = transfer.masks_of(clip, CachingSegmenter(SamBackend(small_sam())), [example], False)
+    assert {len(each[0].instance_ious) for each in outcomes.values()} == {len(example.masks)}
+    shown = transfer.presence_of(clip, [example], UNFITTED, NAMES)
+    assert len(shown.there) == len(example.present)
+
+
+def test_pictures_of_the_study_are_whole_views_large_objects_and_cut_ones(views: Views) -> None:
+    whole, large, cut = list(transfer_pictures.pictures(views, NAMES, 3))
+    assert whole.image.shape == large.image.shape == cut.image.shape == (240, 320, 3)
+    small, near = (
+        max(np.ptp(np.argwhere(mask), axis=0).max() for mask in example.masks)
+        for example in (whole, large)
+    )
+    assert near > small and near >= 0.35 * 240
+    assert any(mask[:, [0, -1]].any() for mask in cut.masks)

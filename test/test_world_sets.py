@@ -107,6 +107,10 @@ def test_each_set_shows_its_difficulty() -> None:
         largest = max(view.there(), key=lambda one: one.pixels)
         rows, columns = np.nonzero(view.ids == largest.instance)
         assert 0.4 * SIZE[1] < max(np.ptp(rows), np.ptp(columns)) <= SIZE[1]
+    for view in seen("cut"):
+        cut = [one for one in view.there() if one.visible <= 0.85]
+        borders = [view.ids[0], view.ids[-1], view.ids[:, 0], view.ids[:, -1]]
+        assert {one.instance for one in cut} & set(np.concatenate(borders).tolist())
 
 
 def test_twins_and_same_colour_are_asked_with_their_colours() -> None:

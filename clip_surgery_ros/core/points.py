@@ -102,6 +102,23 @@ def instance_points(
     return [_to_points(peak, no_cells, grid_hw, size_hw) for peak in highest_first[:, None]]
 
 
+def height_at(
+    similarity: NDArray[np.float32], xy: NDArray[np.int32], size_hw: tuple[int, int]
+) -> float:
+    """Return the value of a map at a point, as a share of the map's range; 0 for a constant map.
+
+    :param similarity: (h, w) raw.
+    :param xy: (2,) pixel of an image of ``size_hw``.
+
+    >>> height_at(np.array([[0.1, 0.3]], np.float32), np.array([60, 10]), (20, 80))
+    1.0
+    """
+    rows, columns = similarity.shape
+    row, column = int(xy[1]) * rows // size_hw[0], int(xy[0]) * columns // size_hw[1]
+    low, span = float(similarity.min()), float(np.ptp(similarity))
+    return (float(similarity[row, column]) - low) / span if span else 0.0
+
+
 def _middle_cells(plateaus: NDArray[np.int32], centres: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return of each plateau the cell that is nearest to its centre, the first of equally near.
 

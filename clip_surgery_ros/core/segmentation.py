@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.choice import Choice, choose_objects, rank_candidates
+from clip_surgery_ros.core.choice import (
+    MIN_OWN_QUALITY,
+    MIN_QUALITY,
+    Choice,
+    choose_objects,
+    rank_candidates,
+)
 from clip_surgery_ros.core.geometry import crop, inside_box, mask_box
 from clip_surgery_ros.core.interfaces import ImageEmbedding, MaskCandidates, PromptableSegmenter
 from clip_surgery_ros.core.masks import (
@@ -18,6 +24,7 @@ from clip_surgery_ros.core.masks import (
     remove_specks,
     resize_map,
 )
+from clip_surgery_ros.core.points import height_at
 from clip_surgery_ros.core.prompts import LabelPrompt
 from clip_surgery_ros.core.recognition import Recognition
 from clip_surgery_ros.core.settings import Settings
@@ -53,9 +60,7 @@ class Segmentation:
                 embedding = view.embedding = self._segmenter.encode(view.pixels)
         with clock.stage("sam decoder"):
             offered = self._segmenter.decode(embedding, [prompt.points for prompt in prompts])
-            choices = self._choose(
-                offered, [prompt.label for prompt in prompts], recognition, embedding
-            )
+            choices = self._choose(offered, prompts, recognition, embedding)
             if not choices:
                 return ()
             logits = torch.stack([choice.logits for choice in choices])
@@ -66,22 +71,20 @@ class Segmentation:
     def _choose(
         self,
         offered: Sequence[MaskCandidates],
-        labels: Sequence[int],
+        prompts: Sequence[LabelPrompt],
         recognition: Recognition,
         embedding: ImageEmbedding,
     ) -> list[Choice]:
-        """Return the candidates that become segments.
-
-        :param labels: index of each prompt's label.
-        """
+        """Return the candidates that become segments."""
         if self._settings.recipe.mask_choice == "objects":
             # Only labels with prompts are compared: absent labels do not compete for pixels.
-            present = sorted(set(labels))
+            present = sorted({prompt.label for prompt in prompts})
             maps = recognition.label_maps[present]
-            rows = [present.index(label) for label in labels]
-            return choose_objects(
-                rank_candidates(offered, rows, maps, embedding.inner_hw, self._settings.ranking)
-            )
+            rows = [present.index(prompt.label) for prompt in prompts]
+            model = self._settings.ranking
+            heights = [] if model else _heights(prompts, recognition)
+            pool = rank_candidates(offered, rows, maps, embedding.inner_hw, model, heights)
+            return choose_objects(pool, MIN_QUALITY if model else MIN_OWN_QUALITY)
         return [
             Choice(prompt, *best_candidate(candidates))
             for prompt, candidates in enumerate(offered)
@@ -128,9 +131,18 @@ class Segmentation:
 
     def _mask_score(self, choice: Choice) -> float:
         """Return how good the mask is if its label is present, 0 to 1."""
-        if self._settings.recipe.score == "probability":
-            return self._settings.ranking.probability_correct(choice.quality, choice.is_further)
+        model = self._settings.ranking
+        if self._settings.recipe.score == "probability" and model:
+            return model.probability_correct(choice.quality, choice.is_further)
         return min(max(choice.quality, 0.0), 1.0)
+
+
+def _heights(prompts: Sequence[LabelPrompt], recognition: Recognition) -> list[float]:
+    """Return the height of its label's map at each prompt's first point."""
+    return [
+        height_at(recognition.label_maps[prompt.label], prompt.points.xy[0], recognition.size_hw)
+        for prompt in prompts
+    ]
 
 
 def clean_mask(mask: NDArray[np.bool_], min_area: int) -> tuple[Box, NDArray[np.bool_]] | None:

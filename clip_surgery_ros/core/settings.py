@@ -20,7 +20,8 @@ class Settings:
     them, and ``networks.factory.settings_of`` converts them.
 
     :param presence_level: how cosines of this CLIP become presence.
-    :param ranking: how masks are ranked and scored, by the mask choice ``"objects"``.
+    :param ranking: how masks are ranked and scored, by the mask choice ``"objects"``. None for
+        networks for which nothing was fitted: see ``choice.rank_candidates``.
     :param calibration: what presence and score were fitted on; None if not for these networks.
     :param threshold: raw similarity below which tokens are ignored; None for no threshold.
     :param label_thresholds: the same for single labels, by case-folded name.
@@ -35,7 +36,7 @@ class Settings:
     """
 
     presence_level: PresenceLevel = field(default_factory=PresenceLevel)
-    ranking: RankingModel = field(default_factory=RankingModel)
+    ranking: RankingModel | None = field(default_factory=RankingModel)
     calibration: Calibration | None = None
     presence_threshold: float = 0.5
     threshold: float | None = None

@@ -41,10 +41,20 @@ def encode_image(
     grid_hw = clip.grid_hw(pixels)
     if not windows:
         return F.normalize(encode(pixels), dim=-1), grid_hw
-    fine_hw = fine_grid(grid_hw)
-    windows_pixels = clip.preprocess(*_crop_windows(image_rgb, grid_hw, fine_hw))
-    tokens = F.normalize(encode(torch.cat([pixels, windows_pixels])), dim=-1)
-    return merge_windows(tokens, grid_hw), fine_hw
+    tokens = encode_with_windows(clip, encode, image_rgb)
+    return merge_windows(tokens, grid_hw), fine_grid(grid_hw)
+
+
+def encode_with_windows(clip: ImageEncoder, encode: Encode, image_rgb: RgbImage) -> Tensor:
+    """Return the (1 + 4, 1 + N, C) unit rows of an image and of its windows, in the order of
+    :data:`CORNERS`.
+
+    Parameters are those of :func:`encode_image`.
+    """
+    pixels = clip.preprocess(image_rgb)
+    grid_hw = clip.grid_hw(pixels)
+    windows_pixels = clip.preprocess(*_crop_windows(image_rgb, grid_hw, fine_grid(grid_hw)))
+    return F.normalize(encode(torch.cat([pixels, windows_pixels])), dim=-1)
 
 
 def token_grid(clip: ImageEncoder, image_rgb: NDArray[np.uint8], windows: bool) -> tuple[int, int]:

@@ -98,7 +98,7 @@ def fit(samples: Sequence[PictureSamples], now: Settings) -> Fitted:
     :raises DatasetError: when the pictures do not suffice.
     """
     masks = [group for picture in samples for group in picture.masks]
-    ranking = _fit_ranking(masks, now.ranking) if masks else None
+    ranking = _fit_ranking(masks, now.ranking or RankingModel()) if masks else None
     return Fitted(_fit_presence(samples), ranking, len(samples))
 
 

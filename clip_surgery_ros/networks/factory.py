@@ -174,7 +174,7 @@ def settings_of(
     recipe = RECIPES[config.recipe]
     return Settings(
         presence_level=level,
-        ranking=(profile.ranking if profile else None) or RankingModel(),
+        ranking=_ranking(config, profile),
         calibration=_calibration(profile, recipe) if profile else None,
         presence_threshold=config.presence_threshold,
         threshold=None if math.isnan(config.threshold) else config.threshold,
@@ -188,6 +188,14 @@ def settings_of(
         stage_waits=config.stage_waits,
         vocabulary=clip.vocabulary,
     )
+
+
+def _ranking(config: Config, profile: Profile | None) -> RankingModel | None:
+    """Return the ranking that was fitted for a pair, under whatever conditions; else None."""
+    if profile and profile.ranking:
+        return profile.ranking
+    # The demo's own suits its networks, also without windows or with another attention.
+    return RankingModel() if config.clip_model == config.sam_model == DEMO else None
 
 
 def _calibration(profile: Profile, recipe: Recipe) -> Calibration:

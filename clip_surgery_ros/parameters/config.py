@@ -207,7 +207,7 @@ class Config:
         "takes five times its own work: 'fitted' (if presence of this CLIP was fitted with "
         "windows, as `clip_surgery fit` does), 'always' or 'never'",
         "with presence that was fitted with them, windows find small objects that the whole image "
-        "does not show; without, they find no more and give large objects worse masks",
+        "does not show; without, 'always' finds more small objects",
         live=True,
         choices=("fitted", "always", "never"),
     )

@@ -13,7 +13,9 @@ SCENES = 4000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the steps ``views``, ``clip``, ``sam``, ``ranking``, ``card``, ``export``, ``sets``."""
+    """Add the steps ``views``, ``clip``, ``sam``, ``ranking``, ``card``, ``export``, ``sets`` and
+    ``transfer``.
+    """
     steps = parser.add_subparsers(dest="network", required=True)
     views = steps.add_parser("views", help="render the views that the trainings need")
     views.add_argument("folder", type=nonempty_path, help="folder to write into; resumes")
@@ -46,6 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scenes", type=whole_number(1), default=200, help="scenes of each set (default: 200)"
     )
     _add_processes(sets)
+    _add_transfer(steps.add_parser("transfer", help="the study of transfer to unseen networks"))
+
+
+def _add_transfer(step: argparse.ArgumentParser) -> None:
+    """Add the options of ``transfer``."""
+    step.add_argument("folder", type=nonempty_path, help="of views and networks; resumes")
+    step.add_argument(
+        "--make", action="store_true", help="render the views and train the CLIPs that are missing"
+    )
+    step.add_argument(
+        "--sams",
+        type=nonempty_path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="exported SAMs whose masks are measured, beside the demo's",
+    )
+    step.add_argument(
+        "--count", type=whole_number(1), default=60, help="pictures of each CLIP (default: 60)"
+    )
+    step.add_argument("--threads", type=whole_number(1), default=2, help="(default: 2)")
+    _add_processes(step)
 
 
 def _add_processes(step: argparse.ArgumentParser) -> None:
@@ -94,12 +118,20 @@ def _add_training_options(step: argparse.ArgumentParser, name: str, batch: int) 
         default=250,
         help="steps between validations (default: 250)",
     )
-    if name == "clip":
-        _add_clip_options(step)
+    _add_clip_options(step) if name == "clip" else _add_sam_options(step)
     step.add_argument(
         "--bfloat16",
         action="store_true",
         help="matrix products in bfloat16, for processors with instructions for it",
+    )
+
+
+def _add_sam_options(step: argparse.ArgumentParser) -> None:
+    """Add the options of ``sam`` alone."""
+    step.add_argument(
+        "--nested",
+        action="store_true",
+        help="train the three masks as part, object and object with its surroundings",
     )
 
 
@@ -147,6 +179,8 @@ def run(arguments: argparse.Namespace) -> int:
         _print_ranking(arguments)
     elif arguments.network == "sets":
         _render_sets(arguments)
+    elif arguments.network == "transfer":
+        _study_transfer(arguments)
     elif arguments.network == "card":
         _print_card(arguments)
     elif arguments.network == "views":
@@ -168,6 +202,18 @@ def _render_sets(arguments: argparse.Namespace) -> None:
     from clip_surgery_ros.evaluation.world_scenes import WorldScenes
 
     WorldScenes().render(arguments.split, arguments.scenes, arguments.processes)
+
+
+def _study_transfer(arguments: argparse.Namespace) -> None:
+    from clip_surgery_ros.training import transfer
+    from clip_surgery_ros.weights.files import demo_weights
+
+    check_output_folder(arguments.folder)
+    if arguments.make:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        transfer.make(arguments.folder, arguments.processes)
+    sams = [demo_weights("sam_demo"), *arguments.sams]
+    transfer.measure(arguments.folder, sams, arguments.count, arguments.threads)
 
 
 def _train(arguments: argparse.Namespace) -> None:

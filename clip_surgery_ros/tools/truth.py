@@ -20,7 +20,7 @@ Examples = Callable[[], "Iterator[Example]"]
 """A function to call once: the pictures of a folder are read one by one."""
 SETS = (
     *("mixed", "single", "cluttered", "occluded", "several", "small", "twins", "same_colour"),
-    *("binding", "absent", "large"),
+    *("binding", "absent", "large", "cut"),
 )
 """The names of ``SETS`` in ``world/sets.py``, whose import would make ``--help`` slow;
 ``test_start.py`` compares the two."""

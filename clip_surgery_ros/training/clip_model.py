@@ -113,7 +113,7 @@ def encode_images(
     :returns: (B, C) and (B, N or K, C), before L2 normalization.
     """
     x = visual.conv1(pixels).flatten(2).transpose(1, 2)
-    positions = _positions(visual.positional_embedding, 1 + x.shape[1])
+    positions = resize_positions(visual.positional_embedding, 1 + x.shape[1])
     x = x + positions[1:]
     if kept is not None:
         x = x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
@@ -142,7 +142,7 @@ def encode_images(
     return cls, visual.ln_post(surgery[:, 1:]) @ visual.proj
 
 
-def _positions(table: Tensor, tokens: int) -> Tensor:
+def resize_positions(table: Tensor, tokens: int) -> Tensor:
     """Return the (1 + N, C) position table, resized when the grid is another square."""
     if len(table) == tokens:
         return table

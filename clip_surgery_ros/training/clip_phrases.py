@@ -208,9 +208,12 @@ def _in_template(words: str, rng: np.random.Generator) -> str:
     return TEMPLATES[int(rng.integers(len(TEMPLATES)))].format(words) if kind < 0.95 else words
 
 
-def window_caption(window: Window, rng: np.random.Generator) -> str:
-    """Return a sentence about what is there: colours in 85 %, finishes in 40 %, counts."""
-    with_colour, with_finish = rng.random(2) < (0.85, 0.4)
+def window_caption(window: Window, rng: np.random.Generator, coloured: float = 0.85) -> str:
+    """Return a sentence about what is there: with counts, finishes in 40 %, and colours.
+
+    :param coloured: probability of colours.
+    """
+    with_colour, with_finish = rng.random(2) < (coloured, 0.4)
     counted: dict[tuple[str, str], int] = {}
     for k in rng.permutation(len(window.objects)):
         item = window.objects[k]

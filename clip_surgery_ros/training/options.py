@@ -60,6 +60,8 @@ class SamOptions:
     :param batch: pictures per step.
     :param rate: peak learning rate.
     :param bfloat16: compute matrix products in bfloat16.
+    :param nested: whether its three masks are a part, the object, and the object with what is
+        around it, as Meta's often are; else all three are the object.
     """
 
     steps: int
@@ -68,6 +70,7 @@ class SamOptions:
     rate: float
     seed: int
     bfloat16: bool
+    nested: bool
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,12 @@ padding."""
 EXCLUDING_SIZES = (2, 3)
 """Sizes of prompts with one click in the object and negative ones on its copies. They teach SAM to
 separate neighbours that look alike."""
+AROUND = 0.2
+"""Margin around an object, as a share of the side of a square as large."""
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""(H, W, 3) image, (P, K, 2) points, (P, K) labels and (P, l, l) targets."""
+"""(H, W, 3) image, (P, K, 2) points, (P, K) labels and (P, 1 or 3, l, l) targets."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Batch:
     :param pixels: (B, 3, S, S), normalized and padded.
     :param points: (B * P, K, 2) in input pixels.
     :param labels: (B * P, K), 1 inside the object, 0 outside.
-    :param targets: (B * P, l, l) share of each low-resolution cell that the object covers.
+    :param targets: (B * P, 1 or 3, l, l) share of each low-resolution cell that the object covers,
+        or those of three nested masks.
     """
 
     pixels: Tensor
@@ -79,8 +82,42 @@ class PromptedSteps(Steps[Batch, SamOptions]):
         chosen = np.resize(rng.permutation(len(picture.masks)), PROMPTS)
         draw = click_excluding_others if size in EXCLUDING_SIZES else random_points
         points, labels = zip(*(draw(picture, int(k), size, rng) for k in chosen), strict=True)
-        targets = np.stack([low_resolution(picture.masks[k]) for k in chosen])
-        return picture.image, np.stack(points), np.stack(labels), targets
+        targets = [
+            self._targets(picture, int(k), xy[0]) for k, xy in zip(chosen, points, strict=True)
+        ]
+        return picture.image, np.stack(points), np.stack(labels), np.stack(targets)
+
+    def _targets(
+        self, picture: MaskedPicture, index: int, click: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return the (1 or 3, l, l) masks that a prompt means."""
+        masks = nested_masks(picture, index, click)
+        return np.stack([*map(low_resolution, masks if self.options.nested else masks[1:2])])
+
+
+def nested_masks(
+    picture: MaskedPicture, index: int, click: NDArray[np.float32]
+) -> list[NDArray[np.bool_]]:
+    """Return a part of an object, the object, and the object with what is around it.
+
+    The part is the half on the click's side of the middle of the object's longer axis. Around it
+    are the objects that nearly touch it; where there are none, a margin.
+
+    :param click: (2,) x, y.
+    """
+    whole = picture.masks[index]
+    pixels = np.argwhere(whole)
+    middle = pixels.mean(axis=0)
+    axis = np.linalg.svd(pixels - middle, full_matrices=False)[2][0] if len(pixels) > 2 else [1, 0]
+    rows, columns = np.indices(whole.shape)
+    side = (rows - middle[0]) * axis[0] + (columns - middle[1]) * axis[1]
+    clicked = (click[1] - middle[0]) * axis[0] + (click[0] - middle[1]) * axis[1]
+    part = whole & ((side >= 0) == (clicked >= 0))
+    margin = 2 * round(AROUND * len(pixels) ** 0.5) + 1
+    near = cv2.dilate(whole.astype(np.uint8), np.ones((margin, margin), np.uint8)) > 0
+    touching = [mask for k, mask in enumerate(picture.masks) if k != index and (mask & near).any()]
+    around = np.any([whole, *touching], axis=0) if touching else near
+    return [part, whole, around]
 
 
 def masked_window(view: View, rng: np.random.Generator) -> MaskedPicture | None:

@@ -58,10 +58,12 @@ def losses(logits: Tensor, predicted_iou: Tensor, targets: Tensor) -> dict[str, 
 
     :param logits: (B * P, 4, l, l).
     :param predicted_iou: (B * P, 4).
-    :param targets: (B * P, l, l) share of each cell that the object covers.
+    :param targets: (B * P, 1, l, l) share of each cell that the object covers; or (B * P, 3, l, l)
+        of a part, the object and its surroundings, which the three masks then learn.
     :returns: ``mask``, ``iou_error`` and ``iou``.
     """
-    targets = targets.unsqueeze(1).expand_as(logits)
+    nested = targets.shape[1] == 3
+    targets = torch.cat([targets[:, 1:2], targets], 1) if nested else targets.expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((2, 3))
     probability = logits.sigmoid()
     overlap = (probability * targets).sum((2, 3))
@@ -69,7 +71,8 @@ def losses(logits: Tensor, predicted_iou: Tensor, targets: Tensor) -> dict[str, 
     each = 5 * entropy + dice  # (B * P, 4)
     # The objects of scenes have no parts that a click could mean instead. So all three masks learn
     # the object, the best of them a little more: with the best alone, two of three stay fragments.
-    three = 0.5 * each[:, 1:].min(dim=1).values + 0.5 * each[:, 1:].mean(dim=1)
+    best = each[:, 1:].mean(dim=1) if nested else each[:, 1:].min(dim=1).values
+    three = 0.5 * best + 0.5 * each[:, 1:].mean(dim=1)
     mask = (each[:, 0] + three).mean()
     with torch.no_grad():
         predicted, true = logits > 0, targets > 0.5

@@ -116,7 +116,7 @@ def validate(sam: Sam, views: Views) -> float:
                 picture.image,
                 np.array([[[x, y]]], np.float32),
                 np.ones((1, 1), np.float32),
-                low_resolution(mask)[None],
+                low_resolution(mask)[None, None],
             )
             batch = collate([sample]).to(sam.device)
             logits, predicted_iou = predict_masks(sam, batch.pixels, batch.points, batch.labels)

@@ -81,12 +81,14 @@ class TrainingScene:
     :param folder: of all views.
     :param number: of the scene in its split.
     :param size: width and height, pixels.
+    :param names: of the objects that it is made of; all if empty.
     """
 
     folder: Path
     split: str
     number: int
     size: tuple[int, int] = SIZE
+    names: tuple[str, ...] = ()
 
     @property
     def indices(self) -> range:
@@ -113,7 +115,8 @@ class TrainingScene:
         seed = SPLITS[self.split].start + self.number
         rng = np.random.default_rng([seed, 3])
         styles, shares = zip(*STYLES, strict=True)
-        scene = make_scene(seed, styles[int(rng.choice(len(styles), p=shares))])
+        style = styles[int(rng.choice(len(styles), p=shares))]
+        scene = make_scene(seed, replace(style, names=self.names))
         geometry = build_geometry(scene.objects, scene.room.slabs)
         for _ in range(VIEWS):
             lit = replace(scene, light=random_light(rng, scene.room.slabs[0].material.rgb))
@@ -131,10 +134,18 @@ def _objects(scene: Scene) -> tuple[NamedObject, ...]:
 
 
 def render_scenes(
-    folder: Path, split: str, scenes: int, processes: int = 1, size: tuple[int, int] = SIZE
+    folder: Path,
+    split: str,
+    scenes: int,
+    processes: int = 1,
+    size: tuple[int, int] = SIZE,
+    names: tuple[str, ...] = (),
 ) -> None:
-    """Render the first scenes of a split, with a progress bar."""
-    wanted = [TrainingScene(folder, split, number, size) for number in range(scenes)]
+    """Render the first scenes of a split, with a progress bar.
+
+    :param names: of the objects that scenes are made of; all if empty.
+    """
+    wanted = [TrainingScene(folder, split, number, size, names) for number in range(scenes)]
     for _ in tqdm(render_all(wanted, processes), total=scenes, unit="scene", desc=split):
         pass
 

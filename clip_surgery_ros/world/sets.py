@@ -46,6 +46,8 @@ LARGE = (0.45, 1.0)
 """Longer side of the box round a large object, as a share of the picture's shorter side."""
 FULL = 0.7
 """Share of the picture that one object may cover."""
+CUT = 0.85
+"""Largest visible share of an object that counts as cut by the border."""
 HIDDEN = 0.75
 """Largest visible share of an object that counts as occluded."""
 
@@ -133,13 +135,29 @@ def _far_camera(scene: Scene, rng: Rng, width: int, height: int) -> Camera:
     return camera
 
 
-def _close_camera(scene: Scene, rng: Rng, width: int, height: int) -> Camera:
-    """Choose a camera that one object nearly fills, or, of two in five, is cut by the border."""
+def _cutting_camera(scene: Scene, rng: Rng, width: int, height: int) -> Camera:
+    """Choose a camera whose border cuts an object near the middle of the scene."""
+    return _close_camera(scene, rng, width, height, (0.2, 0.95), cut_share=1.0)
+
+
+def _close_camera(
+    scene: Scene,
+    rng: Rng,
+    width: int,
+    height: int,
+    sides: tuple[float, float] = (0.5, 0.95),
+    cut_share: float = 0.4,
+) -> Camera:
+    """Choose a camera that one object nearly fills, or whose border cuts it.
+
+    :param sides: least and largest longer side of the object, over the picture's shorter side.
+    :param cut_share: probability that the border cuts the object.
+    """
     camera = Camera(width, height, focal_length(width, rng.uniform(45, 62)))
     vertices = scene.objects[int(rng.integers(len(scene.objects))) + 1].vertices()
     middle = (vertices.min(0) + vertices.max(0)) / 2
     angles = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(20, 60))
-    side, distance, extent = rng.uniform(0.5, 0.95) * min(width, height), 0.1, np.full(2, np.inf)
+    side, distance, extent = rng.uniform(*sides) * min(width, height), 0.1, np.full(2, np.inf)
     while extent.max() > side and distance < 3:
         distance *= 1.04
         pixels, depth = camera.at(on_sphere(middle, distance, *angles)).project(vertices)
@@ -148,7 +166,7 @@ def _close_camera(scene: Scene, rng: Rng, width: int, height: int) -> Camera:
     placed = camera.at(on_sphere(middle, distance, *angles, np.radians(rng.normal(0, 3))))
     # Pixels from the middle of the picture to that of the object, which is then looked past.
     shift = rng.uniform(-0.5, 0.5, 2) * (np.array([width, height]) - extent)
-    if rng.random() < 0.4:
+    if rng.random() < cut_share:
         axis = int(rng.integers(2))
         cut = (width, height)[axis] / 2 + (rng.uniform(0.1, 0.35) - 0.5) * extent[axis]
         shift[axis] = cut * rng.choice((-1, 1))
@@ -209,6 +227,15 @@ def _has_large(seen: SetView) -> bool:
     return False
 
 
+def _is_cut(seen: SetView) -> bool:
+    for thing in seen.there():
+        mask = seen.mask(thing)
+        touches = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+        if touches and thing.visible <= CUT:
+            return True
+    return False
+
+
 LONE = SceneStyle(count=(1, 1), reach=0.12)
 PAIRS = SceneStyle(count=(3, 6), alike=0.0, same_name=0.0, same_colour=0.0)
 
@@ -226,5 +253,6 @@ SETS: Mapping[str, WorldSet] = {
     "binding": WorldSet(8, (PAIRS,), _can_be_swapped, asks=Asks.SWAPS),
     "absent": WorldSet(9, (TABLE, FEW), _any, asks=Asks.NOTHING),
     "large": WorldSet(10, (FEW,), _has_large, _close_camera),
+    "cut": WorldSet(12, (FEW,), _is_cut, _cutting_camera),
 }
 """By name. ``docs/world.md`` says what each shows and asks."""

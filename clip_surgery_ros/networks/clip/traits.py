@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import open_clip
 
-from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.presence import UNFITTED, PresenceLevel
 from clip_surgery_ros.weights.provenance import Provenance
 
 
@@ -18,7 +18,8 @@ class ClipTraits:
 
     :param mean: mean of RGB in [0, 1], which preprocessing subtracts.
     :param std: standard deviation of RGB in [0, 1], by which preprocessing divides.
-    :param presence: calibration of presence from the image embedding alone.
+    :param presence: calibration of presence from the image embedding alone; where nothing was
+        fitted, from tokens too.
     :param presence_with_tokens: calibration that also uses the image's tokens, for the attention
         ``v-v``; None where it was not measured.
     :param presence_with_windows: the same with the tokens of the windows.
@@ -33,7 +34,7 @@ class ClipTraits:
 
     mean: tuple[float, float, float] = open_clip.OPENAI_DATASET_MEAN
     std: tuple[float, float, float] = open_clip.OPENAI_DATASET_STD
-    presence: PresenceLevel = field(default_factory=PresenceLevel)
+    presence: PresenceLevel = UNFITTED
     presence_with_tokens: PresenceLevel | None = None
     presence_with_windows: PresenceLevel | None = None
     labels: tuple[str, ...] = ()

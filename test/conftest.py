@@ -7,6 +7,10 @@ from clip_surgery_ros.arithmetic.openmp import limit_thread_spinning
 
 limit_thread_spinning()  # before torch is imported: several processes share the cores
 
+from clip_surgery_ros.networks.slim_imports import import_slim
+
+import_slim()  # before a test imports open_clip, with transformers and torch's compiler
+
 import pytest
 import torch
 from ros.harness import claim_domain, ros_context, ros_node  # noqa: F401

@@ -21,7 +21,7 @@ from small_networks import small_clip, small_mobile_sam, small_sam, small_sam2
 from clip_surgery_ros.benchmark.networks import random_texts
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
 from clip_surgery_ros.core.pipeline import Pipeline
-from clip_surgery_ros.core.presence import PresenceLevel
+from clip_surgery_ros.core.presence import UNFITTED, PresenceLevel
 from clip_surgery_ros.core.query import query_of
 from clip_surgery_ros.core.recipes import RECIPES
 from clip_surgery_ros.core.settings import Settings
@@ -54,9 +54,9 @@ PAIRS = tuple(zip(CLIPS, SAMS, strict=True))
 CLIP_SIZE = 128
 """Pixels: the ResNet's patches have 32, and a grid of 4 x 4 tokens has peaks."""
 FLOWS = (
-    ("reference", False, PresenceLevel()),
+    ("reference", False, UNFITTED),
     ("instances", False, PresenceLevel(offset=0.2)),
-    ("instances", True, PresenceLevel()),
+    ("instances", True, UNFITTED),
 )
 """Recipe, windows, and a presence level that is measured in the image or known."""
 

@@ -146,6 +146,7 @@ def _measure(
             with _running(competitors[:load]):
                 for way, worker in workers.items():
                     if way == THIS or load in spinning_beside:
+                        _compute(worker, 1)  # it sees what competes now
                         times.add(way, load, *_compute(worker, frames))
     return times, threads
 

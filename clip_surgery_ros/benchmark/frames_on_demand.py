@@ -35,7 +35,7 @@ def main() -> None:
         print(wall_s / count, cpu_s / count, flush=True)
 
 
-def _frames(networks: str, precision: str) -> Callable[[], object]:
+def _frames(name: str, precision: str) -> Callable[[], object]:
     """Return a function that processes an image that its pipeline has not cached."""
     from clip_surgery_ros.benchmark.networks import random_texts
     from clip_surgery_ros.benchmark.setting import LABELS, Setting, unseen_images
@@ -43,11 +43,12 @@ def _frames(networks: str, precision: str) -> Callable[[], object]:
     from clip_surgery_ros.networks.factory import load_networks
     from clip_surgery_ros.parameters.config import DEMO, Config
 
-    if networks == DEMO:
+    if name == DEMO:
         config = Config.from_values({"precision": precision, "presence_threshold": 0.0})
-        pipeline, names = load_networks(config).pipeline(config), list(DEMO_LABELS)
+        networks = load_networks(config, threads_by_load=True)  # as the node does
+        pipeline, names = networks.pipeline(config), list(DEMO_LABELS)
     else:
-        setting = Setting(networks, precision)
+        setting = Setting(name, precision)
         pipeline, (names, _) = setting.pipeline(), random_texts(setting.networks[0], LABELS)
     query, shown = query_of(names), unseen_images()
     return lambda: pipeline.run(shown(), query)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +32,8 @@ class Pipeline:
     :param clip: image and text encoder.
     :param segmenter: points to masks; encodes an image only when a label is present.
     :param device: torch device of both.
+    :param computing: returns a context in which the networks compute a frame, such as one that
+        sets the number of threads.
 
     >>> from clip_surgery_ros.core.query import parse_query
     >>> from clip_surgery_ros.networks.factory import load_networks  # the demo's small networks
@@ -47,8 +51,9 @@ class Pipeline:
         segmenter: PromptableSegmenter,
         settings: Settings = Settings(),
         device: str = "cpu",
+        computing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._settings, self._device = settings, device
+        self._settings, self._device, self._computing = settings, device, computing
         self._recognizer = Recognizer(clip, settings)
         self._segmentation = Segmentation(segmenter, settings)
         self._views = Views(settings.still_threshold, device)
@@ -85,7 +90,10 @@ class Pipeline:
         if view.last_run and view.last_run[:2] == (query, wanted):
             return replace(view.last_run[2], stage_seconds={})
         shortage = _shortage(image_rgb, query)
-        with device_errors_explained(self._device, shortage, self._views.forget):
+        with (
+            device_errors_explained(self._device, shortage, self._views.forget),
+            self._computing(),
+        ):
             result = self._process(view, query, wanted)
         view.last_run = (query, wanted, result)
         return result

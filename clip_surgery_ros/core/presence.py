@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 DISTRACTORS: tuple[str, ...] = (
@@ -23,6 +24,8 @@ In the study of transfer (``docs/transfer.md``), 1 to 3 % of absent labels reach
 network; with 1.7 it is up to 6 %, and above 2 few labels are found."""
 
 
+_TO_DEVIATION = 1.4826
+"""Median absolute deviations in the standard deviation of a normal population."""
 PEAK_WEIGHT = 0.5
 """Weight of the highest token's cosine where none was fitted. In the study of transfer
 (``docs/transfer.md``), it finds 0.12 more labels of a CLIP that was trained with masks, and
@@ -68,10 +71,12 @@ def presence_score(
     >>> presence_score(tokens, torch.eye(2), distractors=torch.eye(2), level=level)
     tensor([0.2689, 0.7311])
     """
-    offset: float | Tensor | None = level.offset
-    if offset is None:
-        offset = distractor_level(evidence(tokens, distractors, level))
-    return (level.scale * (evidence(tokens, text, level) - offset)).sigmoid()
+    if level.offset is not None:
+        return (level.scale * (evidence(tokens, text, level) - level.offset)).sigmoid()
+    # Both at once: a GPU waits for each call.
+    both = evidence(tokens, torch.cat([text, distractors]), level)
+    ours, others = both.split([len(text), len(distractors)])
+    return (level.scale * (ours - distractor_level(others))).sigmoid()
 
 
 def evidence(tokens: Tensor, text: Tensor, level: PresenceLevel) -> Tensor:
@@ -84,33 +89,33 @@ def evidence(tokens: Tensor, text: Tensor, level: PresenceLevel) -> Tensor:
     image_cosines = text @ tokens[0]
     if not level.peak_weight:
         return image_cosines
-    return image_cosines + level.peak_weight * (tokens[1:] @ text.T).amax(dim=0)
+    highest = (tokens[1:] @ text.T).amax(dim=0)
+    return image_cosines.add(highest, alpha=level.peak_weight)
 
 
 def distractor_level(cosines: Tensor) -> Tensor:
     """Return the evidence from which a name is present, from names that mostly are not.
 
-    The level is the median plus :data:`DISTRACTOR_DEVIATIONS` robust standard deviations (1.4826
-    median absolute deviations, which is the standard deviation of a normal population). With a
+    The level is the median plus :data:`DISTRACTOR_DEVIATIONS` robust standard deviations. With a
     softmax over the same names, each distractor that is in the image would lower the presence of
     labels that are in the image too.
 
     :param cosines: (D,) :func:`evidence` of the distractors, at least one.
     """
-    middle, deviation = _spread(cosines.float())
-    return middle + DISTRACTOR_DEVIATIONS * deviation
+    middle, absolute = _spread(cosines.float())
+    return middle.add(absolute, alpha=DISTRACTOR_DEVIATIONS * _TO_DEVIATION)
 
 
 def deviations(cosines: Tensor) -> Tensor:
     """Return by how many robust standard deviations each of (D,) values is above their median."""
-    middle, deviation = _spread(cosines.float())
-    return (cosines - middle) / deviation.clamp(min=1e-6)
+    middle, absolute = _spread(cosines.float())
+    return (cosines - middle) / (_TO_DEVIATION * absolute).clamp(min=1e-6)
 
 
 def _spread(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return median and robust standard deviation of (N,) values."""
+    """Return the median of (N,) values and their median absolute deviation."""
     middle = _median(values)
-    return middle, 1.4826 * _median((values - middle).abs())
+    return middle, _median((values - middle).abs())
 
 
 def _median(values: Tensor) -> Tensor:
@@ -119,4 +124,4 @@ def _median(values: Tensor) -> Tensor:
     ``quantile(0.5)`` gives the same with four times as many calls, each of which a GPU waits for.
     """
     ordered, last = values.sort().values, len(values) - 1
-    return (ordered[last // 2] + ordered[(last + 1) // 2]) / 2
+    return ordered[last // 2 : (last + 1) // 2 + 1].mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from clip_surgery_ros.networks.slim_imports import import_slim
 
 import_slim()  # before the imports below import these packages completely
 
-from clip_surgery_ros.arithmetic.threads import set_thread_count
+from clip_surgery_ros.arithmetic.threads import ThreadsByLoad, set_thread_count
 from clip_surgery_ros.core.device_errors import device_errors_explained
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.interfaces import PromptableSegmenter
@@ -62,6 +63,7 @@ class LoadedNetworks:
     :param precision: of CLIP, never ``auto``; where SAM's is another, it is named too.
     :param config: the configuration that they were loaded for.
     :param profiles: what was fitted for this pair, under whatever conditions.
+    :param threads: chooses the number of threads of each frame; None leaves it.
 
     >>> networks = load_networks(Config.from_values({"device": "cpu"}))
     >>> networks.sources
@@ -76,6 +78,7 @@ class LoadedNetworks:
     precision: str
     config: Config
     profiles: tuple[Profile, ...] = ()
+    threads: ThreadsByLoad | None = None
 
     @property
     def sources(self) -> str:
@@ -131,7 +134,8 @@ class LoadedNetworks:
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return a pipeline with the live parameters of a configuration; nothing is loaded."""
-        return Pipeline(self.clip, self.sam, self.settings(config), self.device)
+        computing = self.threads.frame if self.threads else nullcontext
+        return Pipeline(self.clip, self.sam, self.settings(config), self.device, computing)
 
     def settings(self, config: Config) -> Settings:
         """Return the settings of a pipeline for the live parameters of a configuration."""
@@ -214,9 +218,12 @@ def conditions_of(config: Config, clip: ClipBackend, windows: bool) -> Condition
     return Conditions(clip.input_size, config.attention, windows, templates)
 
 
-def load_networks(config: Config) -> LoadedNetworks:
+def load_networks(config: Config, threads_by_load: bool = False) -> LoadedNetworks:
     """Load the networks that a configuration names.
 
+    :param threads_by_load: compute frames on fewer threads where that is faster because other
+        programs compete for the cores; for small networks on a CPU, if ``cpu_threads`` leaves the
+        choice. The last bits of results may then differ from frame to frame.
     :raises DeviceError: when the device does not exist, or has too little memory.
     :raises WeightsError: when a weight file is missing or cannot be used.
     :raises ConfigError: when a model is unknown, or surgery does not support it.
@@ -234,7 +241,9 @@ def load_networks(config: Config) -> LoadedNetworks:
         check_sha256(checkpoint_file(config.clip_checkpoint), config.clip_sha256)
     if config.sam_sha256:
         check_sha256(checkpoint_file(config.sam_checkpoint), config.sam_sha256)
-    set_thread_count(config.cpu_threads, small=config.clip_model == config.sam_model == DEMO)
+    small = config.clip_model == config.sam_model == DEMO
+    count = set_thread_count(config.cpu_threads, small)
+    varies = threads_by_load and small and device == "cpu" and not config.cpu_threads
     use_tf32(config.allow_tf32)
     shortage = (
         f"out of memory on device {device} while the networks are loaded; set precision to "
@@ -248,7 +257,10 @@ def load_networks(config: Config) -> LoadedNetworks:
         clip = _load_clip(replace(config, precision=precisions[0]), device)
         sam = _load_sam(replace(config, precision=precisions[1]), device)
         precision = ", SAM ".join(dict.fromkeys(precisions))
-        networks = LoadedNetworks(clip, sam, device, precision, config, profiles_of(config))
+        networks = LoadedNetworks(
+            clip, sam, device, precision, config, profiles_of(config),
+            ThreadsByLoad(count) if varies else None,
+        )  # fmt: skip
         if device != "cpu":
             networks.warm_up()
     return networks

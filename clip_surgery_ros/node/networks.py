@@ -143,8 +143,8 @@ def calibration_note(networks: Networks, config: Config) -> str:
     calibration = networks.calibration(config)
     if calibration is None:
         return (
-            "uncalibrated: there is no profile of these networks and parameters, and the values "
-            "in force were fitted on the demo's networks; `clip_surgery fit` makes a profile"
+            "uncalibrated: there is no profile of these networks and parameters, so the score "
+            "ranks masks and is no probability; `clip_surgery fit` makes a profile"
         )
     return calibration.sentence
 

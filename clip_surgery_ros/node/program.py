@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from queue import SimpleQueue
 from threading import Event
 
@@ -54,7 +55,8 @@ def _run_node(arguments: Sequence[str], signals: SimpleQueue[None]) -> int:
         lost.set()
         signals.put(None)
 
-    node = ClipSurgeryNode(load_networks, release_memory, on_device_lost=end)
+    load = partial(load_networks, threads_by_load=True)
+    node = ClipSurgeryNode(load, release_memory, on_device_lost=end)
     try:
         check_files_apply(arguments, node.get_fully_qualified_name())
         _run_until_signal(node, signals)

@@ -135,11 +135,13 @@ setup(
     install_requires=requirements(),
     # mobile_sam: the authors do not publish a package; this is a copy of their repository.
     # sam2: Meta's own package is a source archive, for which pip would download a second torch.
+    # ray: `label` on a cluster; older versions were not tried.
     # web: the web console; Ubuntu 24.04's python3-aiohttp is 3.9.
     # world: the rendered world. There are no wheels of embreex for ARM.
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],
+        "ray": ["ray>=2.60,<3"],
         "web": ["aiohttp>=3.9,<4"],
         "world": [
             'embreex>=4.4,<5; platform_machine == "x86_64"',

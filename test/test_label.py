@@ -148,14 +148,29 @@ def test_undecodable_image_is_named_and_gives_status_3(bag: Path, labelled: Path
     assert "damaged" in skipped["reason"]
 
 
+def check_same_files(folder: Path, other: Path) -> None:
+    """Check that two output folders have the same files with the same bytes."""
+    files = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    assert files == sorted(f.relative_to(other) for f in other.rglob("*") if f.is_file())
+    assert sum(file.suffix == ".png" for file in files) == 4
+    for file in files:
+        assert (other / file).read_bytes() == (folder / file).read_bytes(), file
+
+
 def test_two_workers_write_the_same_bytes(bag: Path, labelled: Path, tmp_path: Path) -> None:
     command = ["label", str(bag), *OPTIONS, "--output", str(tmp_path), "--workers", "2"]
     assert main([*command, "--export", "masks", "coco"]) == 3
-    files = sorted(file.relative_to(labelled) for file in labelled.rglob("*") if file.is_file())
-    assert files == sorted(f.relative_to(tmp_path) for f in tmp_path.rglob("*") if f.is_file())
-    assert sum(file.suffix == ".png" for file in files) == 4
-    for file in files:
-        assert (tmp_path / file).read_bytes() == (labelled / file).read_bytes(), file
+    check_same_files(labelled, tmp_path)
+
+
+def test_eight_workers_write_the_same_bytes(pictures, tmp_path: Path) -> None:
+    # Four of eight items are damaged images, which cost no time.
+    bag = record_images(tmp_path / "drive", [*pictures, *pictures], cut_from=4)
+    command = ["label", str(bag), *OPTIONS, "--images-per-item", "1", "--export", "masks", "coco"]
+    assert main([*command, "--output", str(tmp_path / "one")]) == 3
+    assert main([*command, "--output", str(tmp_path / "eight"), "--workers", "8"]) == 3
+    assert len(list((tmp_path / "eight" / "items").iterdir())) == 8
+    check_same_files(tmp_path / "one", tmp_path / "eight")
 
 
 def test_objects_keep_their_ids_from_image_to_image_and_item_to_item(labelled: Path) -> None:
@@ -243,13 +258,17 @@ def test_killed_run_continues_and_does_nothing_twice(
 
 
 def workers_of(pid: int) -> list[int]:
-    """Return the worker processes of a run."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"--multiprocessing-fork" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    """Return the worker processes of a run: what its server of forks has forked."""
+    (server,) = (child for child in children(pid) if b"forkserver" in command_line(child))
+    return children(server)
+
+
+def children(pid: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_killed_worker_ends_the_run_and_what_is_done_is_kept(
@@ -277,6 +296,41 @@ def test_killed_worker_ends_the_run_and_what_is_done_is_kept(
     assert {name: (items / name).stat().st_mtime_ns for name in done} == done
     assert len(list(items.iterdir())) == 5
     assert (tmp_path / "coco.json").read_bytes() == (labelled / "coco.json").read_bytes()
+
+
+def test_results_of_two_writers_of_an_item_are_whole(
+    bag: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan([bag], None, 0, parse_query("mug"), Config.from_values(), 5)
+    (tmp_path / "items").mkdir()
+    (item,) = plan.items
+    seen: list[list[str]] = []
+
+    def replace_file(source: Path, target: Path) -> None:
+        """Stand for another machine that labels the item while this one has its file open."""
+        if not seen:
+            seen.append([])
+            monkeypatch.setattr(os, "getpid", lambda: 0)
+            label_item(item, parse_query("mug"), Instant(), tmp_path)
+            seen[0] += sorted(file.name for file in (tmp_path / "items").iterdir())
+        real(source, target)
+
+    real = os.replace
+    monkeypatch.setattr(os, "replace", replace_file)
+    label_item(item, parse_query("mug"), Instant(), tmp_path)
+    (names,) = seen
+    assert names[0] == f"{item.key}.json"  # whole, while the first one's is still beside it
+    assert len(names) == 2
+    assert [file.name for file in (tmp_path / "items").iterdir()] == names[:1]
+    json.loads((tmp_path / "items" / names[0]).read_bytes())
+
+
+def test_next_run_removes_unfinished_results(tmp_path: Path) -> None:
+    (tmp_path / "items").mkdir()
+    for name in ("a.json", "a.json.node.7.unfinished"):
+        (tmp_path / "items" / name).write_text("{}")
+    with only_run(tmp_path):
+        assert [file.name for file in (tmp_path / "items").iterdir()] == ["a.json"]
 
 
 @contextmanager

@@ -33,6 +33,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "space": "space:objects_in_space",
     "world": "world:world_rates",
     "recorded": "recorded:recorded_bags",
+    "label": "labelling:workers_of_label",
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",
     "models": "models:models",
@@ -44,8 +45,8 @@ MEASUREMENTS: Mapping[str, str] = {
 }
 """For each name that ``--only`` takes: a module of this package and its function, which makes rows
 from a setting. The table in ``docs/performance.md`` quotes the names of the rows."""
-NEED_ROS = ("ros", "node", "recorded")
-_ROS = "ros, node and recorded"
+NEED_ROS = ("ros", "node", "recorded", "label")
+_ROS = "ros, node, recorded and label"
 RENDERING = ("embreex", "manifold3d")
 """Packages without which the world cannot be rendered."""
 ON_REQUEST = ("models", "gpu-frames", "gpu-encoders", "gpu-waits", "gpu-memory", "exactness")

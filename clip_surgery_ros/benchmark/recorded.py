@@ -48,7 +48,7 @@ def recorded_bags(setting: Setting) -> list[Row]:
     pictures = [read_orbit().frame(index).rgb for index in range(IMAGES)]
     with TemporaryDirectory() as folder:
         output = Path(folder)
-        plan = make_plan([_record(output / "bag", pictures)], None, 0, query, config)
+        plan = make_plan([record(output / "bag", pictures)], None, 0, query, config)
         (output / ITEMS).mkdir()
         work: dict[str, Callable[[], None]] = {
             "bare": lambda: _bare(networks, pictures, query),
@@ -71,8 +71,11 @@ def recorded_bags(setting: Setting) -> list[Row]:
     ]
 
 
-def _record(path: Path, pictures: list[NDArray[np.uint8]]) -> Path:
-    """Record pictures, two a second."""
+def record(path: Path, pictures: list[NDArray[np.uint8]]) -> Path:
+    """Record pictures, two a second.
+
+    :param pictures: (H, W, 3) uint8 RGB each.
+    """
     with write_bag(path, {TOPIC: BagTopic(Image, qos.newest_image())}) as bag:
         for number, picture in enumerate(pictures):
             stamp = Time(sec=number // 2, nanosec=number % 2 * 500_000_000)

@@ -40,16 +40,17 @@ def write_together(folder: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, writer: str = "") -> None:
     """Write a file under a temporary name and rename it, so that a file of its name is complete.
 
     A process that is killed leaves a file that ends in ``.unfinished``; the next write of the
-    same path replaces it.
+    same path by the same writer replaces it.
 
     :param path: in a folder that exists.
+    :param writer: tells those apart that may write the same path at the same time.
     :raises OSError: with the file's name, when it cannot be written, as on a full disk.
     """
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished = path.with_name(f"{path.name}{writer}.unfinished")
     try:
         unfinished.write_bytes(data)
         os.replace(unfinished, path)

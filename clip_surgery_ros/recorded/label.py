@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +67,9 @@ def label_item(
             on_frame()
     ends = {"first": picture_values(motions.first), "last": picture_values(motions.last)}
     content = json.dumps({"frames": frames, **ends}, separators=(",", ":"))
-    write_whole(result_file(item, output), content.encode())
+    # On a cluster a worker that was taken for lost may still write what another one does again.
+    writer = f".{socket.gethostname()}.{os.getpid()}"
+    write_whole(result_file(item, output), content.encode(), writer)
 
 
 class _Motions:

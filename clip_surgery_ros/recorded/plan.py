@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
@@ -60,10 +60,12 @@ class Plan:
     """All items, in the order of bags and files.
 
     :param unreadable: why files of a bag were left out, a sentence for each.
+    :param depends: what all results depend on, see :func:`dependencies`.
     """
 
     items: tuple[Item, ...]
     unreadable: tuple[str, ...]
+    depends: Mapping[str, Any]
 
     @property
     def frame_count(self) -> int:
@@ -102,7 +104,7 @@ def make_plan(
         depth.
     :raises WeightsError: when a weight file is missing.
     """
-    common = _common(query, config)
+    depends = dependencies(query, config)
     items: list[Item] = []
     unreadable: list[str] = []
     for bag, name in zip(bags, _names(bags), strict=True):
@@ -110,17 +112,21 @@ def make_plan(
         unreadable += problems
         last = {each.child: each for part in parts for each in part.statics}
         statics = tuple(last[child] for child in sorted(last))
+        common = dict(depends)
         if space is not None:
             common["space"] = [asdict(space), [asdict(each) for each in statics]]
         chosen = _sampled([part.times for part in parts], round(every_s * 1e9))
         for part, frames in zip(parts, chosen, strict=True):
             for item in _items(part, frames, name, common, images_per_item):
                 items.append(replace(item, space=space, statics=statics))
-    return Plan(tuple(items), tuple(unreadable))
+    return Plan(tuple(items), tuple(unreadable), depends)
 
 
-def _common(query: Query, config: Config) -> dict[str, Any]:
-    """Return what the results of all items depend on."""
+def dependencies(query: Query, config: Config) -> dict[str, Any]:
+    """Return what the results of all items depend on, as JSON has it. Weights are read once.
+
+    :raises WeightsError: when a weight file is missing, or a profile is damaged.
+    """
     return {
         "format": FORMAT,
         "version": version("clip_surgery_ros"),

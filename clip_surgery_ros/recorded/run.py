@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from filelock import FileLock, Timeout
 
 from clip_surgery_ros.core.errors import ClipSurgeryError, ConfigError
 from clip_surgery_ros.core.files import remove_unfinished
-from clip_surgery_ros.core.types import Query
-from clip_surgery_ros.networks.factory import LoadedNetworks
-from clip_surgery_ros.networks.same_kernels import load_with_same_kernels
-from clip_surgery_ros.parameters.config import Config
-from clip_surgery_ros.recorded.label import ITEMS, label_item, result_file
+from clip_surgery_ros.recorded.job import Job, LabelJob
+from clip_surgery_ros.recorded.label import ITEMS, result_file
 from clip_surgery_ros.recorded.plan import Item, Plan
+
+_IMPORTED_ONCE = "clip_surgery_ros.networks.same_kernels"
+"""All that workers need but what reads bags: ROS's packages start threads when they are imported,
+which a fork would lose."""
 
 
 def unfinished_items(plan: Plan, output: Path) -> list[Item]:
@@ -32,15 +32,11 @@ def unfinished_items(plan: Plan, output: Path) -> list[Item]:
 
 def label_items(
     items: Sequence[Item],
-    query: Query,
-    config: Config,
-    output: Path,
+    job: LabelJob,
     workers: int,
     on_frames: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Label items. Each result is in its file as soon as its item is done.
-
-    Between processes only descriptions of items travel, never images.
 
     :param workers: number of processes with networks of their own; 1 labels in this process.
     :param on_frames: called with the number of images that are done since the call before.
@@ -48,16 +44,30 @@ def label_items(
     """
     if not items:
         return
-    (output / ITEMS).mkdir(parents=True, exist_ok=True)
-    if workers == 1:
-        networks = load_with_same_kernels(config)
-        for item in items:
-            label_item(item, query, networks, output, lambda: on_frames(1))
+    (job.output / ITEMS).mkdir(parents=True, exist_ok=True)
+    if workers > 1:
+        do_in_processes(items, job, workers, on_frames)
         return
-    # Not forked: torch's threads and CUDA do not survive a fork.
-    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _prepare_worker)
+    for item in items:
+        job.do(item, lambda: on_frames(1))
+
+
+def do_in_processes(
+    items: Sequence[Item], job: Job, workers: int, on_frames: Callable[[int], None]
+) -> None:
+    """Do a job in several processes, between which only descriptions of items travel.
+
+    Parameters are those of :func:`label_items`.
+
+    :raises ClipSurgeryError: when a worker is killed.
+    """
+    # Workers are forked from a process that has imported torch and computed nothing: torch's
+    # threads and CUDA do not survive a fork. The import takes longer than all else of the start.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([_IMPORTED_ONCE])
+    pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare_worker)
     try:
-        waiting = {pool.submit(_label, item, query, config, output): item for item in items}
+        waiting = {pool.submit(job.do, item): item for item in items}
         for done in as_completed(waiting):
             done.result()
             on_frames(len(waiting[done].frames))
@@ -88,6 +98,8 @@ def only_run(output: Path) -> Iterator[None]:
         ) from error
     try:
         remove_unfinished(output)
+        for file in (output / ITEMS).glob("*.unfinished"):
+            file.unlink(missing_ok=True)  # its writer may be at work on another machine
         yield
     finally:
         lock.release()
@@ -104,13 +116,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-@cache
-def _networks(config: Config) -> LoadedNetworks:
-    """Load a worker's networks when its first item comes."""
-    return load_with_same_kernels(config)
-
-
-def _label(item: Item, query: Query, config: Config, output: Path) -> None:
-    label_item(item, query, _networks(config), output)

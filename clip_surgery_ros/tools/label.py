@@ -43,6 +43,19 @@ _MAX_NAMED = 20
 """Skipped images that are named on the terminal; ``coco.json`` has all of them."""
 
 
+def ray_address(text: str) -> str:
+    """Parse the address of a Ray cluster."""
+    if text.startswith("ray://"):
+        raise argparse.ArgumentTypeError(
+            f"is {text}, but Ray's client cannot be used: images and results are on the nodes' "
+            "storage; run the command on a node, with 'auto'"
+        )
+    host, _, port = text.rpartition(":")
+    if text not in ("local", "auto") and not (host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"is {text!r}, but must be local, auto or HOST:PORT")
+    return text
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``label BAG... --query "red mug; cable" --output DIR``."""
     parser.add_argument(
@@ -73,12 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write: coco.json, masks/ with a PNG for each image, bags/ with the node's "
         "topics for each bag, index.html with pictures and counts (default: coco)",
     )
-    parser.add_argument(
-        "--workers",
-        type=whole_number(1),
-        default=1,  # each has networks of its own in memory
-        help="processes that label, each with its own networks (default: 1)",
-    )
+    _add_worker_arguments(parser)
     parser.add_argument(
         "--images-per-item",
         type=whole_number(1),
@@ -92,6 +100,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_space_arguments(parser.add_argument_group("objects in space"))
     add_network_options(parser)
+
+
+def _add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        help="processes that label, each with its own networks (default: 1; with --ray one for "
+        "each GPU, or for --cpu-threads cores)",
+    )
+    parser.add_argument(
+        "--ray",
+        type=ray_address,
+        metavar="ADDRESS",
+        help="label on a Ray cluster: 'local' (a cluster of this machine alone), 'auto' (the one "
+        "that this machine is a node of) or HOST:PORT of its head",
+    )
 
 
 def _add_space_arguments(space: argparse._ArgumentGroup) -> None:
@@ -122,8 +146,13 @@ def run(arguments: argparse.Namespace) -> int:
     config, query = config_from_options(arguments), parse_nonempty_query(arguments.query)
     check_output_folder(arguments.output, *arguments.bags)
 
+    from clip_surgery_ros.recorded.job import LabelJob
+    from clip_surgery_ros.recorded.on_ray import Workers, do_on_ray
     from clip_surgery_ros.recorded.plan import make_plan
     from clip_surgery_ros.recorded.run import label_items, only_run, unfinished_items
+
+    # Before the plan, which may take minutes.
+    on_ray = Workers.of(arguments.ray, arguments.workers or 0, config) if arguments.ray else None
 
     plan = make_plan(
         arguments.bags,
@@ -135,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         _space_topics(arguments),
     )
     for reason in plan.unreadable:
-        print(f"note: left out: {reason}", file=sys.stderr)
+        _note(f"left out: {reason}")
     if arguments.dry_run:
         _print_plan(plan, arguments.output)
         return 0
@@ -150,8 +179,19 @@ def run(arguments: argparse.Namespace) -> int:
         if done:
             print(f"{done} of {plan.frame_count} images are labelled already", file=sys.stderr)
         with tqdm(total=left, unit="frame", disable=not items) as bar:
-            label_items(items, query, config, arguments.output, arguments.workers, bar.update)
+            job = LabelJob(query, config, arguments.output, plan.depends)
+            if on_ray is None:
+                label_items(items, job, arguments.workers or 1, bar.update)
+            else:
+                do_on_ray(items, job, on_ray, arguments.output, bar.update, _note)
         return _write(plan, query, config, arguments.output, arguments.export)
+
+
+def _note(sentence: str) -> None:
+    """Print what people should know, also beside a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"note: {sentence}", file=sys.stderr)
 
 
 @contextmanager

@@ -137,9 +137,12 @@ setup(
     # sam2: Meta's own package is a source archive, for which pip would download a second torch.
     # ray: `label` on a cluster; older versions were not tried.
     # web: the web console; Ubuntu 24.04's python3-aiohttp is 3.9.
+    # rerun: the bridge to the Rerun viewer, and files for it. 0.41 has the reader and the named
+    # coordinate frames that are used; minor versions change functions. It needs numpy 2.
     # world: the rendered world. There are no wheels of embreex for ARM.
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
+        "rerun": ["rerun-sdk>=0.41,<0.42"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],
         "ray": ["ray>=2.60,<3"],
         "web": ["aiohttp>=3.9,<4"],
@@ -156,6 +159,7 @@ setup(
         "console_scripts": [
             "clip_surgery = clip_surgery_ros.tools.cli:main",
             "clip_surgery_node = clip_surgery_ros.node.main:main",
+            "clip_surgery_rerun = clip_surgery_ros.rerun_bridge.main:main",
             "clip_surgery_web = clip_surgery_ros.web.main:main",
             "demo_camera = clip_surgery_ros.demo.camera:main",
         ]

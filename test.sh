@@ -3,7 +3,8 @@
 # Arguments go to pytest: ./test.sh -k points
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup/environment.sh"
-set_up setup/requirements-world.txt setup/requirements-web.txt setup/requirements-test.txt
+set_up setup/requirements-world.txt setup/requirements-web.txt setup/requirements-rerun.txt \
+  setup/requirements-test.txt
 cd "$ROOT"
 echo "format and lint"
 ruff format --check .

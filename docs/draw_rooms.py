@@ -16,24 +16,25 @@ PICTURE = ROOT / "docs" / "rooms.png"
 METADATA = "Description"
 """Entry of the picture's metadata that holds its arrows."""
 ROOMS = {
-    "tools": (6.71, "command line"),
+    "tools": (7.93, "command line"),
     "benchmark": (5.82, "time and memory"),
     "demo": (10.27, "camera and query"),
     "node": (6.08, "lifecycle node"),
     "training": (8.2, "demo networks"),
     "recorded": (3.22, "bags, labelled"),
     "web": (12.3, "in a browser"),
-    "evaluation": (3.69, "quality of masks"),
+    "evaluation": (3.93, "quality of masks"),
+    "rerun_bridge": (0.95, "for a viewer"),
     "networks": (12.3, "CLIP and SAM"),
-    "ros": (9.04, "messages, QoS"),
+    "ros": (8.61, "messages, QoS"),
     "tracks": (1.19, "ids that last"),
-    "parameters": (6.15, "what a user sets"),
+    "parameters": (5.78, "what a user sets"),
     "pictures": (10.96, "files, drawings"),
     "space": (0.95, "places in metres"),
-    "world": (3.89, "generated scenes"),
+    "world": (3.75, "generated scenes"),
     "arithmetic": (11.87, "fast layers"),
-    "weights": (6.3, "weight files"),
-    "core": (5.87, "the method"),
+    "weights": (6.57, "weight files"),
+    "core": (5.49, "the method"),
 }
 """Where a room is drawn in its row, and what is written below its name."""
 Arrows = list[tuple[str, str]]

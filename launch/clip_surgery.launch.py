@@ -58,7 +58,7 @@ PARAMETERS = {
     "use_sim_time": ("use_sim_time", bool),
 }
 """Arguments that set a parameter of the node: the parameter and its type."""
-SHOWN = ("overlay", "heatmap", "mask", "confidence", "markers", "points")
+SHOWN = ("overlay", "heatmap", "mask", "confidence", "markers", "points", "background_points")
 """Result topics that config/clip_surgery.rviz shows."""
 
 

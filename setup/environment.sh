@@ -225,6 +225,8 @@ set_up() { # arguments: further requirement files, from the root of the reposito
   step "ROS 2 and build tools" "$(hash_of "${ROS_LIST:-/dev/null}")" install_build_tools
   local extra
   for extra in "$@"; do
+    # rerun-sdk and setup/constraints-apt.txt want different numpys.
+    [ -z "$ROS_PREFIX" ] || [ "$(basename "$extra")" != requirements-rerun.txt ] || continue
     step "$(basename "$extra" .txt)" "$(hash_of "$ROOT/$extra")" install_file "$ROOT/$extra"
   done
   enter

@@ -243,6 +243,7 @@ def test_results_are_published_when_nothing_is_found(rigs):
     assert list(detections.wait().detections) == []
     (absent,) = segments.wait().absent
     assert absent.label == "fire engine" and absent.reason
+    assert 0 <= absent.presence < absent.presence_threshold <= 1 or "similarity" in absent.reason
 
 
 def test_query_has_a_threshold_per_label_by_service_and_topic(active):

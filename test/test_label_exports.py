@@ -157,6 +157,27 @@ def test_second_export_replaces_the_side_bag_with_the_same_bytes(labelled: Path,
     assert [file.name for file in path.parent.iterdir()] == ["drive"]
 
 
+def test_rerun_file_has_each_labelled_image_with_its_objects(labelled: Path) -> None:
+    pytest.importorskip("rerun", reason="the extra 'rerun' is not installed")
+    from rerun_files import TIMELINE, read_rrd
+
+    command = ["label", str(labelled.parent / "drive"), "--query", QUERY, "--clip-windows"]
+    command += ["never", "--cpu-threads", "1", "--output", str(labelled), "--export", "rrd"]
+    assert main(command) == 3
+    (path,) = (labelled / "rerun").iterdir()
+    assert path.name == "drive.rrd"
+    logged, messages = read_rrd(path), by_topic(labelled / "bags" / "drive")
+    segments = [message for _, message, _ in messages["/clip_surgery/segments"]]
+    stamps = [each.header.stamp.sec * 10**9 + each.header.stamp.nanosec for each in segments]
+    assert logged["camera/image"][TIMELINE] == stamps and len(stamps) == 3
+    boxes = logged["camera/image/boxes"]
+    assert boxes[TIMELINE] == stamps
+    for labels, message in zip(boxes["Boxes2D:labels"], segments, strict=True):
+        names = [each.track_id or each.label for each in message.segments]
+        assert [label.rpartition(" ")[0] for label in labels] == names
+    assert any(boxes["Boxes2D:labels"])
+
+
 @pytest.mark.parametrize("message_type", [SegmentArray, TrackArray, CameraInfo])
 def test_definitions_have_the_hashes_that_ros_gives_them(message_type: type) -> None:
     package = message_type.__module__.split(".")[0]

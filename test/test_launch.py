@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rviz_jazzy
 import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from ros.harness import ROOT, START_S, Process, call, wait_until
+from sensor_msgs.msg import Image
 
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.ros.outputs import OUTPUTS, SPACE_OUTPUTS
@@ -282,7 +284,7 @@ def test_depth_arguments_set_parameters_of_the_node():
     source = (ROOT / "launch" / file).read_text()
     assert 'overrides["depth_topics"] = depth' in source
     (shown,) = re.findall(r"^SHOWN = (\(.*?\))$", source, re.M)
-    assert set(ast.literal_eval(shown)) == {*PICTURES, "markers", "points"}
+    assert set(ast.literal_eval(shown)) == {*PICTURES, "markers", "points", "background_points"}
 
 
 @pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
@@ -305,26 +307,45 @@ def displays():
     return {display["Name"]: display for display in config["Visualization Manager"]["Displays"]}
 
 
-def test_rviz_displays_show_topics_of_the_node():
-    names = {output.name for output in (*OUTPUTS, *SPACE_OUTPUTS)}
-    kinds = {display["Topic"]["Value"]: display["Class"] for display in displays().values()}
-    classes = {
-        **dict.fromkeys(PICTURES, "Image"),
-        "markers": "MarkerArray",
-        "points": "PointCloud2",
+def topics_shown():
+    return {
+        display["Topic"]["Value"]: display for display in displays().values() if "Topic" in display
     }
-    assert set(classes) <= names
-    expected = {f"/clip_surgery/{name}": kind for name, kind in classes.items()}
-    expected["/image_raw"] = "Image"
-    assert kinds == {topic: f"rviz_default_plugins/{kind}" for topic, kind in expected.items()}
+
+
+def test_rviz_displays_show_topics_of_the_node_of_their_types():
+    types = {f"/clip_surgery/{o.name}": o.message_type for o in (*OUTPUTS, *SPACE_OUTPUTS)}
+    types["/image_raw"] = Image
+    shown = topics_shown()
+    for topic, display in shown.items():
+        assert display["Class"] == f"rviz_default_plugins/{types[topic].__name__}", topic
+    names = (*PICTURES, "markers", "points", "background_points")
+    assert set(shown) == {"/image_raw", *(f"/clip_surgery/{name}" for name in names)}
 
 
 def test_rviz_qos_matches_every_publisher():
     # A best-effort, volatile reader matches every publisher.
-    for name, display in displays().items():
-        topic = display["Topic"]
-        assert topic["Reliability Policy"] == "Best Effort", name
-        assert topic["Durability Policy"] == "Volatile", name
+    for topic, display in topics_shown().items():
+        assert display["Topic"]["Reliability Policy"] == "Best Effort", topic
+        assert display["Topic"]["Durability Policy"] == "Volatile", topic
+
+
+def test_rviz_knows_every_class_and_property():
+    config = yaml.safe_load((ROOT / "config" / "clip_surgery.rviz").read_text())
+    manager = config["Visualization Manager"]
+    assert [panel["Class"] for panel in config["Panels"]] == ["rviz_common/Displays"]
+    assert {tool["Class"] for tool in manager["Tools"]} <= rviz_jazzy.TOOLS
+    assert set(manager["Global Options"]) <= rviz_jazzy.GLOBAL_OPTIONS
+    view = manager["Views"]["Current"]
+    for entry in (*manager["Displays"], view):
+        known = {"Class", "Name", *rviz_jazzy.PROPERTIES[entry["Class"]]}
+        if entry is not view:
+            known |= rviz_jazzy.OF_EVERY_DISPLAY
+        assert set(entry) <= known, entry["Name"]
+        assert set(entry.get("Topic", ())) <= {"Value", *rviz_jazzy.TOPIC}, entry["Name"]
+        for name, values in rviz_jazzy.CHOICES.items():
+            assert entry.get(name, values[0]) in values, entry["Name"]
+        assert entry.get("Enabled") == entry.get("Value"), "rviz saves both alike"
 
 
 def greys_of_rviz(frames, display):

@@ -11,7 +11,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from ros.fakes import SIZE_HW, frame_result
 from std_msgs.msg import Header
 
-from clip_surgery_ros.core.types import Calibration, Label, Query
+from clip_surgery_ros.core.types import AbsentLabel, Calibration, Label, Query
 from clip_surgery_ros.ros import messages
 from clip_surgery_ros.ros.outputs import OUTPUTS, Frame, wanted_work
 
@@ -55,9 +55,16 @@ def test_segment_array_has_every_field(frame):
     assert points == [(3, 2, True), (7, 5, False)]
 
 
-def test_absent_labels_have_a_reason(frame):
+def test_absent_labels_have_a_reason_and_their_presence(frame):
     (absent,) = messages.segment_array(frame.result, HEADER, frame.query).absent
     assert (absent.label, absent.reason) == ("saw", "nothing like it")
+    assert (absent.presence, absent.presence_threshold) == (0.125, 0.5)
+
+
+def test_presence_of_a_label_that_the_network_does_not_know_is_no_number(frame):
+    unknown = replace(frame.result, absent=(AbsentLabel("saw", "its name is not known"),))
+    (absent,) = messages.segment_array(unknown, HEADER, frame.query).absent
+    assert math.isnan(absent.presence) and math.isnan(absent.presence_threshold)
 
 
 def test_stage_times_have_names(frame):

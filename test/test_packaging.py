@@ -18,7 +18,10 @@ SOURCES = (
     "CMakeLists.txt", "LICENSE", "package.xml", "pyproject.toml", "setup.py",
     "cmake", "clip_surgery_ros", "config", "launch", "msg", "setup", "srv", "underlay",
 )  # fmt: skip
-EXECUTABLES = {"clip_surgery_node", "clip_surgery_web", "demo_camera", *SUBCOMMANDS}
+EXECUTABLES = {
+    *("clip_surgery_node", "clip_surgery_rerun", "clip_surgery_web", "demo_camera"),
+    *SUBCOMMANDS,
+}
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +154,7 @@ def test_wheel_has_all_files_and_installs_where_ros_searches(tmp_path: Path) -> 
     pip = f"{sys.executable} -m pip --python env/bin/python"
     run(f"{pip} install -q --no-deps {wheel_path}", tmp_path)
     check_layout(tmp_path / "env")
-    for command in ("clip_surgery", "clip_surgery_node", "clip_surgery_web", "demo_camera"):
+    for command in ("clip_surgery", *EXECUTABLES - {*SUBCOMMANDS}):
         assert os.access(tmp_path / "env" / "bin" / command, os.X_OK), command
 
 

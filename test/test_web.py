@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import socket
 import threading
@@ -20,7 +21,6 @@ from std_msgs.msg import Header
 
 from clip_surgery_ros.core.errors import ConfigError
 from clip_surgery_ros.core.query import parse_query
-from clip_surgery_ros.core.recognition import Recognition, absence_reasons
 from clip_surgery_ros.core.run_lengths import mask_of_runs
 from clip_surgery_ros.pictures.render import PALETTE
 from clip_surgery_ros.ros.images import image_message
@@ -230,24 +230,13 @@ def test_places_are_metres_or_a_reason() -> None:
     assert result_content(message)["segments"][0]["place"]["message"] == "no depth image came"
 
 
-def test_presence_is_read_from_the_method_s_own_sentence() -> None:
-    query = parse_query("mug; saw")
-    recognition = Recognition(
-        presence=np.array([0.123, 0.9], np.float32),
-        probabilities=np.zeros(2, np.float32),
-        thresholds=np.array([-1, 2], np.float32),
-        label_maps=np.random.default_rng(1).random((2, 3, 3)).astype(np.float32),
-        size_hw=(6, 8),
-        name_presence=np.zeros(0, np.float32),
-        part_maps=np.zeros(0, np.float32),
-    )
-    reasons = absence_reasons(recognition, query, 0.3)
-    message = SegmentArray(
-        absent=[AbsentLabel(label=query.names[i], reason=reason) for i, reason in reasons.items()]
-    )
-    low, unlike = result_content(message)["absent"]
-    assert (low["presence"], low["presence_threshold"]) == (0.12, 0.3)
-    assert unlike["presence"] is None and "highest is" in unlike["reason"]
+def test_absent_labels_have_their_presence_or_null() -> None:
+    message = message_of()
+    (absent,) = result_content(message)["absent"]
+    assert (absent["presence"], absent["presence_threshold"]) == (0.125, 0.5)
+    message.absent = [AbsentLabel(label="saw", presence=math.nan, presence_threshold=math.nan)]
+    (absent,) = result_content(message)["absent"]
+    assert absent["presence"] is None and absent["presence_threshold"] is None
 
 
 def test_messages_that_contradict_themselves_are_errors_and_no_crash() -> None:

@@ -125,7 +125,15 @@ class Pipeline:
             probabilities=recognition.probabilities,
             thresholds=recognition.thresholds,
             segments=segments,
-            absent=tuple(AbsentLabel(query.labels[i].name, absent[i]) for i in sorted(absent)),
+            absent=tuple(
+                AbsentLabel(
+                    name=query.labels[index].name,
+                    reason=absent[index],
+                    presence=float(recognition.presence[index]),
+                    presence_threshold=self._settings.presence_threshold,
+                )
+                for index in sorted(absent)
+            ),
             stage_seconds=clock.seconds,
             plain_similarity=recognition.plain_maps,
             calibration=self._settings.calibration,

@@ -129,12 +129,18 @@ class Segment:
 class AbsentLabel:
     """A label that was not found, and why, in a sentence for people.
 
-    >>> AbsentLabel("saw", "its presence is 0.12, below the threshold of 0.50").name
-    'saw'
+    :param presence: probability that the label is in the image, 0 to 1; None if the network does
+        not know the label.
+    :param presence_threshold: a label with a lower presence is absent, 0 to 1; None as above.
+
+    >>> AbsentLabel("saw", "its presence is 0.12, below the threshold of 0.50", 0.12, 0.5).presence
+    0.12
     """
 
     name: str
     reason: str
+    presence: float | None = None
+    presence_threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -263,11 +263,12 @@ def _absent(
     result: FrameResult, query: Query, known: Sequence[int], notes: Sequence[str]
 ) -> Iterator[AbsentLabel]:
     """Yield the absent labels with the result's reason and the note about unknown names."""
-    reasons = {absent.name: absent.reason for absent in result.absent}
+    absent_labels = {absent.name: absent for absent in result.absent}
     for index, label in enumerate(query.labels):
-        reason = reasons.get(label.name, "")
-        if reason or index not in known:
-            yield AbsentLabel(label.name, "; ".join(filter(None, [reason, notes[index]])))
+        absent = absent_labels.get(label.name, AbsentLabel(label.name, ""))
+        if absent.reason or index not in known:
+            reason = "; ".join(filter(None, [absent.reason, notes[index]]))
+            yield replace(absent, reason=reason)
 
 
 def _extend(

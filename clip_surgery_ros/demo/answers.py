@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_surgery_ros.core.types import AbsentLabel, Box, FrameResult, PointPrompts, Query, Segment
+from clip_surgery_ros.core.types import FrameResult, Query
 from clip_surgery_ros.core.windows import encode_image
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray
-from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.networks.clip.backend import ClipBackend
+from clip_surgery_ros.ros.results import absent_label_of, segment_of
 
 Rgb = NDArray[np.uint8]
 
@@ -34,29 +34,10 @@ def result_of(
         presence=none,
         probabilities=none,
         thresholds=np.array(heatmaps.thresholds, np.float32),
-        segments=tuple(_segment(one) for one in segments.segments),
-        absent=tuple(AbsentLabel(one.label, one.reason) for one in segments.absent),
+        segments=tuple(segment_of(one) for one in segments.segments),
+        absent=tuple(absent_label_of(one) for one in segments.absent),
         stage_seconds=dict(zip(segments.stage_names, segments.stage_seconds, strict=True)),
         plain_similarity=plain,
-    )
-
-
-def _segment(message: SegmentMessage) -> Segment:
-    box = Box(message.box.x_offset, message.box.y_offset, message.box.width, message.box.height)
-    pixels = np.frombuffer(message.mask.data, np.uint8).reshape(box.height, box.width)
-    xy = np.array([(point.x, point.y) for point in message.points], np.int32).reshape(-1, 2)
-    positive = np.array([point.positive for point in message.points], np.bool_)
-    return Segment(
-        id=message.id,
-        label=message.label_id,
-        name=message.track_id or message.label,
-        score=message.score,
-        presence=message.presence,
-        similarity=message.similarity,
-        agreement=message.agreement,
-        box=box,
-        mask=pixels > 0,
-        points=PointPrompts(xy, positive),
     )
 
 

@@ -25,7 +25,7 @@ IMAGES_PER_ITEM = 64
 """By default. A killed run loses at most the unfinished item of each worker: with networks that
 take a second for a frame this is a minute. Reading a file's indexes again for each item takes far
 less."""
-FORMAT = 2
+FORMAT = 3
 """Raise it when the files of items change: older ones are then made again."""
 _FINGERPRINT_BYTES = 65536
 """Bytes at a file's start and end that tell it from others: a bag is too large to read all."""

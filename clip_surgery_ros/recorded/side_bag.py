@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
 
@@ -75,7 +74,8 @@ class _SideBags:
         writer = self._writers[name]
         if frame.result is None:
             return
-        header = Header(stamp=_time(frame.stamp), frame_id=frame.values["frame_id"])
+        stamp = messages.time_message(frame.stamp)
+        header = Header(stamp=stamp, frame_id=frame.values["frame_id"])
         space = None if frame.scene is None else frame.scene.found
         shown = Frame(frame.result, _NO_IMAGE, header, self._message, space, frame.remembered)
         for topic, output in _outputs(space is not None).items():
@@ -92,7 +92,7 @@ class _SideBags:
             topics[topic] = BagTopic(output.message_type, output.make_qos())
         opened = write_bag(self._folder / name, topics)
         self._writers = {name: self._opened.enter_context(opened)}
-        stamp = _time(frame.stamp or frame.log_time)
+        stamp = messages.time_message(frame.stamp or frame.log_time)
         self._message = messages.query_message(self._query, stamp)
         key = messages.label_info(self._query, stamp, self._threshold)
         self._writers[name].write(_QUERY, self._message, frame.log_time)
@@ -107,8 +107,3 @@ def _outputs(in_space: bool) -> dict[str, Output]:
     outputs = (*OUTPUTS, *(SPACE_OUTPUTS if in_space else ()), TRACKS)
     kept = [output for output in outputs if output.name not in _LEFT_OUT]
     return {f"{NODE}/{output.name.removeprefix('~/')}": output for output in kept}
-
-
-def _time(stamp_ns: int) -> Time:
-    """Return a stamp; seconds before 1970 are negative."""
-    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)

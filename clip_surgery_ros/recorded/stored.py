@@ -49,7 +49,7 @@ def values_of(result: FrameResult) -> Values:
         "presence": _rounded(result.presence),
         "probabilities": _rounded(result.probabilities),
         "objects": [_object(segment, result) for segment in result.segments],
-        "absent": [{"name": label.name, "reason": label.reason} for label in result.absent],
+        "absent": [asdict(label) for label in result.absent],
         "calibration": _calibration(result.calibration),
     }
 
@@ -76,7 +76,7 @@ def result_of(values: Values, query: Query) -> FrameResult:
             _segment(number, each, size_hw, query)
             for number, each in enumerate(values["objects"], 1)
         ),
-        absent=tuple(AbsentLabel(each["name"], each["reason"]) for each in values["absent"]),
+        absent=tuple(AbsentLabel(**each) for each in values["absent"]),
         calibration=calibration,
     )
 

@@ -26,6 +26,7 @@ from vision_msgs.msg import (
 )
 
 from clip_surgery_ros.core.types import (
+    AbsentLabel,
     Box,
     Calibration,
     FrameResult,
@@ -33,7 +34,8 @@ from clip_surgery_ros.core.types import (
     Query,
     Segment,
 )
-from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, PromptPoint, SegmentArray, TextQuery
+from clip_surgery_ros.msg import AbsentLabel as AbsentLabelMessage
+from clip_surgery_ros.msg import HeatmapArray, PromptPoint, SegmentArray, TextQuery
 from clip_surgery_ros.msg import Segment as SegmentMessage
 from clip_surgery_ros.ros.images import image_message
 from clip_surgery_ros.ros.space_messages import place
@@ -42,6 +44,11 @@ from clip_surgery_ros.tracks.types import Remembered, shown_id
 
 NO_THRESHOLD = math.nan
 """In a message: this label uses the node's threshold."""
+
+
+def time_message(stamp_ns: int) -> Time:
+    """Return a stamp of nanoseconds since 1970; seconds before that are negative."""
+    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
 
 
 def query_message(query: Query, stamp: Time) -> TextQuery:
@@ -86,10 +93,21 @@ def segment_array(
         header=header,
         query=query,
         segments=segments,
-        absent=[AbsentLabel(label=label.name, reason=label.reason) for label in result.absent],
+        absent=[_absent(label) for label in result.absent],
         stage_names=list(result.stage_seconds),
         stage_seconds=list(result.stage_seconds.values()),
         **_calibration(result.calibration),
+    )
+
+
+def _absent(label: AbsentLabel) -> AbsentLabelMessage:
+    return AbsentLabelMessage(
+        label=label.name,
+        reason=label.reason,
+        presence=math.nan if label.presence is None else label.presence,
+        presence_threshold=(
+            math.nan if label.presence_threshold is None else label.presence_threshold
+        ),
     )
 
 

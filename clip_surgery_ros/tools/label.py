@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 SKIPPED = 3
 """Exit status when all is written, but some images could not be read or labelled."""
-EXPORTS = ("coco", "masks", "bag", "page")
-"""What can be written, see ``recorded/results.py``, ``recorded/side_bag.py`` and
-``recorded/page.py``."""
+EXPORTS = ("coco", "masks", "bag", "page", "rrd")
+"""What can be written, see ``recorded/results.py``, ``recorded/side_bag.py``,
+``recorded/page.py`` and ``recorded/rrd_files.py``."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a full quota, and a file larger than the file system or a limit allows."""
 _BAR_AFTER_S = 3.0
@@ -84,7 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=EXPORTS,
         default=["coco"],
         help="what to write: coco.json, masks/ with a PNG for each image, bags/ with the node's "
-        "topics for each bag, index.html with pictures and counts (default: coco)",
+        "topics for each bag, index.html with pictures and counts, rerun/ with a file of the "
+        "Rerun viewer for each bag (default: coco)",
     )
     _add_worker_arguments(parser)
     parser.add_argument(
@@ -145,6 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config, query = config_from_options(arguments), parse_nonempty_query(arguments.query)
     check_output_folder(arguments.output, *arguments.bags)
+    _check_exports(arguments.export)
 
     from clip_surgery_ros.recorded.job import LabelJob
     from clip_surgery_ros.recorded.on_ray import Workers, do_on_ray
@@ -273,6 +275,14 @@ def _write(plan: Plan, query: Query, config: Config, output: Path, exports: Sequ
     return SKIPPED if summary.skipped or plan.unreadable else 0
 
 
+def _check_exports(exports: Sequence[str]) -> None:
+    """Refuse an export whose library is missing, before anything is computed."""
+    if "rrd" in exports:
+        from clip_surgery_ros.rerun_bridge.extra import check_rerun
+
+        check_rerun()
+
+
 def _writers(
     plan: Plan, query: Query, config: Config, output: Path, exports: Sequence[str]
 ) -> dict[str, AbstractContextManager[Take]]:
@@ -292,4 +302,8 @@ def _writers(
         from clip_surgery_ros.recorded.page import PAGE, page_file
 
         found[PAGE] = page_file(plan, query, output)
+    if "rrd" in exports:
+        from clip_surgery_ros.recorded.rrd_files import RERUN, rrd_files
+
+        found[RERUN] = rrd_files(query, output)
     return found

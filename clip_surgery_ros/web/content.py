@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from clip_surgery_ros.core.run_lengths import run_lengths
 from clip_surgery_ros.msg import AbsentLabel, HeatmapArray, Place, Segment, SegmentArray, TextQuery
 from clip_surgery_ros.ros.images import compressed_to_rgb, image_to_rgb
+from clip_surgery_ros.ros.waiting_images import stamp_text
 
 LONGEST_SIDE = 1280
 """Pixels of a picture for the page, which shows no more; a wireless network carries this."""
@@ -27,8 +26,6 @@ JPEG_QUALITY = 80
 """Without visible blocks; half as many bytes as 90."""
 _DIGITS = 4
 _JPEG_START = b"\xff\xd8\xff"
-_PRESENCE = re.compile(r"its presence is ([0-9.]+), below the threshold of ([0-9.]+)")
-"""The sentence of core/recognition.py; a SegmentArray has no number for it."""
 
 
 def framed(content: Mapping[str, Any], picture: bytes = b"") -> bytes:
@@ -49,11 +46,6 @@ def number(value: float) -> float | None:
     (0.1235, None)
     """
     return round(float(value), _DIGITS) if math.isfinite(value) else None
-
-
-def stamp_text(stamp: Time) -> str:
-    """Return a stamp as seconds with nine digits, which a JavaScript number would lose."""
-    return f"{stamp.sec}.{stamp.nanosec:09d}"
 
 
 def query_content(query: TextQuery) -> dict[str, Any]:
@@ -130,21 +122,12 @@ def place_content(place: Place) -> dict[str, Any] | None:
 
 
 def _absent(absent: AbsentLabel) -> dict[str, Any]:
-    found = _PRESENCE.search(absent.reason)
-    presence, threshold = map(_float, found.groups()) if found else (None, None)
     return {
         "label": absent.label,
         "reason": absent.reason,
-        "presence": presence,
-        "presence_threshold": threshold,
+        "presence": number(absent.presence),
+        "presence_threshold": number(absent.presence_threshold),
     }
-
-
-def _float(text: str) -> float | None:
-    try:
-        return float(text.rstrip("."))
-    except ValueError:
-        return None
 
 
 def heatmaps_content(message: HeatmapArray) -> dict[str, Any]:

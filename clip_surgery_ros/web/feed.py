@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import Any, TypeAlias
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.subscription import Subscription
@@ -16,53 +15,20 @@ from clip_surgery_ros.msg import HeatmapArray, SegmentArray
 from clip_surgery_ros.ros import qos
 from clip_surgery_ros.ros.input_warnings import is_from_different_clock
 from clip_surgery_ros.ros.sensor_topic import SensorTopic
+from clip_surgery_ros.ros.waiting_images import CameraImage, Pictures, stamp_text
 from clip_surgery_ros.web.content import (
     framed,
     heatmaps_content,
     jpeg_of,
     result_content,
-    stamp_text,
 )
 
-CameraImage: TypeAlias = Image | CompressedImage
-MOST_BYTES = 64 * 2**20
-"""Of images that wait for their result: 70 of 640 x 480, or 10 of full HD. The oldest go first."""
 LIVE_HZ = 10.0
 """Pictures without results are sent so often at most."""
 SILENT_S = 2.0
 """Pictures without results are sent when no result came for so long, seconds, or for three times
 the time between the last results, if that is more."""
 LONGEST_SILENT_S = 20.0
-
-
-class Pictures:
-    """Images whose result is not there yet, by stamp, up to a number of bytes.
-
-    :param most_bytes: limit; the newest image is kept however large it is.
-    """
-
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[str, CameraImage] = OrderedDict()
-
-    def keep(self, message: CameraImage) -> None:
-        """Keep an image, and drop the oldest ones that are too many."""
-        self._drop(stamp_text(message.header.stamp))
-        self._kept[stamp_text(message.header.stamp)] = message
-        self._bytes += len(message.data)
-        while self._bytes > self._most_bytes and len(self._kept) > 1:
-            self._drop(next(iter(self._kept)))
-
-    def take(self, stamp: str) -> CameraImage | None:
-        """Return the image of a stamp, if it is there, and drop all that are older."""
-        found = self._kept.get(stamp)
-        while found is not None and next(iter(self._kept)) != stamp:
-            self._drop(next(iter(self._kept)))
-        return found
-
-    def _drop(self, stamp: str) -> None:
-        dropped = self._kept.pop(stamp, None)
-        self._bytes -= 0 if dropped is None else len(dropped.data)
 
 
 class CameraFeed:

@@ -39,7 +39,7 @@ def frame_result(query: Query, size_hw: tuple[int, int] = SIZE_HW) -> FrameResul
         probabilities=np.full(count, 1 / count, np.float32),
         thresholds=np.full(count, 0.125, np.float32),
         segments=(found,),
-        absent=tuple(AbsentLabel(name, "nothing like it") for name in query.names[1:]),
+        absent=tuple(AbsentLabel(name, "nothing like it", 0.125, 0.5) for name in query.names[1:]),
         stage_seconds={"clip": 0.25, "sam": 0.5},
     )
 

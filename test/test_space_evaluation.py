@@ -245,7 +245,7 @@ def test_covariance_is_calibrated_on_development_scenes() -> None:
 def outcome(distance: float, *reasons: Reason, whole: bool = True) -> SpaceOutcome:
     place = Place(np.zeros(3), np.ones(3), np.eye(3), reasons)
     off, size_off = np.array([0.0, 0.0, distance]), np.array([-0.1, 0.2, distance])
-    deviations = np.array([0.5, -2.0, -0.9])
+    deviations = np.array([0.5, -2.5, -1.9])
     seen_as = (OWN, "off", "true", "mug", whole)
     return SpaceOutcome(*seen_as, place, off, size_off, deviations)
 
@@ -260,7 +260,8 @@ def test_summary_counts_what_its_names_say() -> None:
     assert summary.centre_p90 == pytest.approx(0.037)
     assert summary.size_median == pytest.approx((0.1, 0.2, 0.025))
     assert summary.far_without_reason == pytest.approx(1 / 6) and summary.far_named == ("mug",)
-    assert summary.within_deviation == pytest.approx(2 / 3)
+    assert summary.within_deviation == pytest.approx(1 / 3)
+    assert summary.within_two == pytest.approx(2 / 3)
 
 
 def test_summary_of_nothing_is_nan_and_null(tmp_path: Path) -> None:
@@ -274,7 +275,9 @@ def test_summary_of_nothing_is_nan_and_null(tmp_path: Path) -> None:
 
 def test_tables_have_the_figures_in_millimetres_and_percent() -> None:
     table = markdown(summaries([outcome(0.01), outcome(0.02)]))
-    assert "| off | true | 2 | 100.0% | 15.0 | 19.0 | 10.0 | 20.0 | 1.5 | 0.0% | 67% |" in table
+    assert (
+        "| off | true | 2 | 100.0% | 15.0 | 19.0 | 10.0 | 20.0 | 1.5 | 0.0% | 33% / 67% |" in table
+    )
     assert f"| {OWN} | 15.0 / 19.0 |" in table
 
 

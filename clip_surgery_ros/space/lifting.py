@@ -8,6 +8,7 @@ worse when it was measured on the rendered world.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from clip_surgery_ros.core.geometry import inside_box, mask_box
 from clip_surgery_ros.core.types import Box
+from clip_surgery_ros.space.alternatives import Choice, alternatives, doubt, is_elsewhere
 from clip_surgery_ros.space.boxes import BoxMode, SpaceBox, box_of
 from clip_surgery_ros.space.depth import DepthImage
 from clip_surgery_ros.space.numbers import quantiles
 from clip_surgery_ros.space.reasons import LOWER_BOUND, Finding, Reason
 from clip_surgery_ros.space.support import Plane, find_support, tolerance
+from clip_surgery_ros.space.surface import OUT, OUT_LEAST, REACH, Completed, completed, unlike
 from clip_surgery_ros.space.transforms import Rigid
 from clip_surgery_ros.space.uncertainty import centre_covariance
 from clip_surgery_ros.space.window import LEAST_POINTS, Part, Window, dilated
@@ -39,16 +42,11 @@ GOES_ON = 0.025
 640, so 10 beyond the border of an object whose mask is 6 too small."""
 CLEAR = 0.006
 """Metres above the support at which what is beyond a mask is not the support."""
-ELSEWHERE = 0.02
-"""Metres by which a box's centre must move for the pixels that it shares with another mask to be
-reported: what a gripper forgives."""
-ELSEWHERE_SIZE = 0.05
-"""The same in lengths of the box's diagonal, for large objects."""
-SAME_THING = 0.5
-"""Share of an object's pixels in another mask from which both masks are of one thing, as those of
-"mug" and "red mug", and say nothing against each other."""
 SMALL_PART = 0.25
 """Share of the surface in a mask below which what is above the support is doubtful."""
+UNLIKE = 0.45
+"""Share of the pixels of a mask and its object that only one of them may have before the box is
+doubtful."""
 CUT = 1.5
 """Tolerances above the support below which points are the support's at most."""
 CUT_NOISE = 2.0
@@ -135,11 +133,11 @@ def lift(
     grow = round(settings.grow * width)
     side = np.sqrt(np.count_nonzero(inside_box(mask, box)))
     ring = int(np.clip(0.25 * side, 0.02 * width, 0.075 * width))
-    part = _part_round(box, ring + grow + 4, width, height)
+    reach = round(REACH * width)
+    part = _part_round(box, max(ring + grow, reach) + 4, width, height)
     clicks = clicks - np.array([part[1].start, part[0].start])
     around = np.zeros_like(mask[part]) if others is None else others[part]
-    limits = (settings.nearest, settings.farthest)
-    window = Window(depth, part, mask[part], around, limits)
+    window = Window(depth, part, mask[part], around, (settings.nearest, settings.farthest))
     failed = window.failure()
     if failed is not None:
         return Lifted(None, (failed,))
@@ -148,15 +146,18 @@ def lift(
     kept, moved = found.pixels & window.mask, 0
     if found.may_move_border:
         kept, moved = _within_moved_border(window, found.pixels, grow)
+    whole = _completed(window, kept, found, to_target, reach)
+    choices = alternatives(window, whole, kept)
+    kept, differing = whole.pixels, unlike(window, whole.pixels, moved)
     findings = window.findings(kept, reached, _is_cut(box, width, height))
     findings += found.findings
-    findings += _small_part(window, found, reached, kept)
+    findings += _small_part(window, found, reached, kept, differing)
     if moved >= max(2, round(TOO_SMALL * width)):
         above = None if found.support is None else window.heights(found.support, to_target) > CLEAR
         reach = round(GOES_ON * width)
         if window.goes_on(clicks, kept, above, moved, reach):
             findings.append(_mask_too_small(moved, reach))
-    return _boxed(window, kept, found, to_target, settings, findings)
+    return _boxed(window, kept, found, to_target, settings, findings, choices, differing)
 
 
 def _part_round(box: Box, margin: int, width: int, height: int) -> Part:
@@ -172,28 +173,23 @@ def _is_cut(box: Box, width: int, height: int) -> bool:
     return box.x == 0 or box.y == 0 or box.x + box.width == width or box.y + box.height == height
 
 
-def _small_part(window: Window, found: _AboveSupport, reached: Mask, kept: Mask) -> list[Finding]:
-    """Return that only a small part of the surface in a mask is above the support, if it is so."""
-    own, whole = (int(np.count_nonzero(pixels & window.mask)) for pixels in (kept, reached))
-    if not found.may_move_border or found.support is None or own >= SMALL_PART * whole:
-        return []
-    text = f"only {own} of {whole} pixels of the surface in the mask are above the support"
-    return [Finding(Reason.SMALL_PART, text)]
+def _small_part(
+    window: Window, found: _AboveSupport, reached: Mask, kept: Mask, differing: float
+) -> list[Finding]:
+    """Return that only a small part of a mask is above the support, if it is so.
 
-
-def _shared_pixels(box: SpaceBox, without: SpaceBox) -> list[Finding]:
-    """Return that a box depends on pixels that another mask has too, if it does.
-
-    :param without: the box without these pixels.
+    :param differing: share of the pixels of the mask and the object that only one of them has.
     """
-    away = float(np.linalg.norm(box.centre - without.centre))
-    if away <= max(ELSEWHERE, ELSEWHERE_SIZE * float(np.linalg.norm(box.size))):
+    own, whole = (int(np.count_nonzero(pixels & window.mask)) for pixels in (kept, reached))
+    if not found.may_move_border or found.support is None:
         return []
-    text = (
-        f"without pixels that another mask has too, the box would be {1000 * away:.0f} mm "
-        "elsewhere; they may be either object's"
-    )
-    return [Finding(Reason.SHARED_PIXELS, text)]
+    if own < SMALL_PART * whole:
+        text = f"only {own} of {whole} pixels of the surface in the mask are above the support"
+        return [Finding(Reason.SMALL_PART, text)]
+    if differing > UNLIKE:
+        text = f"what is above the support and the mask differ in {differing:.0%} of their pixels"
+        return [Finding(Reason.SMALL_PART, text)]
+    return []
 
 
 def _mask_too_small(moved: int, reach: int) -> Finding:
@@ -255,7 +251,7 @@ def _within_moved_border(window: Window, body: Mask, most: int) -> tuple[Mask, i
     :param body: (h, w) what may be the object, inside and outside the mask.
     :param most: pixels that the border is moved at most.
     """
-    beyond = window.beyond_border()
+    beyond = window.beyond_border
     # What the mask has elsewhere, such as a wall behind a hole, says nothing about this border.
     near = window.has_depth & (np.abs(beyond) <= most) & dilated(body & window.mask, most)
     at = beyond + most
@@ -270,6 +266,18 @@ def _within_moved_border(window: Window, body: Mask, most: int) -> tuple[Mask, i
     return kept, outward
 
 
+def _completed(
+    window: Window, kept: Mask, found: _AboveSupport, to_target: Rigid, reach: int
+) -> Completed:
+    """Return the object's pixels with what the mask lacks of its surfaces, if these can be told
+    from the support.
+    """
+    if found.support is None or not found.may_move_border:
+        return Completed(kept, kept)
+    out = max(OUT_LEAST, OUT * found.support.noise)
+    return completed(window, kept, window.heights(found.support, to_target) > out, reach)
+
+
 def _boxed(
     window: Window,
     kept: Mask,
@@ -277,8 +285,14 @@ def _boxed(
     to_target: Rigid,
     settings: LiftSettings,
     findings: list[Finding],
+    choices: Sequence[Choice],
+    differing: float,
 ) -> Lifted:
-    """Put a box round the points of pixels."""
+    """Put a box round the points of pixels.
+
+    :param choices: other choices of pixels.
+    :param differing: share of the pixels of the mask and the object that only one of them has.
+    """
     points, columns, rows = window.points(kept, to_target)
     if len(points) < LEAST_POINTS:
         text = f"{len(points)} points of the object have depth, {LEAST_POINTS} are needed"
@@ -292,13 +306,21 @@ def _boxed(
             findings.append(Finding(Reason.NO_SUPPORT, text))
             support = None
     box = box_of(points, settings.box_mode, settings.up, support, found.noise)
-    own = points[~window.shared[kept]]
-    if max(LEAST_POINTS, SAME_THING * len(points)) <= len(own) < len(points):
-        without = box_of(own, settings.box_mode, settings.up, support, found.noise)
-        findings += _shared_pixels(box, without)
+    boxes, left_out = [box], np.zeros_like(kept)
+    for choice in choices:
+        chosen = choice.pixels & ~left_out
+        placed = window.points(chosen, to_target)
+        other = box_of(placed[0], settings.box_mode, settings.up, support, found.noise)
+        told = {finding.reason for finding in findings}
+        findings += [each for each in doubt(choice, box, other) if each.reason not in told]
+        boxes.append(other)
+        if choice.is_better and is_elsewhere(box, other):
+            (points, columns, rows), box = placed, other
+            left_out = kept & ~chosen
+    shifts = [other.centre - box.centre for other in boxes]
     grain = float(np.hypot(window.pixel_size(kept), found.noise or 0.0))
     reasons = [finding.reason for finding in findings]
-    covariance = centre_covariance(box, to_target.translation, grain, reasons)
+    covariance = centre_covariance(box, to_target.translation, grain, reasons, differing, shifts)
     return Lifted(box, tuple(findings), points, columns, rows, support, covariance)
 
 

@@ -36,7 +36,8 @@ class Reason(Enum):
     OUT_OF_RANGE = "out_of_range"
     """Nearly all depth under the mask is nearer or farther than allowed. No box."""
     TWO_LAYERS = "two_layers"
-    """A part of the mask was left out, since a step in depth divides it."""
+    """A step in depth divides the mask: a part was left out, or the box would be elsewhere if it
+    were."""
     HOLES = "holes"
     """Much of the mask has no depth, so the box may be too small."""
     CUT_BY_BORDER = "cut_by_border"
@@ -48,7 +49,8 @@ class Reason(Enum):
     NO_SUPPORT = "no_support"
     """No support was found round the object, so nothing was cut off below."""
     SMALL_PART = "small_part"
-    """Only a small part of the mask is the object's, so its border may be wrong by much."""
+    """Only a small part of the mask is the object's, or it differs from the object by much, so its
+    border may be wrong."""
     SHARED_PIXELS = "shared_pixels"
     """The box would be elsewhere without pixels that another object's mask has too."""
     FLAT = "flat"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -105,19 +107,20 @@ class Window:
         :param step: largest step of depth between neighbours of a surface, as a share.
         """
         grown = dilated(self.mask, grow) & ~(self.beside if beside is None else beside)
-        logs = np.where(grown, np.log(np.maximum(self._filled(), 1e-6)), np.float32(-99))
+        logs = np.where(grown, np.log(np.maximum(self.without_holes, 1e-6)), np.float32(-99))
         height, width = grown.shape
         # Filled pixels are walls of later fills, so one array serves all.
         filled = np.zeros((height + 2, width + 2), np.uint8)
         for x, y in self._seeds(clicks):
-            _fill(logs, filled, x, y, step)
+            fill(logs, filled, x, y, step)
         grown &= self.has_depth
         core = filled[1:-1, 1:-1] > 0
         core &= grown
         return core | self._other_parts(core, logs, filled, grown, step)
 
-    def _filled(self) -> NDArray[np.float32]:
-        """Return depth, (h, w) metres, in which pixels without depth have that of the nearest with
+    @cached_property
+    def without_holes(self) -> NDArray[np.float32]:
+        """Depth, (h, w) metres, in which pixels without depth have that of the nearest with
         depth, so that a surface with holes is one; beyond :data:`HOLE` they have 0.
         """
         holes = (~self.has_depth).astype(np.uint8)
@@ -175,7 +178,7 @@ class Window:
                 break
             at = int((labels == largest).argmax())
             before = filled.copy()
-            _fill(logs, filled, at % core.shape[1], at // core.shape[1], step)
+            fill(logs, filled, at % core.shape[1], at // core.shape[1], step)
             part = (filled != before)[1:-1, 1:-1] & grown
             inside = part & self.mask
             rest &= ~part
@@ -186,8 +189,9 @@ class Window:
                     kept |= part
         return kept
 
+    @cached_property
     def beyond_border(self) -> NDArray[np.int32]:
-        """Return how far each pixel is outside the mask, (h, w): 1 for the first outside, 0 for
+        """How far each pixel is outside the mask, (h, w): 1 for the first outside, 0 for
         the last inside, less within.
         """
         mask = self.mask.astype(np.uint8)
@@ -260,8 +264,8 @@ class Window:
             # What stands on the same support would be reached over it.
             foreign |= self.has_depth & ~above & ~self.mask
         surface = self.object_pixels(clicks, reach, foreign & ~kept, STEP_BEYOND)
-        beyond = self.beyond_border()
-        band = surface & (beyond >= reach - 1) & (beyond <= reach)
+        beyond = self.beyond_border
+        band = surface & (beyond >= reach - 1) & (beyond <= reach) & ~kept
         if above is not None:
             band &= above
         stats = cv2.connectedComponentsWithStats(band.astype(np.uint8))[2]
@@ -309,10 +313,15 @@ def dilated(mask: Mask, pixels: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel) > 0)
 
 
-def _fill(
+def fill(
     logs: NDArray[np.float32], filled: NDArray[np.uint8], x: int, y: int, step: float
 ) -> None:
-    """Fill the surface at a pixel; a pixel that is filled already is left as it is."""
+    """Fill the surface at a pixel; a pixel that is filled already is left as it is.
+
+    :param logs: (h, w) logarithm of depth, -99 where nothing is to be filled.
+    :param filled: (h + 2, w + 2) with a border; filled pixels become 1.
+    :param step: largest step of depth between neighbours of a surface, as a share.
+    """
     if not filled[y + 1, x + 1]:
         flags = 8 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
         cv2.floodFill(logs, filled, (x, y), 0, step, step, flags)

@@ -28,7 +28,8 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 LONGEST_FILES = (
     *("test_packaging", "test_soak", "test_process", "test_faults", "test_fuzz"),
     "test_space_fuzz",
-    *("test_demo_networks", "test_newest_frame", "test_calibration", "test_hostile_command_line"),
+    *("test_label_ray", "test_demo_networks", "test_newest_frame", "test_calibration"),
+    "test_hostile_command_line",
     *("test_lifecycle", "test_end_to_end", "test_live_parameters", "test_first_steps"),
     *("test_command_line", "test_busy", "test_label"),
 )

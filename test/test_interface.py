@@ -1,5 +1,7 @@
 """Every topic and service: its type, its QoS, and the header of results."""
 
+import math
+
 import pytest
 from clip_surgery_ros.msg import HeatmapArray, SegmentArray, TextQuery, TrackArray
 from clip_surgery_ros.srv import SetQuery
@@ -229,7 +231,7 @@ def test_every_result_has_the_header_of_its_image_and_its_query(active):
 
 
 def test_results_are_published_when_nothing_is_found(rigs):
-    """The shipped networks find no fire engine in noise."""
+    """The shipped networks find no teapot in noise, and do not know fire engines."""
     from clip_surgery_ros.networks.factory import load_networks
 
     rig = rigs(load=load_networks, distractors=True)
@@ -237,13 +239,14 @@ def test_results_are_published_when_nothing_is_found(rigs):
     detections = rig.inbox(Detection2DArray, "detections")
     segments = rig.inbox(SegmentArray, "segments")
     wait_readers(rig, "detections", "segments")
-    rig.ask("fire engine")
+    rig.ask("fire engine; teapot")
     rig.show("noise")
     rig.show("noise", image_message(PIXELS.repeat(16, 0).repeat(16, 1), "rgb8", Header()))
     assert list(detections.wait().detections) == []
-    (absent,) = segments.wait().absent
-    assert absent.label == "fire engine" and absent.reason
-    assert 0 <= absent.presence < absent.presence_threshold <= 1 or "similarity" in absent.reason
+    unknown, absent = segments.wait().absent
+    assert (unknown.label, absent.label) == ("fire engine", "teapot")
+    assert unknown.reason and math.isnan(unknown.presence)
+    assert absent.reason and 0 <= absent.presence < absent.presence_threshold == 0.5
 
 
 def test_query_has_a_threshold_per_label_by_service_and_topic(active):

@@ -20,6 +20,7 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import DeviceError, WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
+from clip_surgery_ros.networks.slim_imports import import_adapters
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.weights.catalogue import find_pretrained
@@ -40,6 +41,7 @@ def sam_shapes(name: str) -> dict[str, Tensor]:
 
 
 def siglip_shapes() -> dict[str, Tensor]:
+    import_adapters()  # timm, which computes its image tower
     with torch.device("meta"):
         model = open_clip.create_model("ViT-B-16-SigLIP", load_weights=False, device="meta")
     return model.state_dict()

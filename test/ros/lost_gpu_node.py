@@ -19,5 +19,5 @@ def fail(image_rgb):
     raise DeviceLostError("device cuda:0 failed (CUDA error: unspecified launch failure)")
 
 
-program.load_networks = lambda config: FakeNetworks(FakeEngine(before=fail))
+program.load_networks = lambda config, **options: FakeNetworks(FakeEngine(before=fail))
 end_process(program.run(sys.argv, SimpleQueue()))

@@ -20,8 +20,8 @@ from torch import Tensor
 from clip_surgery_ros.core.errors import DeviceError, WeightsError
 from clip_surgery_ros.networks.clip.backend import ClipBackend
 from clip_surgery_ros.networks.factory import load_networks
-from clip_surgery_ros.networks.slim_imports import import_adapters
 from clip_surgery_ros.networks.sam.build import SPECS, build_sam
+from clip_surgery_ros.networks.slim_imports import import_adapters
 from clip_surgery_ros.parameters.config import Config
 from clip_surgery_ros.weights.catalogue import find_pretrained
 from clip_surgery_ros.weights.fetching import download_path

@@ -80,7 +80,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list
         for entities in (
             made.image_entities("camera", smooth_picture()),
             made.depth_entities("camera", metres),
-            made.camera_model_entities("camera/image", info),
+            made.camera_model_entities("camera/image", info, made.ON_IMAGE),
             made.transform_entities([moved]),
             made.result_entities("camera", result_message(), SIZE_HW),
             made.track_entities(tracks_message()),
@@ -108,7 +108,7 @@ def test_masks_hold_the_place_of_the_label_in_the_query_from_one(logged) -> None
     expected[BOX.y, BOX.x] = 0
     masks = logged["camera/image/masks"]
     np.testing.assert_array_equal(pixels_of(masks, "SegmentationImage", np.uint16), expected)
-    assert masks[TIMELINE] == [STAMP_NS, STAMP_NS + 1]
+    assert masks[TIMELINE] == [STAMP_NS, STAMP_NS, STAMP_NS + 1]  # its frame, two results
     assert not pixels_of(masks, "SegmentationImage", np.uint16, row=1).any()
     ((context,),) = logged["camera"]["AnnotationContext:context"]
     names = {each["class_id"]: each["class_description"]["info"]["label"] for each in context}
@@ -128,7 +128,7 @@ def test_boxes_points_and_numbers_are_those_of_the_message(logged) -> None:
         "camera/presence/saw": 0.125,
     }.items():
         assert logged[entity]["Scalars:scalars"] == [[expected]], entity
-        assert logged[entity][TIMELINE] == [STAMP_NS]
+        assert set(logged[entity][TIMELINE]) == {STAMP_NS}
     assert logged["camera/absent"]["TextDocument:text"][0] == ["saw: nothing like it"]
 
 
@@ -145,6 +145,25 @@ def test_objects_and_tracks_have_places_in_their_frames(logged) -> None:
     ]
     assert logged["tf/camera"]["Transform3D:parent_frame"] == [["map"]]
     assert logged["tf/camera"]["Transform3D:translation"] == [[[3.0, 0.0, 0.0]]]
+
+
+def test_what_is_drawn_on_an_image_is_in_the_plane_of_its_camera(logged) -> None:
+    """The viewer shows nothing of an entity that no frame connects to the image."""
+    entities = ("camera/image", *(f"camera/image/{name}" for name in made.ON_IMAGE))
+    assert [logged[entity]["CoordinateFrame:frame"][0] for entity in entities] == (
+        [["camera/camera/image"]] * 4
+    )
+    drawn = {entity for entity in logged if entity.startswith("camera/image/")}
+    assert drawn == set(entities[1:])
+
+
+def test_curves_of_presence_have_the_colours_of_the_labels(logged) -> None:
+    ((context,),) = logged["camera"]["AnnotationContext:context"]
+    colours = {each["class_id"]: each["class_description"]["info"]["color"] for each in context}
+    for label, name in enumerate(QUERY.names, 1):
+        curve = logged[f"camera/presence/{name.replace(' ', chr(92) + ' ')}"]
+        assert curve["SeriesLines:colors"][0] == [colours[label]]
+        assert curve["SeriesLines:names"][0] == [name]
 
 
 def test_a_camera_without_a_model_and_a_result_without_an_image_leave_out_what_they_lack() -> None:

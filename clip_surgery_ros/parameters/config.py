@@ -125,7 +125,7 @@ class Config:
     cpu_threads: int = parameter(
         0,
         "CPU threads for the networks; 0 takes one per core or the value of OMP_NUM_THREADS, and "
-        "at most 4 for the demo's small networks",
+        "for the demo's small networks at most 4, or 1 where other programs make that faster",
         "all cores are used; a smaller number leaves cores to the robot's other work",
         minimum=0,
         maximum=1024,

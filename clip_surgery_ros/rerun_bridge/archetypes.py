@@ -34,6 +34,8 @@ JPEG_QUALITY = 90
 """Of images: differences are hardly visible, at a tenth of the bytes."""
 NO_CLASS = 0
 """Pixels of ``masks`` without a label; a label's class is its place in the query, from 1."""
+ON_IMAGE = ("masks", "boxes", "points")
+"""What is drawn on an image: entities below it."""
 _ON_OBJECT, _OFF_OBJECT = (0, 255, 0), (255, 0, 0)
 _UNSEEN_ALPHA, _SEEN_ALPHA = 90, 255
 """Boxes of objects that are not seen now are paler."""
@@ -68,10 +70,12 @@ def depth_entities(camera: str, metres: NDArray[np.float32]) -> Entities:
     return {f"{camera}/depth": [rr.DepthImage(metres, meter=1.0)]}
 
 
-def camera_model_entities(entity: str, info: Any) -> Entities:
+def camera_model_entities(entity: str, info: Any, drawn: Sequence[str] = ()) -> Entities:
     """Return the model of a camera, which places its image in space.
 
     :param entity: of the image.
+    :param drawn: names of entities below it, which are in its plane. A frame that has a name does
+        not pass to the entities below.
     :param info: sensor_msgs/CameraInfo; without a model (zeros in ``k``) there is nothing.
     """
     matrix = np.array(info.k, np.float64).reshape(3, 3)
@@ -85,7 +89,8 @@ def camera_model_entities(entity: str, info: Any) -> Entities:
         parent_frame=info.header.frame_id,
         child_frame=plane,
     )
-    return {entity: [pinhole, rr.CoordinateFrame(plane)]}
+    frame = rr.CoordinateFrame(plane)
+    return {entity: [pinhole, frame], **{f"{entity}/{name}": [frame] for name in drawn}}
 
 
 def transform_entities(transforms: Iterable[Any]) -> Entities:
@@ -107,7 +112,11 @@ def label_entities(camera: str, names: Sequence[str]) -> Entities:
     """Return the names and colours of a query's labels, for :func:`result_entities`."""
     classes: list[tuple[int, str, tuple[int, ...]]] = [(NO_CLASS, "", (0, 0, 0, 0))]
     classes += [(i + 1, name, PALETTE[i % len(PALETTE)]) for i, name in enumerate(names)]
-    return {camera: [rr.AnnotationContext(classes)]}
+    curves = {
+        _presence_entity(camera, name): [rr.SeriesLines(colors=[colour], names=[name])]
+        for _, name, colour in classes[1:]
+    }
+    return {camera: [rr.AnnotationContext(classes)], **curves}
 
 
 def result_entities(
@@ -130,7 +139,7 @@ def result_entities(
             for name, seconds in zip(message.stage_names, message.stage_seconds, strict=True)
         },
         **{
-            f"{camera}/presence/{rr.escape_entity_path_part(label)}": [rr.Scalars(presence)]
+            _presence_entity(camera, label): [rr.Scalars(presence)]
             for label, presence in _presences(message).items()
         },
     }
@@ -139,6 +148,10 @@ def result_entities(
         classes = np.where(labels == NO_LABEL, NO_CLASS, labels + 1).astype(np.uint16)
         found[f"{camera}/image/masks"] = [rr.SegmentationImage(classes)]
     return found
+
+
+def _presence_entity(camera: str, label: str) -> str:
+    return f"{camera}/presence/{rr.escape_entity_path_part(label)}"
 
 
 def _presences(message: SegmentArray) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 from clip_surgery_ros.core.errors import ImageError, SpaceError
 from clip_surgery_ros.msg import SegmentArray, TrackArray
 from clip_surgery_ros.rerun_bridge.archetypes import (
+    ON_IMAGE,
     Entities,
     camera_entity,
     camera_model_entities,
@@ -78,7 +79,7 @@ class BridgeNode(Node):
         self._read(TFMessage, "/tf_static", self._on_static_transforms, qos.static_transforms)
         kind = CompressedImage if topics.image.endswith("/compressed") else Image
         self._sensor(kind, topics.image, self._on_image, qos.newest_image)
-        self._model(topics.image.removesuffix("/compressed"), f"{self._camera}/image")
+        self._model(topics.image.removesuffix("/compressed"), f"{self._camera}/image", ON_IMAGE)
         if topics.depth:
             kind = CompressedImage if topics.depth.endswith("/compressedDepth") else Image
             self._sensor(kind, topics.depth, self._on_depth, qos.measurements)
@@ -94,12 +95,15 @@ class BridgeNode(Node):
     ) -> None:
         SensorTopic(self, kind, topic, callback, profile)
 
-    def _model(self, topic: str, entity: str) -> None:
-        """Read the camera model of an image topic."""
+    def _model(self, topic: str, entity: str, drawn: Sequence[str] = ()) -> None:
+        """Read the camera model of an image topic.
+
+        :param drawn: names of entities that are drawn on the image.
+        """
         self._sensor(
             CameraInfo,
             beside(self.resolve_topic_name(topic)),
-            lambda info: self._log(camera_model_entities(entity, info), info.header.stamp),
+            lambda info: self._log(camera_model_entities(entity, info, drawn), info.header.stamp),
             qos.measurements,
         )
 

@@ -136,6 +136,7 @@ setup(
     # mobile_sam: the authors do not publish a package; this is a copy of their repository.
     # sam2: Meta's own package is a source archive, for which pip would download a second torch.
     # ray: `label` on a cluster; older versions were not tried.
+    # search: finds images of recorded bags by words.
     # web: the web console; Ubuntu 24.04's python3-aiohttp is 3.9.
     # rerun: the bridge to the Rerun viewer, and files for it. 0.41 has the reader and the named
     # coordinate frames that are used; minor versions change functions. It needs numpy 2.
@@ -143,6 +144,7 @@ setup(
     extras_require={
         "mobile_sam": ["mobilesam-mirror>=1,<2"],
         "rerun": ["rerun-sdk>=0.41,<0.42"],
+        "search": ["faiss-cpu>=1.10,<2"],
         "sam2": ["rf-sam-2>=1.0.3,<2"],
         "ray": ["ray>=2.60,<3"],
         "web": ["aiohttp>=3.9,<4"],

@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup/environment.sh"
 set_up setup/requirements-world.txt setup/requirements-web.txt setup/requirements-rerun.txt \
-  setup/requirements-test.txt
+  setup/requirements-search.txt setup/requirements-test.txt
 cd "$ROOT"
 echo "format and lint"
 ruff format --check .

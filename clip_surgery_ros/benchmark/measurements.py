@@ -34,6 +34,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "world": "world:world_rates",
     "recorded": "recorded:recorded_bags",
     "label": "labelling:workers_of_label",
+    "search": "search:search",
     "ros": "ros_io:ros_in_and_out",
     "node": "ros_io:node_over_pipeline",
     "models": "models:models",
@@ -49,6 +50,8 @@ NEED_ROS = ("ros", "node", "recorded", "label")
 _ROS = "ros, node, recorded and label"
 RENDERING = ("embreex", "manifold3d")
 """Packages without which the world cannot be rendered."""
+EXTRAS: Mapping[str, tuple[str, ...]] = {"world": RENDERING, "search": ("faiss",)}
+"""Packages that a measurement needs, and that are installed on request only."""
 ON_REQUEST = ("models", "gpu-frames", "gpu-encoders", "gpu-waits", "gpu-memory", "exactness")
 """Measured only when named: the first compares networks with each other, not packages; the others
 are for GPUs."""
@@ -81,10 +84,11 @@ def choose(requested: Sequence[str] | None) -> list[str]:
     :raises ConfigError: when ROS is requested but missing, or is installed but does not start.
     """
     names = list(requested or (name for name in MEASUREMENTS if name not in ON_REQUEST))
-    missing = [package for package in RENDERING if not importlib.util.find_spec(package)]
-    if missing and not requested:
-        print(f"note: world is left out because {missing[0]} is missing", file=sys.stderr)
-        names.remove("world")
+    for name, packages in EXTRAS.items():
+        missing = [package for package in packages if not importlib.util.find_spec(package)]
+        if missing and not requested:
+            print(f"note: {name} is left out because {missing[0]} is missing", file=sys.stderr)
+            names.remove(name)
     if not set(names) & set(NEED_ROS):
         return names
     if not importlib.util.find_spec("rclpy"):

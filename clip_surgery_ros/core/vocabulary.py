@@ -138,6 +138,10 @@ class Vocabulary:
         result = answer(replace(query, labels=labels))
         return _for_all(result, query, known, [reading.unknown_note for reading in readings])
 
+    def read(self, query: Query) -> list[Reading]:
+        """Return how each label of a query is read."""
+        return self._readings(query) if self.names else [Reading(each) for each in query.labels]
+
     def without_unknown(self, query: Query) -> Query:
         """Return the query without labels that :meth:`run_known` would not compute."""
         readings = self._readings(query) if self.names else []

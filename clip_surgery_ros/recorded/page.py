@@ -72,10 +72,9 @@ def _html(digest: Digest, summary: Summary, plan: Plan, query: Query) -> str:
             zip(query.names, summary.rows(), digest.labels, strict=True)
         )
     ]
-    # Markup in labels, topics and errors is text.
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE).render(
-        title="; ".join(query.names),
+    return filled(
+        TEMPLATE,
+        heading=f"Labels: {'; '.join(query.names)}",
         labels=labels,
         labelled=summary.labelled,
         skipped_count=summary.skipped,
@@ -87,6 +86,12 @@ def _html(digest: Digest, summary: Summary, plan: Plan, query: Query) -> str:
         width=CHART_WIDTH,
         height=BAR_HEIGHT,
     )
+
+
+def filled(template: str, **values: Any) -> str:
+    """Return a page. Markup in labels, topics and errors is text."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(**values)
 
 
 def _reasons(shown: OfLabel) -> list[tuple[int, str]]:
@@ -114,7 +119,7 @@ def _chart(name: str, timeline: Timeline) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class Picture:
     """A picture of the page.
 
     :param uri: of its own content; empty if the image can no longer be read.
@@ -162,16 +167,16 @@ class _Pictures:
         except ImageError:
             return
 
-    def whole(self, frame: LabelledFrame) -> _Picture:
+    def whole(self, frame: LabelledFrame) -> Picture:
         """Return the picture of an image with its masks."""
-        return _Picture(self._whole.get(frame.name, ""), self._when(frame))
+        return Picture(self._whole.get(frame.name, ""), self._when(frame))
 
-    def example(self, example: Example) -> _Picture:
+    def example(self, example: Example) -> Picture:
         """Return the picture of an object."""
         segment, frame = example.segment, example.frame
         name = f"{segment.name}/{segment.id}" if segment.id else segment.name
         uri = self._crops.get((frame.name, segment.box), "")
-        return _Picture(uri, f"{segment.score:.3f}  {name}  {self._when(frame)}")
+        return Picture(uri, f"{segment.score:.3f}  {name}  {self._when(frame)}")
 
     def _when(self, frame: LabelledFrame) -> str:
         """Return bag and time of an image."""
@@ -206,5 +211,9 @@ def _crop(image: Rgb, example: Example) -> Rgb:
 
 def _uri(picture: Rgb) -> str:
     """Return a picture as part of a page."""
-    data = encode_image(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return jpeg_uri(encode_image(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]))
+
+
+def jpeg_uri(data: bytes) -> str:
+    """Return a JPEG as part of a page."""
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,13 +1,13 @@
-"""The HTML of the page about labelled bags, for Jinja, which escapes all values."""
+"""The HTML of the pages about recorded bags, for Jinja, which escapes all values."""
 
-TEMPLATE = """<!DOCTYPE html>
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Labels: {{ title }}</title>
+<title>{{ heading }}</title>
 <style>
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c2024; background: #fff;
  max-width: 1100px; margin: 24px auto; padding: 0 16px; }
@@ -27,8 +27,26 @@ svg { display: block; background: #f4f5f6; max-width: 100%; }
 </style>
 </head>
 <body>
-<h1>Labels: {{ title }}</h1>
-<p>{{ labelled }} images labelled, {{ skipped_count }} skipped.</p>
+<h1>{{ heading }}</h1>
+"""
+"""The beginning of every page."""
+
+PICTURES = """
+{% macro pictures(list) %}
+<div class="pictures">
+{% for picture in list %}
+<figure>{% if picture.uri %}<img src="{{ picture.uri }}" alt="{{ picture.caption }}">{% else %}
+<div class="gone"></div>{% endif %}<figcaption>{{ picture.caption }}</figcaption></figure>
+{% endfor %}
+</div>
+{% endmacro %}
+"""
+"""Shows a list of pictures with captions."""
+
+TEMPLATE = (
+    HEAD
+    + PICTURES
+    + """<p>{{ labelled }} images labelled, {{ skipped_count }} skipped.</p>
 
 <table>
 <tr><th>label</th><th class="n">images</th><th class="n">objects</th><th class="n">ids</th>
@@ -67,15 +85,6 @@ number beside the label. Sections without images are blank.</p>
 <p class="note">{{ more_bags }} more bags are not drawn; coco.json has all.</p>
 {% endif %}
 
-{% macro pictures(list) %}
-<div class="pictures">
-{% for picture in list %}
-<figure>{% if picture.uri %}<img src="{{ picture.uri }}" alt="{{ picture.caption }}">{% else %}
-<div class="gone"></div>{% endif %}<figcaption>{{ picture.caption }}</figcaption></figure>
-{% endfor %}
-</div>
-{% endmacro %}
-
 <h2>Best and worst examples</h2>
 <p class="note">By score, one picture of each object.</p>
 {% for label in labels if label.best %}
@@ -111,3 +120,31 @@ number beside the label. Sections without images are blank.</p>
 </body>
 </html>
 """
+)
+"""About labelled bags."""
+
+SEARCH_TEMPLATE = (
+    HEAD
+    + PICTURES
+    + """<p>Images indexed: {{ images }}.</p>
+<p class="note">The number before the bag is presence, from 0 to 1; the time is that of the
+recording.
+{% if maps %}Maps go from blue, each map's lowest value, to red, its highest.{% endif %}</p>
+{% for label in labels %}
+<h2>{{ label.name }}</h2>
+{% if label.note %}<p class="note">{{ label.note }}</p>{% endif %}
+<div class="overview">{{ pictures(label.pictures) }}</div>
+{% endfor %}
+
+<h2>Bags</h2>
+<table>
+<tr><th>name</th><th>topic</th><th>folder or file</th></tr>
+{% for bag in bags %}
+<tr><td>{{ bag.name }}</td><td>{{ bag.topic }}</td><td>{{ bag.path }}</td></tr>
+{% endfor %}
+</table>
+</body>
+</html>
+"""
+)
+"""About the answers of an index."""

@@ -105,6 +105,21 @@ def make_plan(
     :raises WeightsError: when a weight file is missing.
     """
     depends = dependencies(query, config)
+    return plan_items(bags, topic, every_s, depends, images_per_item, space)
+
+
+def plan_items(
+    bags: Sequence[Path],
+    topic: str | None,
+    every_s: float,
+    depends: Mapping[str, Any],
+    images_per_item: int = IMAGES_PER_ITEM,
+    space: SpaceTopics | None = None,
+) -> Plan:
+    """Plan work of any kind. Parameters and errors are those of :func:`make_plan`.
+
+    :param depends: what the results of all items depend on, as JSON has it.
+    """
     items: list[Item] = []
     unreadable: list[str] = []
     for bag, name in zip(bags, _names(bags), strict=True):
@@ -141,11 +156,20 @@ def _names(bags: Sequence[Path]) -> list[str]:
     """Return a different name for each bag, by its folder or file."""
     names: list[str] = []
     for bag in bags:
-        name, number = bag.resolve().name, 2
-        while name in names:
-            name, number = f"{bag.resolve().name}_{number}", number + 1
-        names.append(name)
+        names.append(unused_name(bag.resolve().name, names))
     return names
+
+
+def unused_name(name: str, used: Sequence[str]) -> str:
+    """Return a name, with the first number from 2 on behind it if it is used.
+
+    >>> unused_name("drive", ["drive", "drive_2"])
+    'drive_3'
+    """
+    found, number = name, 2
+    while found in used:
+        found, number = f"{name}_{number}", number + 1
+    return found
 
 
 def _indexed_parts(

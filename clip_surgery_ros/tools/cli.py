@@ -22,6 +22,7 @@ from clip_surgery_ros.parameters.arguments import USER_ERROR, Parser, in_one_lin
 SUBCOMMANDS: Mapping[str, str] = {
     "segment": "Find things by name in a picture file, and write a picture of what was found.",
     "label": "Label the images of recorded bags by words: COCO annotations, pictures of masks.",
+    "search": "Index recorded bags, and find the images that show a thing, by words.",
     "ask": "Ask a running node for things by name, and print its answer once.",
     "compare": "Draw the maps of plain CLIP and of CLIP Surgery with each of its attentions.",
     "evaluate": "Compare recipes on generated scenes, or on a folder of COCO or PASCAL VOC.",

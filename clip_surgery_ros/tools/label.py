@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from clip_surgery_ros.tools.output import check_output_folder
 if TYPE_CHECKING:
     from clip_surgery_ros.core.types import Query
     from clip_surgery_ros.parameters.config import Config
-    from clip_surgery_ros.recorded.plan import Plan
+    from clip_surgery_ros.recorded.plan import Item, Plan
     from clip_surgery_ros.recorded.results import Take
 
 SKIPPED = 3
@@ -168,13 +168,13 @@ def run(arguments: argparse.Namespace) -> int:
     for reason in plan.unreadable:
         _note(f"left out: {reason}")
     if arguments.dry_run:
-        _print_plan(plan, arguments.output)
+        print_plan(plan, unfinished_items(plan, arguments.output))
         return 0
     if config.clip_model == DEMO:
         print(DEMO_NOTE, file=sys.stderr)
     from tqdm import tqdm
 
-    with only_run(arguments.output), _shortage_explained(arguments.output):
+    with only_run(arguments.output), shortage_explained(arguments.output):
         items = unfinished_items(plan, arguments.output)
         left = sum(len(item.frames) for item in items)
         done = plan.frame_count - left
@@ -197,7 +197,7 @@ def _note(sentence: str) -> None:
 
 
 @contextmanager
-def _shortage_explained(output: Path) -> Iterator[None]:
+def shortage_explained(output: Path) -> Iterator[None]:
     """Say how to go on when there is no room for results."""
     try:
         yield
@@ -233,11 +233,12 @@ def _space_topics(arguments: argparse.Namespace) -> SpaceTopics | None:
     )
 
 
-def _print_plan(plan: Plan, output: Path) -> None:
-    """Print a row for each item."""
-    from clip_surgery_ros.recorded.run import unfinished_items
+def print_plan(plan: Plan, left: Collection[Item]) -> None:
+    """Print a row for each item.
 
-    unfinished = {item.key for item in unfinished_items(plan, output)}
+    :param left: items that have no results yet.
+    """
+    unfinished = {item.key for item in left}
     for item in plan.items:
         state = "to do" if item.key in unfinished else "done"
         times = f"{item.frames[0].log_time} to {item.frames[-1].log_time} ns"
